@@ -1,0 +1,501 @@
+#include "base/json.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/utf8.h"
+
+struct json_doc {
+    cJSON *root;
+    bool failed; /* building ran out of memory */
+    char name[256];
+};
+
+static const cJSON *node_of(const struct json *j)
+{
+    return (const cJSON *)(const void *)j;
+}
+
+static cJSON *edit_of(struct json *j)
+{
+    return (cJSON *)(void *)j;
+}
+
+static const struct json *json_of(const cJSON *c)
+{
+    return (const struct json *)(const void *)c;
+}
+
+/* ------------------------------------------------------------------ strict scan: what cJSON lets through */
+
+struct scan {
+    const char *text;
+    size_t len, at;
+};
+
+static int bad(const char *name, size_t at, const char *what, struct err *err)
+{
+    return err_set(err, ERR_INPUT, "%s: byte %zu: %s", name, at, what);
+}
+
+static int scan_string(struct scan *s, const char *name, struct err *err)
+{
+    for (s->at++; s->at < s->len; s->at++) {
+        unsigned char c = (unsigned char)s->text[s->at];
+        if (c == '"')
+            return 0;
+        if (c < 0x20)
+            return bad(name, s->at, "control character inside a string", err);
+        if (c != '\\')
+            continue;
+        s->at++;
+        if (s->len - s->at >= 5 && memcmp(s->text + s->at, "u0000", 5) == 0)
+            return bad(name, s->at, "\\u0000 inside a string is not supported", err);
+    }
+    return bad(name, s->len, "string without end", err);
+}
+
+static bool digit(const struct scan *s)
+{
+    return s->at < s->len && s->text[s->at] >= '0' && s->text[s->at] <= '9';
+}
+
+static int scan_number(struct scan *s, const char *name, struct err *err)
+{
+    size_t start = s->at;
+    if (s->text[s->at] == '-')
+        s->at++;
+    if (!digit(s))
+        return bad(name, start, "not a number", err);
+    if (s->text[s->at++] == '0' && digit(s))
+        return bad(name, start, "number with a leading zero", err);
+    while (digit(s))
+        s->at++;
+    if (s->at < s->len && s->text[s->at] == '.') {
+        s->at++;
+        if (!digit(s))
+            return bad(name, start, "number without digits after the point", err);
+        while (digit(s))
+            s->at++;
+    }
+    if (s->at < s->len && (s->text[s->at] == 'e' || s->text[s->at] == 'E')) {
+        s->at++;
+        if (s->at < s->len && (s->text[s->at] == '+' || s->text[s->at] == '-'))
+            s->at++;
+        if (!digit(s))
+            return bad(name, start, "number without digits in its exponent", err);
+        while (digit(s))
+            s->at++;
+    }
+    s->at--; /* the loop steps on */
+    return 0;
+}
+
+static int scan_strict(const char *text, size_t len, const char *name, struct err *err)
+{
+    size_t where;
+    if (!utf8_valid(text, len, &where))
+        return bad(name, where, "invalid UTF-8", err);
+    struct scan s = {.text = text, .len = len};
+    for (; s.at < len; s.at++) {
+        char c = text[s.at];
+        int rc = 0;
+        if (c == '\0')
+            return bad(name, s.at, "NUL byte", err);
+        if (c == '"')
+            rc = scan_string(&s, name, err);
+        else if (c == '-' || (c >= '0' && c <= '9'))
+            rc = scan_number(&s, name, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ walk: duplicate keys, numbers out of range */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int check_keys(const cJSON *obj, const char *name, struct err *err)
+{
+    size_t n = 0, i = 0;
+    for (const cJSON *c = obj->child; c != NULL; c = c->next)
+        n++;
+    if (n < 2)
+        return 0;
+    const char **keys = malloc(n * sizeof *keys);
+    if (keys == NULL)
+        return err_oom(err, n * sizeof *keys);
+    for (const cJSON *c = obj->child; c != NULL; c = c->next)
+        keys[i++] = c->string;
+    qsort(keys, n, sizeof *keys, by_name);
+    int rc = 0;
+    for (i = 1; i < n && rc == 0; i++)
+        if (strcmp(keys[i - 1], keys[i]) == 0)
+            rc = err_set(err, ERR_INPUT, "%s: the key '%.100s' stands twice in one object", name, keys[i]);
+    free(keys);
+    return rc;
+}
+
+/* cJSON refuses nesting deeper than 1000, so recursion is bounded. */
+static int check_tree(const cJSON *node, const char *name, struct err *err)
+{
+    if (cJSON_IsNumber(node) && !isfinite(node->valuedouble))
+        return err_set(err, ERR_INPUT, "%s: field '%.100s': number out of range", name, node->string ? node->string : "(in a list)");
+    if (cJSON_IsObject(node) && check_keys(node, name, err) != 0)
+        return -1;
+    for (const cJSON *c = node->child; c != NULL; c = c->next)
+        if ((cJSON_IsNumber(c) || c->child != NULL) && check_tree(c, name, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ documents */
+
+static struct json_doc *doc_new(const char *name)
+{
+    struct json_doc *doc = calloc(1, sizeof *doc);
+    if (doc != NULL)
+        (void)snprintf(doc->name, sizeof doc->name, "%s", name);
+    return doc;
+}
+
+int json_parse(struct json_doc **out, const char *text, size_t len, bool comments, const char *name, struct err *err)
+{
+    char *plain = malloc(len + 1);
+    if (plain == NULL)
+        return err_oom(err, len + 1);
+    memcpy(plain, text, len);
+    plain[len] = '\0';
+
+    int rc = -1;
+    struct json_doc *doc = NULL;
+    const char *stop = NULL;
+    if (comments && memchr(plain, '\0', len) == NULL) {
+        cJSON_Minify(plain);
+        len = strlen(plain);
+    }
+    if (scan_strict(plain, len, name, err) != 0)
+        goto done;
+    if ((doc = doc_new(name)) == NULL) {
+        err_oom(err, sizeof *doc);
+        goto done;
+    }
+    doc->root = cJSON_ParseWithLengthOpts(plain, len + 1, &stop, 1);
+    if (doc->root == NULL) {
+        size_t at = stop != NULL && stop >= plain && stop <= plain + len ? (size_t)(stop - plain) : 0;
+        err_set(err, ERR_INPUT, "%s: not valid JSON near byte %zu%s", name, at, comments ? " (counted without comments)" : "");
+        goto done;
+    }
+    if (check_tree(doc->root, name, err) != 0)
+        goto done;
+    *out = doc;
+    doc = NULL;
+    rc = 0;
+done:
+    json_free(doc);
+    free(plain);
+    return rc;
+}
+
+int json_load(struct json_doc **out, const char *path, size_t cap, bool comments, struct err *err)
+{
+    char *text;
+    size_t len;
+    if (file_read(path, cap, &text, &len, err) != 0)
+        return -1;
+    int rc = json_parse(out, text, len, comments, path, err);
+    free(text);
+    return rc;
+}
+
+void json_free(struct json_doc *doc)
+{
+    if (doc == NULL)
+        return;
+    cJSON_Delete(doc->root);
+    free(doc);
+}
+
+const char *json_name(const struct json_doc *doc)
+{
+    return doc->name;
+}
+
+const struct json *json_root(const struct json_doc *doc)
+{
+    return doc == NULL ? NULL : json_of(doc->root);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+enum json_type json_type(const struct json *node)
+{
+    const cJSON *c = node_of(node);
+    if (cJSON_IsBool(c))
+        return JSON_BOOL;
+    if (cJSON_IsNumber(c))
+        return JSON_NUMBER;
+    if (cJSON_IsString(c))
+        return JSON_STRING;
+    if (cJSON_IsArray(c))
+        return JSON_ARRAY;
+    if (cJSON_IsObject(c))
+        return JSON_OBJECT;
+    return JSON_NULL;
+}
+
+const char *json_type_name(const struct json *node)
+{
+    static const char *const names[] = {"null", "true/false", "a number", "a string", "a list", "an object"};
+    return node == NULL ? "nothing" : names[json_type(node)];
+}
+
+const struct json *json_get(const struct json *obj, const char *key)
+{
+    return json_of(cJSON_GetObjectItemCaseSensitive(node_of(obj), key));
+}
+
+const struct json *json_first(const struct json *node)
+{
+    return node == NULL ? NULL : json_of(node_of(node)->child);
+}
+
+const struct json *json_next(const struct json *node)
+{
+    return json_of(node_of(node)->next);
+}
+
+const char *json_key(const struct json *node)
+{
+    return node_of(node)->string;
+}
+
+size_t json_count(const struct json *node)
+{
+    size_t n = 0;
+    for (const struct json *c = json_first(node); c != NULL; c = json_next(c))
+        n++;
+    return n;
+}
+
+const char *json_string(const struct json *node)
+{
+    return cJSON_GetStringValue(node_of(node));
+}
+
+double json_number(const struct json *node)
+{
+    return cJSON_IsNumber(node_of(node)) ? node_of(node)->valuedouble : NAN;
+}
+
+bool json_true(const struct json *node)
+{
+    return cJSON_IsTrue(node_of(node));
+}
+
+bool json_is_null(const struct json *node)
+{
+    return node == NULL || cJSON_IsNull(node_of(node));
+}
+
+bool json_integer(const struct json *node, int64_t *out)
+{
+    double d = json_number(node);
+    if (!(fabs(d) <= 9007199254740992.0) || d != floor(d))
+        return false;
+    *out = (int64_t)d;
+    return true;
+}
+
+static int wrong(const struct json_doc *doc, const struct json *obj, const char *key, const char *expected, struct err *err)
+{
+    const struct json *node = json_get(obj, key);
+    const char *found = json_type_name(node);
+    char number[40];
+    if (node != NULL && json_type(node) == JSON_NUMBER) {
+        (void)snprintf(number, sizeof number, "%.17g", json_number(node));
+        found = number;
+    }
+    return err_set(err, ERR_INPUT, "%s: field '%s': expected %s, found %s", doc->name, key, expected, found);
+}
+
+int json_get_str(const struct json_doc *doc, const struct json *obj, const char *key, const char **out, struct err *err)
+{
+    const char *s = json_string(json_get(obj, key));
+    if (s == NULL)
+        return wrong(doc, obj, key, "a string", err);
+    *out = s;
+    return 0;
+}
+
+int json_get_int(const struct json_doc *doc, const struct json *obj, const char *key, int64_t min, int64_t max,
+                 int64_t *out, struct err *err)
+{
+    int64_t v;
+    if (!json_integer(json_get(obj, key), &v) || v < min || v > max) {
+        char expected[96];
+        (void)snprintf(expected, sizeof expected, "a whole number from %lld to %lld", (long long)min, (long long)max);
+        return wrong(doc, obj, key, expected, err);
+    }
+    *out = v;
+    return 0;
+}
+
+int json_get_num(const struct json_doc *doc, const struct json *obj, const char *key, double *out, struct err *err)
+{
+    double v = json_number(json_get(obj, key));
+    if (isnan(v))
+        return wrong(doc, obj, key, "a number", err);
+    *out = v;
+    return 0;
+}
+
+int json_get_bool(const struct json_doc *doc, const struct json *obj, const char *key, bool *out, struct err *err)
+{
+    const struct json *node = json_get(obj, key);
+    if (!cJSON_IsBool(node_of(node)))
+        return wrong(doc, obj, key, "true or false", err);
+    *out = json_true(node);
+    return 0;
+}
+
+int json_opt_str(const struct json_doc *doc, const struct json *obj, const char *key, const char **out, struct err *err)
+{
+    return json_is_null(json_get(obj, key)) ? 0 : json_get_str(doc, obj, key, out, err);
+}
+
+int json_opt_int(const struct json_doc *doc, const struct json *obj, const char *key, int64_t min, int64_t max,
+                 int64_t *out, struct err *err)
+{
+    return json_is_null(json_get(obj, key)) ? 0 : json_get_int(doc, obj, key, min, max, out, err);
+}
+
+int json_opt_num(const struct json_doc *doc, const struct json *obj, const char *key, double *out, struct err *err)
+{
+    return json_is_null(json_get(obj, key)) ? 0 : json_get_num(doc, obj, key, out, err);
+}
+
+int json_opt_bool(const struct json_doc *doc, const struct json *obj, const char *key, bool *out, struct err *err)
+{
+    return json_is_null(json_get(obj, key)) ? 0 : json_get_bool(doc, obj, key, out, err);
+}
+
+int json_only(const struct json_doc *doc, const struct json *obj, const char *const *keys, struct err *err)
+{
+    for (const struct json *c = json_first(obj); c != NULL; c = json_next(c)) {
+        const char *const *k = keys;
+        while (*k != NULL && strcmp(*k, json_key(c)) != 0)
+            k++;
+        if (*k == NULL) {
+            struct buf known;
+            buf_init(&known, 800);
+            for (k = keys; *k != NULL; k++)
+                buf_printf(&known, "%s%s", k == keys ? "" : ", ", *k);
+            err_set(err, ERR_USAGE, "%s: unknown key '%.100s' (known here: %s)", doc->name, json_key(c),
+                    known.failed || known.data == NULL ? "..." : (const char *)known.data);
+            buf_free(&known);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ building */
+
+struct json_doc *json_new_object(const char *name)
+{
+    struct json_doc *doc = doc_new(name);
+    if (doc != NULL && (doc->root = cJSON_CreateObject()) == NULL)
+        doc->failed = true;
+    return doc;
+}
+
+struct json *json_node(struct json_doc *doc)
+{
+    return doc == NULL ? NULL : (struct json *)(void *)doc->root;
+}
+
+/* cJSON owns the item afterwards, or it is freed here. */
+static struct json *put(struct json_doc *doc, struct json *parent, const char *key, cJSON *item)
+{
+    cJSON *p = edit_of(parent);
+    bool ok = doc != NULL && p != NULL && item != NULL &&
+              (key == NULL ? cJSON_AddItemToArray(p, item) : cJSON_AddItemToObject(p, key, item));
+    if (!ok) {
+        cJSON_Delete(item);
+        if (doc != NULL)
+            doc->failed = true;
+        return NULL;
+    }
+    return (struct json *)(void *)item;
+}
+
+struct json *json_put_object(struct json_doc *doc, struct json *parent, const char *key)
+{
+    return put(doc, parent, key, cJSON_CreateObject());
+}
+
+struct json *json_put_array(struct json_doc *doc, struct json *parent, const char *key)
+{
+    return put(doc, parent, key, cJSON_CreateArray());
+}
+
+void json_put_str(struct json_doc *doc, struct json *parent, const char *key, const char *value)
+{
+    put(doc, parent, key, cJSON_CreateString(value));
+}
+
+void json_put_int(struct json_doc *doc, struct json *parent, const char *key, int64_t value)
+{
+    put(doc, parent, key, cJSON_CreateNumber((double)value));
+}
+
+void json_put_num(struct json_doc *doc, struct json *parent, const char *key, double value)
+{
+    put(doc, parent, key, cJSON_CreateNumber(value));
+}
+
+void json_put_bool(struct json_doc *doc, struct json *parent, const char *key, bool value)
+{
+    put(doc, parent, key, cJSON_CreateBool(value));
+}
+
+void json_put_copy(struct json_doc *doc, struct json *parent, const char *key, const struct json *node)
+{
+    put(doc, parent, key, cJSON_Duplicate(node_of(node), 1));
+}
+
+void json_remove(struct json_doc *doc, struct json *parent, const char *key)
+{
+    (void)doc;
+    cJSON_DeleteItemFromObjectCaseSensitive(edit_of(parent), key);
+}
+
+int json_dup(struct json_doc **out, const struct json_doc *doc, struct err *err)
+{
+    struct json_doc *copy = doc_new(doc->name);
+    if (copy == NULL || (copy->root = cJSON_Duplicate(doc->root, 1)) == NULL) {
+        json_free(copy);
+        return err_oom(err, sizeof *copy);
+    }
+    *out = copy;
+    return 0;
+}
+
+int json_print(const struct json_doc *doc, bool pretty, char **out, struct err *err)
+{
+    char *text = doc == NULL || doc->failed ? NULL : pretty ? cJSON_Print(doc->root) : cJSON_PrintUnformatted(doc->root);
+    if (text == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory while writing %s", doc == NULL ? "JSON" : doc->name);
+    *out = text;
+    return 0;
+}

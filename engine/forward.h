@@ -1,0 +1,46 @@
+/* engine/forward.h - one pass through the network for the rows of several sequences.
+ *
+ * Data flow   x [T,D] per sequence (embedded rows, sealed or plain) -> L layers over each sequence's KV cache -> the asked
+ *             rows as logits, classes or final hidden rows.
+ * Shapes      letters of model/shape.h; B sequences, rows of all of them go through each matrix product together.
+ * Errors      none: preconditions (asserted by the caller's checks) are: kv has room for T more tokens, the sum of all T
+ *             is at most the scratch's rows, outputs are at most the scratch's outputs; a bidirectional model gets whole
+ *             sequences into empty caches. A NaN row spoils its own sequence only.
+ * Memory      allocates nothing; all buffers are in struct scratch.
+ * Secrets     cannot tell permuted from plain; keeps nothing but the KV cache.
+ */
+#ifndef STIP_ENGINE_FORWARD_H
+#define STIP_ENGINE_FORWARD_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "engine/net.h"
+
+/* Keys and values of one sequence, [L][cap][G*K] each. */
+struct kvcache {
+    int len, cap; /* tokens */
+    float *k, *v;
+};
+MUST_CHECK int kvcache_new(struct kvcache **out, const struct config *c, int cap, struct err *err);
+void kvcache_free(struct kvcache *kv);
+/* Forgets the tokens from `len` on. */
+void kvcache_truncate(struct kvcache *kv, int len);
+size_t kvcache_bytes(const struct config *c, int cap);
+
+/* Everything forward() writes besides caches and outputs. */
+struct scratch;
+MUST_CHECK int scratch_new(struct scratch **out, const struct net *net, int rows, int outputs, struct err *err);
+void scratch_free(struct scratch *s);
+
+struct forward_seq {
+    struct kvcache *kv; /* the T rows are appended at kv->len */
+    const float *x;     /* [T,D] */
+    int T;
+    int out_from, out_n; /* rows of this call whose outputs are wanted; a classifier takes out_from 0, out_n 0 or 1 */
+    float *out;          /* [out_n, net_outputs] */
+};
+
+void forward(const struct net *net, struct scratch *s, struct forward_seq *seqs, int B);
+
+#endif

@@ -1,0 +1,58 @@
+#include "engine/kernels/rope.h"
+
+#include <assert.h>
+#include <math.h>
+
+#include "engine/kernels/clones.h"
+
+/* Llama 3: long waves are stretched by `factor`, short ones kept, those between blended. */
+static double llama3_frequency(double f, const struct rope_config *rope)
+{
+    double wave = 2.0 * M_PI / f;
+    if (wave < rope->original / rope->high_freq_factor)
+        return f;
+    if (wave > rope->original / rope->low_freq_factor)
+        return f / rope->factor;
+    double smooth = (rope->original / wave - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    return (1.0 - smooth) * f / rope->factor + smooth * f;
+}
+
+void rope_frequencies(double *frequency, const struct rope_config *rope, int K)
+{
+    assert(K > 0 && K % 2 == 0);
+    for (int i = 0; i < K / 2; i++) {
+        double f = pow(rope->theta, -2.0 * i / K);
+        switch (rope->kind) {
+        case ROPE_DEFAULT:
+            break;
+        case ROPE_LINEAR: /* positions are divided by the factor */
+            f /= rope->factor;
+            break;
+        case ROPE_LLAMA3:
+            f = llama3_frequency(f, rope);
+            break;
+        }
+        frequency[i] = f;
+    }
+}
+
+void rope_angles(float *cosine, float *sine, const double *frequency, int K, int position)
+{
+    for (int i = 0; i < K / 2; i++) {
+        double angle = position * frequency[i], s, c;
+        sincos(angle, &s, &c);
+        cosine[i] = (float)c;
+        sine[i] = (float)s;
+    }
+}
+
+KERNEL void rope_rotate(float *x, int heads, int K, const float *cosine, const float *sine)
+{
+    int half = K / 2;
+    for (int h = 0; h < heads; h++, x += K)
+        for (int i = 0; i < half; i++) {
+            float a = x[i], b = x[i + half];
+            x[i] = a * cosine[i] - b * sine[i];
+            x[i + half] = b * cosine[i] + a * sine[i];
+        }
+}

@@ -1,0 +1,66 @@
+/* engine/net.h - a network in memory, ready for forward().
+ *
+ * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> float32 weights, fused and transposed once.
+ * Shapes      letters of model/shape.h. Linear weights [out,in]; q, k, v fused to one [H*K + 2*G*K, D] matrix; gate and
+ *             up fused to [2F, D].
+ * Errors      memory, missing part, NaN or infinity (tensor named).
+ * Memory      net_load gives; immutable afterwards, so any number of threads may read it.
+ * Secrets     holds what it is given. On the server that is permuted weights only.
+ */
+#ifndef STIP_ENGINE_NET_H
+#define STIP_ENGINE_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "model/checkpoint.h"
+
+struct linear {
+    float *w; /* [out,in] */
+    float *b; /* [out] or NULL */
+    int out, in;
+};
+
+struct norm {
+    float *w, *b; /* b NULL for RMS */
+};
+
+struct net_layer {
+    struct norm attn_norm, mlp_norm;
+    struct linear qkv, o;
+    struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
+    struct linear down;
+};
+
+/* What stands on top of the last hidden rows; on the server, or on the user with `head: user`. */
+struct head {
+    enum head_kind kind;
+    struct linear out;   /* [V,D] or [C,D] */
+    struct linear dense; /* pooler (tanh) or masked-LM transform */
+    struct norm norm;    /* masked-LM transform */
+};
+
+struct net {
+    struct config config; /* labels stay with the checkpoint */
+    struct net_layer *layers;
+    struct norm final_norm; /* w NULL when the model has none (post-norm) */
+    struct head *head;      /* NULL: outputs are the final hidden rows */
+    float *rope;            /* [K/2] inverse frequencies, NULL without rotary positions */
+};
+
+/* head: load the head too (the checkpoint must have it). */
+MUST_CHECK int net_load(struct net **out, const struct checkpoint *cp, bool head, struct err *err);
+void net_free(struct net *net);
+/* Bytes that net_load will take, to refuse before loading. */
+size_t net_bytes(const struct config *c, bool head);
+/* Width of one output row: V, C or D. */
+int net_outputs(const struct net *net);
+
+MUST_CHECK int head_load(struct head **out, const struct checkpoint *cp, struct err *err);
+void head_free(struct head *head);
+/* hidden [n,D] (plain or permuted) -> out [n, V or C]. `work` holds n*D floats. A classifier reads pooled rows: the
+ * caller gives the first row of each sequence. */
+void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, float *work, float *out);
+
+#endif

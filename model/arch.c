@@ -1,0 +1,239 @@
+#include "model/arch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "model/arch_read.h"
+
+/* ------------------------------------------------------------------ the registry */
+
+static const char *const llama_skip[] = {"*.rotary_emb.inv_freq", NULL};
+static const char *const gpt2_skip[] = {"*.attn.bias", "*.attn.masked_bias", NULL};
+static const char *const bert_classify_skip[] = {"*embeddings.position_ids", "cls.*", NULL};
+static const char *const bert_mlm_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "cls.seq_relationship.*",
+                                            "cls.predictions.decoder.bias", NULL};
+
+static const struct arch archs[] = {
+    {.name = "LlamaForCausalLM", .model_type = "llama", .head = HEAD_LM, .prefixes = {"model.", ""},
+     .tensors = arch_llama_tensors, .skip = llama_skip, .read = arch_read_llama},
+    {.name = "MistralForCausalLM", .model_type = "mistral", .head = HEAD_LM, .prefixes = {"model.", ""},
+     .tensors = arch_llama_tensors, .skip = llama_skip, .read = arch_read_mistral},
+    {.name = "Qwen2ForCausalLM", .model_type = "qwen2", .head = HEAD_LM, .prefixes = {"model.", ""},
+     .tensors = arch_llama_tensors, .skip = llama_skip, .read = arch_read_qwen2},
+    {.name = "GPT2LMHeadModel", .model_type = "gpt2", .head = HEAD_LM, .prefixes = {"transformer.", ""},
+     .tensors = arch_gpt2_tensors, .skip = gpt2_skip, .read = arch_read_gpt2},
+    {.name = "BertForSequenceClassification", .model_type = "bert", .head = HEAD_CLASSIFY, .prefixes = {"bert.", ""},
+     .tensors = arch_bert_tensors, .skip = bert_classify_skip, .read = arch_read_bert},
+    {.name = "BertForMaskedLM", .model_type = "bert", .head = HEAD_MLM, .prefixes = {"bert.", ""},
+     .tensors = arch_bert_tensors, .skip = bert_mlm_skip, .read = arch_read_bert},
+};
+
+#define ARCH_COUNT (sizeof archs / sizeof *archs)
+
+const struct arch *arch_find(const char *architecture)
+{
+    for (size_t i = 0; i < ARCH_COUNT; i++)
+        if (strcmp(archs[i].name, architecture) == 0)
+            return &archs[i];
+    return NULL;
+}
+
+const struct arch *arch_at(size_t i)
+{
+    return i < ARCH_COUNT ? &archs[i] : NULL;
+}
+
+const char *arch_names(void)
+{
+    static char text[512];
+    if (text[0] == '\0')
+        for (size_t i = 0; i < ARCH_COUNT; i++)
+            (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i == 0 ? "" : ", ", archs[i].name);
+    return text;
+}
+
+/* ------------------------------------------------------------------ look-ups */
+
+bool arch_present(const struct config *c, const struct arch_tensor *t)
+{
+    switch (t->role) {
+    case ROLE_Q_BIAS:
+    case ROLE_K_BIAS:
+    case ROLE_V_BIAS:
+    case ROLE_QKV_BIAS:
+        return c->qkv_bias;
+    case ROLE_O_BIAS:
+        return c->o_bias;
+    case ROLE_GATE_BIAS:
+        return c->gated && c->mlp_bias;
+    case ROLE_UP_BIAS:
+    case ROLE_DOWN_BIAS:
+        return c->mlp_bias;
+    case ROLE_GATE:
+        return c->gated;
+    case ROLE_LM_HEAD:
+        return c->head == HEAD_LM || c->head == HEAD_MLM;
+    case ROLE_POOL:
+    case ROLE_POOL_BIAS:
+    case ROLE_CLASSIFY:
+    case ROLE_CLASSIFY_BIAS:
+        return c->head == HEAD_CLASSIFY;
+    case ROLE_MLM_DENSE:
+    case ROLE_MLM_DENSE_BIAS:
+    case ROLE_MLM_NORM_W:
+    case ROLE_MLM_NORM_B:
+    case ROLE_MLM_OUT_BIAS:
+        return c->head == HEAD_MLM;
+    default:
+        return true;
+    }
+}
+
+const struct arch_tensor *arch_tensor(const struct config *c, enum role role)
+{
+    for (const struct arch_tensor *t = c->arch->tensors; t->role != ROLE_COUNT; t++)
+        if (t->role == role)
+            return arch_present(c, t) ? t : NULL;
+    return NULL;
+}
+
+const char *arch_role_name(enum role role)
+{
+    static const char *const names[ROLE_COUNT] = {
+        [ROLE_TOKEN_EMBED] = "token embedding", [ROLE_POSITION_EMBED] = "position embedding",
+        [ROLE_TYPE_EMBED] = "token type embedding", [ROLE_EMBED_NORM_W] = "embedding norm gain",
+        [ROLE_EMBED_NORM_B] = "embedding norm bias", [ROLE_ATTN_NORM_W] = "attention norm gain",
+        [ROLE_ATTN_NORM_B] = "attention norm bias", [ROLE_MLP_NORM_W] = "feed-forward norm gain",
+        [ROLE_MLP_NORM_B] = "feed-forward norm bias", [ROLE_Q] = "query", [ROLE_Q_BIAS] = "query bias", [ROLE_K] = "key",
+        [ROLE_K_BIAS] = "key bias", [ROLE_V] = "value", [ROLE_V_BIAS] = "value bias", [ROLE_QKV] = "fused query-key-value",
+        [ROLE_QKV_BIAS] = "fused query-key-value bias", [ROLE_O] = "attention output", [ROLE_O_BIAS] = "attention output bias",
+        [ROLE_GATE] = "gate", [ROLE_GATE_BIAS] = "gate bias", [ROLE_UP] = "up", [ROLE_UP_BIAS] = "up bias",
+        [ROLE_DOWN] = "down", [ROLE_DOWN_BIAS] = "down bias", [ROLE_FINAL_NORM_W] = "final norm gain",
+        [ROLE_FINAL_NORM_B] = "final norm bias", [ROLE_LM_HEAD] = "output table", [ROLE_POOL] = "pooler",
+        [ROLE_POOL_BIAS] = "pooler bias", [ROLE_CLASSIFY] = "classifier", [ROLE_CLASSIFY_BIAS] = "classifier bias",
+        [ROLE_MLM_DENSE] = "masked-LM transform", [ROLE_MLM_DENSE_BIAS] = "masked-LM transform bias",
+        [ROLE_MLM_NORM_W] = "masked-LM norm gain", [ROLE_MLM_NORM_B] = "masked-LM norm bias",
+        [ROLE_MLM_OUT_BIAS] = "masked-LM output bias",
+    };
+    return names[role];
+}
+
+int64_t arch_axis_size(const struct config *c, enum axis axis)
+{
+    switch (axis) {
+    case AX_ONE:
+        return 1;
+    case AX_D:
+    case AX_POOL:
+    case AX_MLM:
+        return c->D;
+    case AX_Q:
+    case AX_MIX:
+        return (int64_t)c->H * c->K;
+    case AX_KEY:
+    case AX_VALUE:
+        return (int64_t)c->G * c->K;
+    case AX_QKV:
+        return (int64_t)(c->H + 2 * c->G) * c->K;
+    case AX_F:
+        return c->F;
+    case AX_V:
+    case AX_TOKEN:
+        return c->V;
+    case AX_C:
+        return c->C;
+    case AX_POSITION:
+        return c->positions;
+    case AX_TYPE:
+        return c->type_vocab;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ shared by the families' readers */
+
+int arch_read_size(const struct json_doc *doc, const char *key, int64_t max, int *out, struct err *err)
+{
+    int64_t v;
+    if (json_get_int(doc, json_root(doc), key, 1, max, &v, err) != 0)
+        return -1;
+    *out = (int)v;
+    return 0;
+}
+
+int arch_read_act(const struct json_doc *doc, const char *key, const char *fallback, enum act_kind *out, struct err *err)
+{
+    static const struct {
+        const char *name;
+        enum act_kind act;
+    } table[] = {{"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU}, {"gelu_new", ACT_GELU_TANH},
+                 {"gelu_pytorch_tanh", ACT_GELU_TANH}, {"relu", ACT_RELU}};
+    const char *name = fallback;
+    if (json_opt_str(doc, json_root(doc), key, &name, err) != 0)
+        return -1;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(name, table[i].name) == 0) {
+            *out = table[i].act;
+            return 0;
+        }
+    return err_set(err, ERR_INPUT, "%s: field '%s': activation '%.40s' is not implemented; known: silu, gelu, gelu_new, "
+                                   "gelu_pytorch_tanh, relu", json_name(doc), key, name);
+}
+
+int arch_refuse(const struct json_doc *doc, const char *key, struct err *err)
+{
+    bool on = false;
+    if (json_opt_bool(doc, json_root(doc), key, &on, err) != 0)
+        return -1;
+    return on ? err_set(err, ERR_INPUT, "%s: field '%s': true is not implemented", json_name(doc), key) : 0;
+}
+
+int arch_read_rope(const struct json_doc *doc, struct rope_config *out, struct err *err)
+{
+    const struct json *root = json_root(doc), *scaling = json_get(root, "rope_parameters");
+    struct rope_config r = {.theta = 10000, .factor = 1};
+    if (json_opt_num(doc, root, "rope_theta", &r.theta, err) != 0)
+        return -1;
+    if (json_is_null(scaling))
+        scaling = json_get(root, "rope_scaling");
+    if (!json_is_null(scaling)) {
+        const char *type = "default";
+        if (json_type(scaling) != JSON_OBJECT)
+            return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': expected an object, found %s", json_name(doc),
+                           json_type_name(scaling));
+        if (json_opt_num(doc, scaling, "rope_theta", &r.theta, err) != 0 ||
+            json_opt_str(doc, scaling, "type", &type, err) != 0 || json_opt_str(doc, scaling, "rope_type", &type, err) != 0)
+            return err_wrap(err, "rope_scaling");
+        double partial = 1;
+        if (json_opt_num(doc, scaling, "partial_rotary_factor", &partial, err) != 0)
+            return -1;
+        if (partial < 1 || partial > 1)
+            return err_set(err, ERR_INPUT, "%s: field 'partial_rotary_factor': %g is not implemented for this architecture",
+                           json_name(doc), partial);
+        if (strcmp(type, "default") == 0) {
+            r.kind = ROPE_DEFAULT;
+        } else if (strcmp(type, "linear") == 0) {
+            r.kind = ROPE_LINEAR;
+            if (json_get_num(doc, scaling, "factor", &r.factor, err) != 0)
+                return err_wrap(err, "rope_scaling");
+        } else if (strcmp(type, "llama3") == 0) {
+            r.kind = ROPE_LLAMA3;
+            if (json_get_num(doc, scaling, "factor", &r.factor, err) != 0 ||
+                json_get_num(doc, scaling, "low_freq_factor", &r.low_freq_factor, err) != 0 ||
+                json_get_num(doc, scaling, "high_freq_factor", &r.high_freq_factor, err) != 0 ||
+                json_get_num(doc, scaling, "original_max_position_embeddings", &r.original, err) != 0)
+                return err_wrap(err, "rope_scaling");
+            if (!(r.low_freq_factor > 0 && r.high_freq_factor > r.low_freq_factor && r.original > 0))
+                return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': llama3 needs 0 < low_freq_factor < high_freq_factor "
+                                               "and a positive original_max_position_embeddings", json_name(doc));
+        } else {
+            return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': rope type '%.40s' is not implemented; known: default, "
+                                           "linear, llama3", json_name(doc), type);
+        }
+    }
+    if (!(r.theta > 1) || !(r.factor > 0))
+        return err_set(err, ERR_INPUT, "%s: rope_theta must be larger than 1 and the rope factor positive, found %g and %g",
+                       json_name(doc), r.theta, r.factor);
+    *out = r;
+    return 0;
+}

@@ -1,0 +1,139 @@
+/* Llama family: Llama 1/2/3, Mistral, Qwen2. RMS norm before, rotary positions, grouped-query attention, gated MLP. */
+#include <string.h>
+
+#include "model/arch_read.h"
+#include "model/shape.h"
+
+#define LAYER "layers.%d."
+
+const struct arch_tensor arch_llama_tensors[] = {
+    {ROLE_TOKEN_EMBED, PART_EMBED, AX_TOKEN, AX_D, .names = {"embed_tokens.weight"}},
+    {ROLE_ATTN_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "input_layernorm.weight"}},
+    {ROLE_Q, PART_CORE, AX_Q, AX_D, .per_layer = true, .names = {LAYER "self_attn.q_proj.weight"}},
+    {ROLE_Q_BIAS, PART_CORE, AX_Q, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.q_proj.bias"}},
+    {ROLE_K, PART_CORE, AX_KEY, AX_D, .per_layer = true, .names = {LAYER "self_attn.k_proj.weight"}},
+    {ROLE_K_BIAS, PART_CORE, AX_KEY, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_proj.bias"}},
+    {ROLE_V, PART_CORE, AX_VALUE, AX_D, .per_layer = true, .names = {LAYER "self_attn.v_proj.weight"}},
+    {ROLE_V_BIAS, PART_CORE, AX_VALUE, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.v_proj.bias"}},
+    {ROLE_O, PART_CORE, AX_D, AX_MIX, .per_layer = true, .names = {LAYER "self_attn.o_proj.weight"}},
+    {ROLE_O_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.o_proj.bias"}},
+    {ROLE_MLP_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "post_attention_layernorm.weight"}},
+    {ROLE_GATE, PART_CORE, AX_F, AX_D, .per_layer = true, .names = {LAYER "mlp.gate_proj.weight"}},
+    {ROLE_GATE_BIAS, PART_CORE, AX_F, AX_ONE, .per_layer = true, .names = {LAYER "mlp.gate_proj.bias"}},
+    {ROLE_UP, PART_CORE, AX_F, AX_D, .per_layer = true, .names = {LAYER "mlp.up_proj.weight"}},
+    {ROLE_UP_BIAS, PART_CORE, AX_F, AX_ONE, .per_layer = true, .names = {LAYER "mlp.up_proj.bias"}},
+    {ROLE_DOWN, PART_CORE, AX_D, AX_F, .per_layer = true, .names = {LAYER "mlp.down_proj.weight"}},
+    {ROLE_DOWN_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "mlp.down_proj.bias"}},
+    {ROLE_FINAL_NORM_W, PART_CORE, AX_D, AX_ONE, .names = {"norm.weight"}},
+    {ROLE_LM_HEAD, PART_HEAD, AX_V, AX_D, .names = {"lm_head.weight"}, .absolute = true},
+    {.role = ROLE_COUNT},
+};
+
+/* "layer_types" of transformers 5 names each layer; only a run of full layers followed by a run of sliding ones fits
+ * struct config. */
+static int read_layer_types(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    const struct json *list = json_get(json_root(doc), "layer_types");
+    if (json_is_null(list))
+        return 0;
+    if ((int)json_count(list) != c->L)
+        return err_set(err, ERR_INPUT, "%s: field 'layer_types': expected %d entries, found %zu", json_name(doc), c->L,
+                       json_count(list));
+    int layer = 0, sliding_from = c->L;
+    for (const struct json *t = json_first(list); t != NULL; t = json_next(t), layer++) {
+        const char *type = json_string(t);
+        bool sliding = type != NULL && strcmp(type, "sliding_attention") == 0;
+        if (!sliding && (type == NULL || strcmp(type, "full_attention") != 0))
+            return err_set(err, ERR_INPUT, "%s: field 'layer_types': '%.40s' is not implemented", json_name(doc),
+                           type == NULL ? json_type_name(t) : type);
+        if (sliding && sliding_from == c->L)
+            sliding_from = layer;
+        if (!sliding && sliding_from < layer)
+            return err_set(err, ERR_INPUT, "%s: field 'layer_types': a full layer after a sliding one is not implemented for "
+                                           "this architecture", json_name(doc));
+    }
+    if (sliding_from < c->L && c->window == 0)
+        return err_set(err, ERR_INPUT, "%s: field 'layer_types' has sliding layers but 'sliding_window' is not set",
+                       json_name(doc));
+    c->window_from = sliding_from;
+    return 0;
+}
+
+static int read_common(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    const struct json *root = json_root(doc);
+    int64_t groups, width;
+    double partial = 1;
+    c->norm = NORM_RMS;
+    c->norm_eps = 1e-6;
+    c->gated = true;
+    c->position = POSITION_ROPE;
+    if (arch_read_size(doc, "hidden_size", SHAPE_MAX_D, &c->D, err) != 0 ||
+        arch_read_size(doc, "num_hidden_layers", SHAPE_MAX_L, &c->L, err) != 0 ||
+        arch_read_size(doc, "num_attention_heads", SHAPE_MAX_H, &c->H, err) != 0 ||
+        arch_read_size(doc, "intermediate_size", SHAPE_MAX_F, &c->F, err) != 0 ||
+        arch_read_size(doc, "vocab_size", SHAPE_MAX_V, &c->V, err) != 0 ||
+        arch_read_size(doc, "max_position_embeddings", SHAPE_MAX_POSITIONS, &c->positions, err) != 0)
+        return -1;
+    groups = c->H;
+    if (json_opt_int(doc, root, "num_key_value_heads", 1, SHAPE_MAX_H, &groups, err) != 0)
+        return -1;
+    c->G = (int)groups;
+    if (json_is_null(json_get(root, "head_dim")) && c->D % c->H != 0)
+        return err_set(err, ERR_INPUT, "%s: hidden_size (%d) is not a multiple of num_attention_heads (%d) and there is no "
+                                       "head_dim", json_name(doc), c->D, c->H);
+    width = c->D / c->H;
+    if (json_opt_int(doc, root, "head_dim", 1, SHAPE_MAX_D, &width, err) != 0 ||
+        json_opt_num(doc, root, "rms_norm_eps", &c->norm_eps, err) != 0 ||
+        json_opt_bool(doc, root, "tie_word_embeddings", &c->tied, err) != 0 ||
+        json_opt_num(doc, root, "partial_rotary_factor", &partial, err) != 0 ||
+        arch_read_act(doc, "hidden_act", "silu", &c->act, err) != 0 || arch_read_rope(doc, &c->rope, err) != 0)
+        return -1;
+    if (partial < 1 || partial > 1)
+        return err_set(err, ERR_INPUT, "%s: field 'partial_rotary_factor': %g is not implemented for %s", json_name(doc), partial,
+                       c->architecture);
+    c->K = (int)width;
+    return 0;
+}
+
+static int read_window(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    int64_t window = 0;
+    if (json_opt_int(doc, json_root(doc), "sliding_window", 0, SHAPE_MAX_POSITIONS, &window, err) != 0)
+        return -1;
+    c->window = (int)window;
+    return 0;
+}
+
+int arch_read_llama(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    bool bias = false;
+    if (read_common(c, doc, err) != 0 || json_opt_bool(doc, json_root(doc), "attention_bias", &bias, err) != 0 ||
+        json_opt_bool(doc, json_root(doc), "mlp_bias", &c->mlp_bias, err) != 0)
+        return -1;
+    c->qkv_bias = c->o_bias = bias;
+    return 0;
+}
+
+int arch_read_mistral(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    if (read_common(c, doc, err) != 0 || read_window(c, doc, err) != 0)
+        return -1;
+    return read_layer_types(c, doc, err);
+}
+
+int arch_read_qwen2(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    bool use_window = false;
+    int64_t from = 28; /* transformers' default of max_window_layers */
+    c->qkv_bias = true;
+    if (read_common(c, doc, err) != 0 || json_opt_bool(doc, json_root(doc), "use_sliding_window", &use_window, err) != 0)
+        return -1;
+    if (!use_window)
+        return 0;
+    if (read_window(c, doc, err) != 0 ||
+        json_opt_int(doc, json_root(doc), "max_window_layers", 0, SHAPE_MAX_L, &from, err) != 0)
+        return -1;
+    c->window_from = (int)from;
+    return read_layer_types(c, doc, err);
+}

@@ -1,0 +1,54 @@
+/* model/checkpoint.h - a Hugging Face checkpoint folder: config.json and one or more safetensors files.
+ *
+ * Data flow   folder -> config + tensors by name -> tensors by role (model/arch.c) -> float32 for engine, user, protect.
+ * Shapes      every tensor that has a role is checked against the config at opening, before anything reads it.
+ * Errors      missing, misshapen, unknown tensors, wrong dtype, shards that do not fit their index; NaN and infinity when
+ *             the values are read. Names file, tensor, expected, found.
+ * Memory      checkpoint_open gives; everything is borrowed from it.
+ * Secrets     whatever the folder holds: plain weights for model_dev, permuted ones for the server.
+ */
+#ifndef STIP_MODEL_CHECKPOINT_H
+#define STIP_MODEL_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "model/arch.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+
+/* Which parts must be there. A package has no embeddings and may have no head; a grant has embeddings and maybe a head. */
+#define CHECKPOINT_EMBED (1u << PART_EMBED)
+#define CHECKPOINT_CORE (1u << PART_CORE)
+#define CHECKPOINT_HEAD (1u << PART_HEAD)
+#define CHECKPOINT_ALL (CHECKPOINT_EMBED | CHECKPOINT_CORE | CHECKPOINT_HEAD)
+
+struct checkpoint;
+
+/* Parts in `need` must be complete; parts outside it may be missing. Tensors that no table row explains are refused. */
+MUST_CHECK int checkpoint_open(struct checkpoint **out, const char *dir, unsigned need, struct err *err);
+void checkpoint_close(struct checkpoint *cp);
+const char *checkpoint_dir(const struct checkpoint *cp);
+const struct config *checkpoint_config(const struct checkpoint *cp);
+/* The parsed config.json. */
+const struct json_doc *checkpoint_json(const struct checkpoint *cp);
+/* True if every tensor of the part is there (for PART_HEAD of a tied model: the token embedding counts). */
+bool checkpoint_has(const struct checkpoint *cp, enum part part);
+/* Tensor of a role (layer is ignored unless the role is per layer), NULL if this model has none or the part is missing.
+ * ROLE_LM_HEAD of a tied model gives the token embedding, and the other way round if only the head is stored. */
+const struct tensor *checkpoint_tensor(const struct checkpoint *cp, enum role role, int layer);
+/* The weight files, and which of them holds a tensor (for writing a package with the same layout). */
+size_t checkpoint_files(const struct checkpoint *cp);
+const char *checkpoint_file_name(const struct checkpoint *cp, size_t i);
+size_t checkpoint_file_of(const struct checkpoint *cp, const struct tensor *t);
+/* Name of a table row's tensor: which of the arch's prefixes and of the row's names; 0 and 0 is how packages spell it. */
+MUST_CHECK int checkpoint_name(char out[512], const struct config *c, const struct arch_tensor *row, int layer, int prefix,
+                               int alias, struct err *err);
+/* Total bytes of all tensors. */
+uint64_t checkpoint_bytes(const struct checkpoint *cp);
+
+/* Converts rows [row, row+rows) of a tensor of rank 1 (rows are elements) or 2 to float32. ERR_INPUT on NaN or infinity. */
+MUST_CHECK int checkpoint_rows_f32(const struct tensor *t, uint64_t row, uint64_t rows, float *dst, struct err *err);
+
+#endif

@@ -1,0 +1,73 @@
+/* model/config.h - what a checkpoint's config.json says, in the terms of the forward pass.
+ *
+ * Data flow   config.json -> config_read -> struct config -> arch table, rules, engine, user's embedding.
+ * Shapes      letters of model/shape.h.
+ * Errors      names file and field; an architecture, activation, rope type or option that is not implemented is
+ *             refused by its name, never guessed.
+ * Memory      plain struct; labels are released by config_free.
+ * Secrets     none: the configuration is public to all three parties.
+ * Source      Hugging Face transformers configuration keys, spelled as versions 4 and 5 write them.
+ */
+#ifndef STIP_MODEL_CONFIG_H
+#define STIP_MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/json.h"
+
+struct arch;
+
+enum norm_kind { NORM_RMS, NORM_LAYER };
+enum act_kind { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU };
+enum position_kind { POSITION_ROPE, POSITION_LEARNED };
+enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
+/* What stands on top of the last hidden rows. */
+enum head_kind { HEAD_NONE, HEAD_LM, HEAD_CLASSIFY, HEAD_MLM };
+
+#define CONFIG_MAX_EOS 16
+
+struct rope_config {
+    enum rope_kind kind;
+    double theta, factor;                              /* factor: linear, llama3 */
+    double low_freq_factor, high_freq_factor, original; /* llama3; original = original_max_position_embeddings */
+};
+
+struct config {
+    char architecture[64]; /* "LlamaForCausalLM" */
+    const struct arch *arch;
+    int D, L, H, G, K, F, V, C;
+    int positions;  /* longest sequence */
+    int type_vocab; /* rows of the token type table, 0 for none */
+    enum norm_kind norm;
+    double norm_eps;
+    bool post_norm; /* norms stand after the residual addition (BERT) */
+    bool causal;
+    bool gated;     /* feed-forward is down(act(gate x) * up x) */
+    enum act_kind act;
+    bool qkv_bias, o_bias, mlp_bias;
+    enum position_kind position;
+    struct rope_config rope;
+    int window, window_from; /* sliding attention window in tokens (0: none) for layers >= window_from */
+    enum head_kind head;
+    bool tied;      /* output rows are the token embedding table */
+    int bos, pad;   /* -1 when there is none */
+    int eos[CONFIG_MAX_EOS], eos_count;
+    char **labels;  /* C names, or NULL */
+};
+
+/* Reads DIR/config.json. */
+MUST_CHECK int config_read(struct config *out, const char *dir, struct err *err);
+/* The same from parsed JSON, for tests and for grants. */
+MUST_CHECK int config_parse(struct config *out, const struct json_doc *doc, struct err *err);
+void config_free(struct config *c);
+/* Attention window of a layer, 0 for none. */
+static inline int config_window(const struct config *c, int layer)
+{
+    return layer >= c->window_from ? c->window : 0;
+}
+/* Output width of the head: V, C, or D without one. */
+int config_outputs(const struct config *c);
+
+#endif

@@ -1,0 +1,175 @@
+#include "user/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/size.h"
+#include "base/utf8.h"
+
+bool unicode_is_space(uint32_t cp)
+{
+    return (cp >= 0x09 && cp <= 0x0D) || cp == 0x20 || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
+           (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
+}
+
+static utf8proc_category_t category(uint32_t cp)
+{
+    return utf8proc_category((utf8proc_int32_t)cp);
+}
+
+bool unicode_is_numeric(uint32_t cp)
+{
+    utf8proc_category_t c = category(cp);
+    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
+}
+
+bool unicode_is_punct(uint32_t cp)
+{
+    if (cp < 0x80)
+        return (cp >= '!' && cp <= '/') || (cp >= ':' && cp <= '@') || (cp >= '[' && cp <= '`') || (cp >= '{' && cp <= '~');
+    utf8proc_category_t c = category(cp);
+    return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+}
+
+bool unicode_is_other(uint32_t cp)
+{
+    utf8proc_category_t c = category(cp);
+    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO;
+}
+
+bool unicode_is_mark(uint32_t cp)
+{
+    utf8proc_category_t c = category(cp);
+    return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ME;
+}
+
+bool unicode_is_nonspacing(uint32_t cp)
+{
+    return category(cp) == UTF8PROC_CATEGORY_MN;
+}
+
+bool unicode_is_word(uint32_t cp)
+{
+    if (cp < 0x80)
+        return (cp >= '0' && cp <= '9') || (cp >= 'A' && cp <= 'Z') || cp == '_' || (cp >= 'a' && cp <= 'z');
+    utf8proc_category_t c = category(cp);
+    if ((c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) || unicode_is_mark(cp))
+        return true;
+    if (c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC)
+        return true;
+    /* Join_Control, and the symbols that Unicode calls alphabetic: circled and squared letters. */
+    return cp == 0x200C || cp == 0x200D || (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149) ||
+           (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
+}
+
+size_t unicode_lower(uint32_t cp, uint32_t out[2])
+{
+    if (cp == 0x130) { /* the only one whose lower case has two code points */
+        out[0] = 'i';
+        out[1] = 0x307;
+        return 2;
+    }
+    out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+    return 1;
+}
+
+bool unicode_grapheme_break(uint32_t a, uint32_t b, int32_t *state)
+{
+    return utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, state);
+}
+
+static unsigned combining_class(utf8proc_int32_t cp)
+{
+    return (unsigned)utf8proc_get_property(cp)->combining_class & 0xFFu;
+}
+
+/* Stable counting sort of one run of marks by combining class. utf8proc's own ordering is quadratic in the run. */
+static void order_run(utf8proc_int32_t *run, size_t n, utf8proc_int32_t *spare)
+{
+    size_t at[257] = {0};
+    for (size_t i = 0; i < n; i++)
+        at[combining_class(run[i]) + 1]++;
+    for (size_t c = 1; c < 257; c++)
+        at[c] += at[c - 1];
+    for (size_t i = 0; i < n; i++)
+        spare[at[combining_class(run[i])]++] = run[i];
+    memcpy(run, spare, n * sizeof *run);
+}
+
+static void order_marks(utf8proc_int32_t *cps, size_t n, utf8proc_int32_t *spare)
+{
+    for (size_t i = 0; i < n;) {
+        size_t end = i;
+        while (end < n && combining_class(cps[end]) != 0)
+            end++;
+        if (end - i > 1)
+            order_run(cps + i, end - i, spare);
+        i = end + 1;
+    }
+}
+
+static bool is_ascii(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] >= 0x80)
+            return false;
+    return true;
+}
+
+int unicode_normalize(enum unicode_form form, const char *text, size_t len, struct buf *out, struct err *err)
+{
+    if (is_ascii(text, len)) {
+        buf_put(out, text, len);
+        return buf_check(out, "normalised text", err);
+    }
+    bool compat = form == UNICODE_NFKC || form == UNICODE_NFKD;
+    bool compose = form == UNICODE_NFC || form == UNICODE_NFKC;
+    utf8proc_option_t how = (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0));
+    int rc = -1;
+    size_t n = 0, cap = 0, bytes;
+    utf8proc_int32_t *cps = NULL, *spare = NULL;
+    for (size_t at = 0; at < len;) {
+        enum { LONGEST = 32 }; /* the longest decomposition has 18 code points */
+        if (cap - n < LONGEST) {
+            cap = cap + cap / 2 + len - at + LONGEST;
+            utf8proc_int32_t *more = size_mul(cap, sizeof *cps, &bytes) ? NULL : realloc(cps, bytes);
+            if (more == NULL) {
+                err_oom(err, cap);
+                goto done;
+            }
+            cps = more;
+        }
+        uint32_t cp = 0;
+        at += utf8_decode(text + at, len - at, &cp);
+        int last = 0;
+        utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)cp, cps + n, LONGEST, how, &last);
+        if (got < 0 || got > LONGEST) {
+            err_set(err, ERR_INTERNAL, "utf8proc cannot decompose U+%04X", (unsigned)cp);
+            goto done;
+        }
+        n += (size_t)got;
+    }
+    if ((spare = malloc(n * sizeof *spare + 1)) == NULL) {
+        err_oom(err, n * sizeof *spare);
+        goto done;
+    }
+    order_marks(cps, n, spare);
+    if (compose) {
+        utf8proc_ssize_t got = utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)n, (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+        if (got < 0) {
+            err_set(err, ERR_INTERNAL, "utf8proc cannot compose: %s", utf8proc_errmsg(got));
+            goto done;
+        }
+        n = (size_t)got;
+    }
+    for (size_t i = 0; i < n; i++) {
+        char utf8[4];
+        buf_put(out, utf8, utf8_encode((uint32_t)cps[i], utf8));
+    }
+    rc = buf_check(out, "normalised text", err);
+done:
+    free(cps);
+    free(spare);
+    return rc;
+}
