@@ -49,6 +49,9 @@ static void from_environment(const struct cli_cmd *cmd)
             env[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
         env[n] = '\0';
         o->value = getenv(env);
+        /* An empty variable is one that is not set; STIP_JSON=0 leaves the switch off. */
+        if (o->value != NULL && (o->value[0] == '\0' || (o->arg == NULL && strcmp(o->value, "0") == 0)))
+            o->value = NULL;
     }
 }
 
@@ -112,7 +115,8 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
     if (parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0)
         return 0;
     (void)fflush(stdout);
-    (void)fprintf(stderr, "%s %s: %s\n", program->name, cmd->name, err.text);
+    if (err.text[0] != '\0')
+        (void)fprintf(stderr, "%s %s: %s\n", program->name, cmd->name, err.text);
     return err.code == ERR_NONE ? ERR_INTERNAL : (int)err.code;
 }
 

@@ -1,7 +1,7 @@
 /* base/cli.h - subcommands and flags from one table; flag > environment > config file.
  *
  * Data flow   argv, STIP_* environment -> struct cli_opt values -> the subcommand.
- *             --max-tokens is also STIP_MAX_TOKENS.
+ *             --max-tokens is also STIP_MAX_TOKENS; an empty variable counts as not set, and 0 leaves a switch off.
  * Errors      ERR_USAGE with the flag's name and what is known.
  * Memory      values borrow argv and the environment.
  * Secrets     none: keys are never flags, only files (protect --seed is for tests).

@@ -304,18 +304,18 @@ size_t crypto_base64(const void *data, size_t n, char *out)
 
 bool crypto_unbase64(const char *text, void *out, size_t n)
 {
-    size_t len = strlen(text), padding = (3 - n % 3) % 3;
+    size_t len = strlen(text);
     if (len != 4 * ((n + 2) / 3) || len > INT_MAX)
         return false;
-    for (size_t i = 0; i < padding; i++)
-        if (text[len - 1 - i] != '=')
-            return false;
-    uint8_t *raw = malloc(len + 1);
-    bool ok = raw != NULL && EVP_DecodeBlock(raw, (const unsigned char *)text, (int)len) == (int)(n + padding);
+    uint8_t *raw = malloc(2 * len + 1); /* the bytes, then their text again */
+    if (raw == NULL)
+        return false;
+    /* OpenSSL takes '=' anywhere and loose last bits; only the text that encoding gives is right. */
+    bool ok = EVP_DecodeBlock(raw, (const unsigned char *)text, (int)len) >= (int)n &&
+              crypto_base64(raw, n, (char *)raw + len) == len && memcmp(raw + len, text, len) == 0;
     if (ok)
         memcpy(out, raw, n);
-    if (raw != NULL)
-        secret_wipe(raw, len + 1);
+    secret_wipe(raw, 2 * len + 1);
     free(raw);
     return ok;
 }

@@ -13,6 +13,10 @@ int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     err->code = code;
     (void)vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
+    /* Names from files and peers stand in the text; they must not reach a terminal as escape sequences. */
+    for (char *p = err->text; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = ' ';
     return -1;
 }
 

@@ -31,6 +31,32 @@ static const struct json *json_of(const cJSON *c)
     return (const struct json *)(const void *)c;
 }
 
+/* ------------------------------------------------------------------ comments */
+
+/* Writes spaces over // and slash-star comments, so that places in messages stay right. */
+static int blank_comments(char *text, size_t len, const char *name, struct err *err)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"') {
+            for (i++; i < len && text[i] != '"'; i++)
+                if (text[i] == '\\')
+                    i++;
+        } else if (text[i] == '/' && i + 1 < len && text[i + 1] == '/') {
+            for (; i < len && text[i] != '\n'; i++)
+                text[i] = ' ';
+        } else if (text[i] == '/' && i + 1 < len && text[i + 1] == '*') {
+            const char *end = memmem(text + i + 2, len - i - 2, "*/", 2);
+            if (end == NULL)
+                return err_set(err, ERR_INPUT, "%s: byte %zu: comment without end", name, i);
+            for (size_t stop = (size_t)(end + 2 - text); i < stop; i++)
+                if (text[i] != '\n')
+                    text[i] = ' ';
+            i--; /* the loop steps on */
+        }
+    }
+    return 0;
+}
+
 /* ------------------------------------------------------------------ strict scan: what cJSON lets through */
 
 struct scan {
@@ -105,8 +131,8 @@ static int scan_strict(const char *text, size_t len, const char *name, struct er
     for (; s.at < len; s.at++) {
         char c = text[s.at];
         int rc = 0;
-        if (c == '\0')
-            return bad(name, s.at, "NUL byte", err);
+        if ((unsigned char)c < 0x20 && c != '\t' && c != '\n' && c != '\r')
+            return bad(name, s.at, c == '\0' ? "NUL byte" : "control character", err);
         if (c == '"')
             rc = scan_string(&s, name, err);
         else if (c == '-' || (c >= '0' && c <= '9'))
@@ -163,8 +189,10 @@ static int check_tree(const cJSON *node, const char *name, struct err *err)
 static struct json_doc *doc_new(const char *name)
 {
     struct json_doc *doc = calloc(1, sizeof *doc);
+    size_t len = strlen(name), room = sizeof doc->name - 1;
+    /* Of a long path the end says more than the beginning. */
     if (doc != NULL)
-        (void)snprintf(doc->name, sizeof doc->name, "%s", name);
+        (void)snprintf(doc->name, sizeof doc->name, "%s", len > room ? name + len - room : name);
     return doc;
 }
 
@@ -179,11 +207,7 @@ int json_parse(struct json_doc **out, const char *text, size_t len, bool comment
     int rc = -1;
     struct json_doc *doc = NULL;
     const char *stop = NULL;
-    if (comments && memchr(plain, '\0', len) == NULL) {
-        cJSON_Minify(plain);
-        len = strlen(plain);
-    }
-    if (scan_strict(plain, len, name, err) != 0)
+    if ((comments && blank_comments(plain, len, name, err) != 0) || scan_strict(plain, len, name, err) != 0)
         goto done;
     if ((doc = doc_new(name)) == NULL) {
         err_oom(err, sizeof *doc);
@@ -192,7 +216,7 @@ int json_parse(struct json_doc **out, const char *text, size_t len, bool comment
     doc->root = cJSON_ParseWithLengthOpts(plain, len + 1, &stop, 1);
     if (doc->root == NULL) {
         size_t at = stop != NULL && stop >= plain && stop <= plain + len ? (size_t)(stop - plain) : 0;
-        err_set(err, ERR_INPUT, "%s: not valid JSON near byte %zu%s", name, at, comments ? " (counted without comments)" : "");
+        err_set(err, ERR_INPUT, "%s: not valid JSON near byte %zu", name, at);
         goto done;
     }
     if (check_tree(doc->root, name, err) != 0)
@@ -310,7 +334,8 @@ bool json_is_null(const struct json *node)
 bool json_integer(const struct json *node, int64_t *out)
 {
     double d = json_number(node);
-    if (!(fabs(d) <= 9007199254740992.0) || d != floor(d))
+    /* 2^53 itself may have been 2^53 + 1 in the text. */
+    if (!(fabs(d) < 0x1p53) || d != floor(d))
         return false;
     *out = (int64_t)d;
     return true;
@@ -322,7 +347,7 @@ static int wrong(const struct json_doc *doc, const struct json *obj, const char 
     const char *found = json_type_name(node);
     char number[40];
     if (node != NULL && json_type(node) == JSON_NUMBER) {
-        (void)snprintf(number, sizeof number, "%.17g", json_number(node));
+        (void)snprintf(number, sizeof number, "%.15g", json_number(node));
         found = number;
     }
     return err_set(err, ERR_INPUT, "%s: field '%s': expected %s, found %s", doc->name, key, expected, found);
@@ -456,7 +481,11 @@ void json_put_str(struct json_doc *doc, struct json *parent, const char *key, co
 
 void json_put_int(struct json_doc *doc, struct json *parent, const char *key, int64_t value)
 {
-    put(doc, parent, key, cJSON_CreateNumber((double)value));
+    char text[24];
+    (void)snprintf(text, sizeof text, "%lld", (long long)value);
+    /* cJSON prints 15 digits of a number; a larger one goes in as text. */
+    bool small = value > -INT64_C(1000000000000000) && value < INT64_C(1000000000000000);
+    put(doc, parent, key, small ? cJSON_CreateNumber((double)value) : cJSON_CreateRaw(text));
 }
 
 void json_put_num(struct json_doc *doc, struct json *parent, const char *key, double value)

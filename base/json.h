@@ -2,8 +2,8 @@
  *
  * Data flow   file or text -> strict scan (UTF-8, grammar) -> cJSON -> typed getters; and results -> builder -> text.
  * Errors      every getter names document and field, what was expected and what was found. Documents larger than
- *             the cap, invalid UTF-8, duplicate keys, trailing text, "\u0000", numbers that overflow or break the
- *             grammar are refused: cJSON alone accepts them all.
+ *             the cap, invalid UTF-8, duplicate keys, trailing text, "\u0000", control characters, numbers that overflow or
+ *             break the grammar are refused: cJSON alone accepts them all.
  * Memory      json_parse/json_load give a document (json_free). Nodes and strings are borrowed from it.
  *             Building is sticky: the first failed allocation is reported by json_print.
  * Secrets     never for keys: cJSON's memory is neither locked nor wiped.
@@ -33,7 +33,7 @@ const char *json_name(const struct json_doc *doc);
 const struct json *json_root(const struct json_doc *doc);
 
 enum json_type json_type(const struct json *node);
-const char *json_type_name(const struct json *node); /* "missing" for NULL */
+const char *json_type_name(const struct json *node); /* "nothing" for NULL */
 /* Member by exact key, NULL if absent or `obj` is no object. Linear: iterate over large objects instead. */
 const struct json *json_get(const struct json *obj, const char *key);
 const struct json *json_first(const struct json *node); /* first child of an array or object */

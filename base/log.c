@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 static struct {
     char role[32];
@@ -32,17 +33,25 @@ bool log_level_parse(const char *text, enum log_level *out)
     return false;
 }
 
-/* JSON string escapes; control characters become spaces in both forms, so a line stays a line. */
-static size_t escape(char *out, size_t cap, const char *text)
+/* JSON string escapes; control characters become spaces and invalid UTF-8 question marks in both forms, so that a line
+ * stays a line, and valid JSON. */
+static void escape(char *out, size_t cap, const char *text)
 {
     size_t n = 0;
-    for (; *text != '\0' && n + 3 < cap; text++) {
+    while (*text != '\0' && n + 5 < cap) {
+        uint32_t cp;
+        size_t len = utf8_decode(text, strnlen(text, 4), &cp);
         if (state.json && (*text == '"' || *text == '\\'))
             out[n++] = '\\';
-        out[n++] = (unsigned char)*text < 0x20 ? ' ' : *text;
+        if (len > 1)
+            memcpy(out + n, text, len);
+        else
+            out[n] = len == 0 ? '?' : *text < 0x20 || *text == 0x7f ? ' ' : *text;
+        len = len == 0 ? 1 : len;
+        n += len;
+        text += len;
     }
     out[n] = '\0';
-    return n;
 }
 
 void log_line(enum log_level level, const char *fmt, ...)

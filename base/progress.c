@@ -41,7 +41,7 @@ void progress_at(struct progress *p, uint64_t done)
         memset(bar, '.', 24);
         memset(bar, '#', filled);
         bar[24] = '\0';
-        double left = rate > 0 ? (double)(p->total - done) / rate : 0;
+        double left = rate > 0 && done < p->total ? (double)(p->total - done) / rate : 0;
         (void)fprintf(stderr, "\r\033[K%s [%s] %3.0f %%  %s  %s/s  %.0f s left", p->label, bar,
                       100.0 * (double)done / (double)p->total, have, speed, left);
     }

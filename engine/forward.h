@@ -3,9 +3,9 @@
  * Data flow   x [T,D] per sequence (embedded rows, sealed or plain) -> L layers over each sequence's KV cache -> the asked
  *             rows as logits, classes or final hidden rows.
  * Shapes      letters of model/shape.h; B sequences, rows of all of them go through each matrix product together.
- * Errors      none: preconditions (asserted by the caller's checks) are: kv has room for T more tokens, the sum of all T
- *             is at most the scratch's rows, outputs are at most the scratch's outputs; a bidirectional model gets whole
- *             sequences into empty caches. A NaN row spoils its own sequence only.
+ * Errors      none: preconditions (asserted; the caller checks what peers ask for) are: T is at least 1, kv has room for T
+ *             more tokens, the sum of all T is at most the scratch's rows, asked rows are rows of this call, no cache appears
+ *             twice; a bidirectional model gets whole sequences into empty caches. A NaN row spoils its own sequence only.
  * Memory      allocates nothing; all buffers are in struct scratch.
  * Secrets     cannot tell permuted from plain; keeps nothing but the KV cache.
  */
@@ -28,7 +28,8 @@ void kvcache_free(struct kvcache *kv);
 void kvcache_truncate(struct kvcache *kv, int len);
 size_t kvcache_bytes(const struct config *c, int cap);
 
-/* Everything forward() writes besides caches and outputs. */
+/* Everything forward() writes besides caches and outputs. rows: most rows of one pass, all sequences together. outputs: most
+ * asked rows that go through the head at once; when more are asked the head's weights are read again. */
 struct scratch;
 MUST_CHECK int scratch_new(struct scratch **out, const struct net *net, int rows, int outputs, struct err *err);
 void scratch_free(struct scratch *s);

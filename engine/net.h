@@ -46,7 +46,7 @@ struct net {
     struct net_layer *layers;
     struct norm final_norm; /* w NULL when the model has none (post-norm) */
     struct head *head;      /* NULL: outputs are the final hidden rows */
-    float *rope;            /* [K/2] inverse frequencies, NULL without rotary positions */
+    double *rope;           /* [K/2] radians per position, NULL without rotary positions */
 };
 
 /* head: load the head too (the checkpoint must have it). */
@@ -56,6 +56,16 @@ void net_free(struct net *net);
 size_t net_bytes(const struct config *c, bool head);
 /* Width of one output row: V, C or D. */
 int net_outputs(const struct net *net);
+/* The norm of this model's kind over n rows of D; y may be x. */
+void norm_apply(const struct config *c, const struct norm *norm, float *y, const float *x, int n);
+
+/* Loaders that net_load and head_load share. `roles` are stacked from top to bottom, all biased or none; the tensors must be
+ * there. On error *out is left empty. */
+MUST_CHECK int linear_load(struct linear *out, const struct checkpoint *cp, const enum role *roles, const enum role *biases,
+                           int count, int layer, struct err *err);
+void linear_free(struct linear *l);
+MUST_CHECK int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err);
+void norm_free(struct norm *n);
 
 MUST_CHECK int head_load(struct head **out, const struct checkpoint *cp, struct err *err);
 void head_free(struct head *head);

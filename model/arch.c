@@ -201,6 +201,10 @@ int arch_read_rope(const struct json_doc *doc, struct rope_config *out, struct e
         if (json_type(scaling) != JSON_OBJECT)
             return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': expected an object, found %s", json_name(doc),
                            json_type_name(scaling));
+        for (const struct json *m = json_first(scaling); m != NULL; m = json_next(m))
+            if (json_type(m) == JSON_OBJECT)
+                return err_set(err, ERR_INPUT, "%s: rope parameters per kind of layer ('%.40s') are not implemented",
+                               json_name(doc), json_key(m));
         if (json_opt_num(doc, scaling, "rope_theta", &r.theta, err) != 0 ||
             json_opt_str(doc, scaling, "type", &type, err) != 0 || json_opt_str(doc, scaling, "rope_type", &type, err) != 0)
             return err_wrap(err, "rope_scaling");

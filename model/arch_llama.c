@@ -96,9 +96,10 @@ static int read_common(struct config *c, const struct json_doc *doc, struct err 
     return 0;
 }
 
+/* transformers' default is 4096 where the key is absent; null switches the window off. */
 static int read_window(struct config *c, const struct json_doc *doc, struct err *err)
 {
-    int64_t window = 0;
+    int64_t window = json_get(json_root(doc), "sliding_window") == NULL ? 4096 : 0;
     if (json_opt_int(doc, json_root(doc), "sliding_window", 0, SHAPE_MAX_POSITIONS, &window, err) != 0)
         return -1;
     c->window = (int)window;

@@ -72,8 +72,10 @@ static int open_index(struct checkpoint *cp, const char *path, struct err *err)
             goto done;
         }
         if (strcmp(file, last_name) != 0) {
-            if (add_shard(cp, file, err) != 0)
+            if (add_shard(cp, file, err) != 0) {
+                err_wrap(err, "%s", path);
                 goto done;
+            }
             for (size_t i = 0; i < cp->shard_count; i++)
                 if (strcmp(cp->shard_names[i], file) == 0)
                     last = cp->shards[i];
@@ -135,7 +137,7 @@ static int check_shape(const struct checkpoint *cp, const struct arch_tensor *ro
     uint64_t first = row->conv1d ? in : out, second = row->conv1d ? out : in;
     bool vector = row->in == AX_ONE;
     if (!dtype_is_float(t->dtype))
-        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s", cp->dir, t->name,
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s", t->file, t->name,
                        dtype_name(t->dtype));
     if (t->rank == (vector ? 1 : 2) && t->dim[0] == first && (vector || t->dim[1] == second))
         return 0;
@@ -143,10 +145,10 @@ static int check_shape(const struct checkpoint *cp, const struct arch_tensor *ro
     for (int i = 0; i < t->rank; i++)
         (void)snprintf(found + strlen(found), sizeof found - strlen(found), "%s%" PRIu64, i == 0 ? "" : ",", t->dim[i]);
     if (vector)
-        return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%" PRIu64 "], found [%s]", cp->dir, t->name,
+        return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%" PRIu64 "], found [%s]", t->file, t->name,
                        arch_role_name(row->role), first, found);
     return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%" PRIu64 ",%" PRIu64 "], found [%s]",
-                   cp->dir, t->name, arch_role_name(row->role), first, second, found);
+                   t->file, t->name, arch_role_name(row->role), first, second, found);
 }
 
 /* First of the accepted names that is stored, NULL if none. */
@@ -219,10 +221,11 @@ static int check_unknown(const struct checkpoint *cp, size_t used, struct err *e
             const char *const *skip = cp->config.arch->skip;
             while (*skip != NULL && fnmatch(*skip, t->name, 0) != 0)
                 skip++;
-            if (*skip == NULL && find(cp, t->name) != t)
-                return err_set(err, ERR_INPUT, "%s: tensor '%s' is stored in two files", cp->dir, t->name);
+            const struct tensor *first = find(cp, t->name);
+            if (*skip == NULL && first != t)
+                return err_set(err, ERR_INPUT, "%s: tensor '%s' is stored in %s too", t->file, t->name, first->file);
             if (*skip == NULL)
-                return err_set(err, ERR_INPUT, "%s: tensor '%s' is not part of a %s with this config.json", cp->dir, t->name,
+                return err_set(err, ERR_INPUT, "%s: tensor '%s' is not part of a %s with this config.json", t->file, t->name,
                                cp->config.architecture);
         }
     return 0;
@@ -380,7 +383,8 @@ int checkpoint_rows_f32(const struct tensor *t, uint64_t row, uint64_t rows, flo
     const uint8_t *src = t->data + row * width * size;
     size_t n = rows * width, bad = dtype_first_nonfinite(t->dtype, src, n);
     if (bad < n)
-        return err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %" PRIu64, t->name, row * width + bad);
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': NaN or infinity at element %" PRIu64, t->file, t->name,
+                       row * width + bad);
     dtype_to_f32(t->dtype, src, dst, n);
     return 0;
 }

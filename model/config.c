@@ -36,6 +36,17 @@ static int read_token_id(const struct json_doc *doc, const char *key, int *out, 
     return 0;
 }
 
+/* "0", "1", ... as Python writes them (no leading zeros, so that no two keys mean one class), or -1. */
+static int label_index(const char *key, int count)
+{
+    int i = 0;
+    if (key[0] == '\0' || (key[0] == '0' && key[1] != '\0'))
+        return -1;
+    for (; *key >= '0' && *key <= '9' && i < count; key++)
+        i = 10 * i + *key - '0';
+    return *key == '\0' && i < count ? i : -1;
+}
+
 static int read_labels(struct config *c, const struct json_doc *doc, struct err *err)
 {
     const struct json *root = json_root(doc), *map = json_get(root, "id2label");
@@ -48,17 +59,22 @@ static int read_labels(struct config *c, const struct json_doc *doc, struct err 
     c->C = (int)count;
     if (json_is_null(map))
         return 0;
+    if (json_type(map) != JSON_OBJECT)
+        return err_set(err, ERR_INPUT, "%s: field 'id2label': expected an object, found %s", json_name(doc), json_type_name(map));
     if ((c->labels = calloc((size_t)count, sizeof *c->labels)) == NULL)
         return err_oom(err, (size_t)count * sizeof *c->labels);
-    for (int i = 0; i < c->C; i++) {
-        char key[16];
-        const char *label;
-        (void)snprintf(key, sizeof key, "%d", i);
-        if (json_get_str(doc, map, key, &label, err) != 0)
-            return err_wrap(err, "id2label");
-        if ((c->labels[i] = strdup(label)) == NULL)
-            return err_oom(err, strlen(label));
+    /* One pass over the members: a look-up per class would take seconds for 65536 of them. */
+    for (const struct json *m = json_first(map); m != NULL; m = json_next(m)) {
+        int i = label_index(json_key(m), c->C);
+        if (i < 0 || json_string(m) == NULL)
+            return err_set(err, ERR_INPUT, "%s: field 'id2label': expected names for \"0\" to \"%d\", found %s for \"%.40s\"",
+                           json_name(doc), c->C - 1, json_type_name(m), json_key(m));
+        if ((c->labels[i] = strdup(json_string(m))) == NULL)
+            return err_oom(err, strlen(json_string(m)));
     }
+    for (int i = 0; i < c->C; i++)
+        if (c->labels[i] == NULL)
+            return err_set(err, ERR_INPUT, "%s: field 'id2label': class %d of %d has no name", json_name(doc), i, c->C);
     return 0;
 }
 

@@ -60,21 +60,22 @@ static int read_shape(struct tensor *t, const struct json *node, const char *fil
 static int read_tensor(struct tensor *t, const struct json *node, const uint8_t *data, uint64_t size, const char *file,
                        struct err *err)
 {
-    *t = (struct tensor){.name = json_key(node)};
+    *t = (struct tensor){.name = json_key(node), .file = file};
     if (t->name[0] == '\0' || strlen(t->name) > 400)
         return err_set(err, ERR_INPUT, "%s: tensor with an empty or overlong name", file);
     if (json_type(node) != JSON_OBJECT)
         return err_set(err, ERR_INPUT, "%s: tensor '%s': expected an object, found %s", file, t->name, json_type_name(node));
     const char *dtype = json_string(json_get(node, "dtype"));
     if (dtype == NULL || !dtype_parse(dtype, &t->dtype))
-        return err_set(err, ERR_INPUT, "%s: tensor '%s': dtype '%.32s' is not supported", file, t->name,
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': field 'dtype': expected F32, BF16, F16, F64, I64, I32, I16, I8, U8 or "
+                                       "BOOL, found '%.32s'", file, t->name,
                        dtype == NULL ? json_type_name(json_get(node, "dtype")) : dtype);
     if (read_shape(t, node, file, err) != 0)
         return -1;
 
     const struct json *offsets = json_get(node, "data_offsets");
     int64_t begin, end;
-    if (json_count(offsets) != 2 || !json_integer(json_first(offsets), &begin) ||
+    if (offsets == NULL || json_type(offsets) != JSON_ARRAY || json_count(offsets) != 2 || !json_integer(json_first(offsets), &begin) ||
         !json_integer(json_next(json_first(offsets)), &end) || begin < 0 || end < begin)
         return err_set(err, ERR_INPUT, "%s: tensor '%s': field 'data_offsets': expected [begin, end]", file, t->name);
     if ((uint64_t)end > size)
@@ -149,7 +150,7 @@ int safetensors_parse(struct safetensors **out, const uint8_t *data, size_t size
             }
             continue;
         }
-        if (read_tensor(&st->tensors[st->count], node, body, body_size, name, err) != 0)
+        if (read_tensor(&st->tensors[st->count], node, body, body_size, json_name(st->header), err) != 0)
             goto fail;
         st->count++;
     }
@@ -264,6 +265,11 @@ int safetensors_out_declare(struct safetensors_out *st, const char *name, enum d
     return 0;
 }
 
+static int by_entry_name(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
 static int by_order(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
@@ -297,10 +303,12 @@ static int header_text(struct safetensors_out *st, char **text, struct err *err)
 int safetensors_out_begin(struct safetensors_out *st, const char *path, mode_t mode, struct err *err)
 {
     if (st->count > 0)
-        qsort(st->entries, st->count, sizeof *st->entries, by_order);
+        qsort(st->entries, st->count, sizeof *st->entries, by_entry_name);
     for (size_t i = 1; i < st->count; i++)
         if (strcmp(st->entries[i - 1].name, st->entries[i].name) == 0)
             return err_set(err, ERR_INTERNAL, "%s: tensor '%s' was declared twice", path, st->entries[i].name);
+    if (st->count > 0)
+        qsort(st->entries, st->count, sizeof *st->entries, by_order);
     char *text = NULL;
     if (header_text(st, &text, err) != 0)
         return -1;

@@ -21,7 +21,7 @@
 #define TENSOR_MAX_RANK 4
 
 struct tensor {
-    const char *name;
+    const char *name, *file; /* file: for messages */
     enum dtype dtype;
     int rank;
     uint64_t dim[TENSOR_MAX_RANK];
@@ -38,7 +38,8 @@ void safetensors_close(struct safetensors *st);
 size_t safetensors_count(const struct safetensors *st);
 const struct tensor *safetensors_at(const struct safetensors *st, size_t i); /* sorted by name */
 const struct tensor *safetensors_find(const struct safetensors *st, const char *name); /* NULL if absent */
-/* Lets the kernel drop the pages of a tensor that was read, so that streaming keeps memory constant. */
+/* Lets the kernel drop the pages of a tensor that was read, so that streaming keeps memory constant. Only for tensors of
+ * safetensors_open: in other memory the bytes would be lost. */
 void safetensors_release(const struct tensor *t);
 
 /* Writer: declare all tensors, then write their bytes in the order safetensors_out_next gives. Deterministic: same

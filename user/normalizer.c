@@ -186,10 +186,9 @@ static void bert_chars(const struct step *s, const char *text, size_t len, struc
     for (size_t at = 0; at < len;) {
         uint32_t cp = 0;
         at += utf8_decode(text + at, len - at, &cp);
-        bool blank = cp == '\t' || cp == '\n' || cp == '\r' || unicode_is_space(cp);
-        if (s->clean_text && (cp == 0 || cp == 0xFFFD || (unicode_is_other(cp) && cp != '\t' && cp != '\n' && cp != '\r')))
+        if (s->clean_text && (cp == 0 || cp == 0xFFFD || unicode_is_other(cp)))
             continue;
-        if (s->clean_text && blank)
+        if (s->clean_text && unicode_is_space(cp))
             cp = ' ';
         bool apart = s->chinese_chars && is_chinese(cp);
         if (apart)

@@ -108,6 +108,9 @@ static int read_class(struct step *s, bool (*matches)(uint32_t), enum split_beha
 static int read_step(void *ctx, const struct json_doc *doc, const char *type, const struct json *node, struct err *err)
 {
     struct pretokenizer *p = ctx;
+    bool bert = strcmp(type, "BertPreTokenizer") == 0; /* two steps in one */
+    if (p->n + bert >= TOKENIZER_STEPS_MAX)
+        return err_set(err, ERR_INPUT, "%s: expected at most %d steps", json_name(doc), TOKENIZER_STEPS_MAX);
     struct step *s = &p->steps[p->n++];
     *s = (struct step){0};
     if (strcmp(type, "Split") == 0)
@@ -118,9 +121,7 @@ static int read_step(void *ctx, const struct json_doc *doc, const char *type, co
         return read_metaspace(s, doc, node, err);
     if (strcmp(type, "WhitespaceSplit") == 0)
         return read_class(s, unicode_is_space, SPLIT_REMOVED);
-    if (strcmp(type, "BertPreTokenizer") == 0) {
-        if (p->n == TOKENIZER_STEPS_MAX)
-            return err_set(err, ERR_INPUT, "%s: expected at most %d steps", json_name(doc), TOKENIZER_STEPS_MAX);
+    if (bert) {
         (void)read_class(s, unicode_is_space, SPLIT_REMOVED);
         s = &p->steps[p->n++];
         *s = (struct step){0};

@@ -6,6 +6,7 @@
 
 #include "base/size.h"
 #include "base/utf8.h"
+#include "user/unicode_tables.h"
 
 bool unicode_is_space(uint32_t cp)
 {
@@ -13,54 +14,71 @@ bool unicode_is_space(uint32_t cp)
            (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
-static utf8proc_category_t category(uint32_t cp)
+static bool in_table(const struct unicode_table *t, uint32_t cp)
 {
-    return utf8proc_category((utf8proc_int32_t)cp);
+    size_t low = 0, high = t->n;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (cp > t->ranges[middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < t->n && cp >= t->ranges[low].first;
 }
 
 bool unicode_is_numeric(uint32_t cp)
 {
-    utf8proc_category_t c = category(cp);
-    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
+    return cp < 0x80 ? cp >= '0' && cp <= '9' : in_table(&unicode_table_numeric, cp);
 }
 
 bool unicode_is_punct(uint32_t cp)
 {
-    if (cp < 0x80)
-        return (cp >= '!' && cp <= '/') || (cp >= ':' && cp <= '@') || (cp >= '[' && cp <= '`') || (cp >= '{' && cp <= '~');
-    utf8proc_category_t c = category(cp);
-    return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+    return in_table(&unicode_table_punct, cp);
 }
 
 bool unicode_is_other(uint32_t cp)
 {
-    utf8proc_category_t c = category(cp);
-    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO;
+    return in_table(&unicode_table_other, cp);
 }
 
 bool unicode_is_mark(uint32_t cp)
 {
-    utf8proc_category_t c = category(cp);
-    return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ME;
+    return cp >= 0x300 && in_table(&unicode_table_mark, cp);
 }
 
 bool unicode_is_nonspacing(uint32_t cp)
 {
-    return category(cp) == UTF8PROC_CATEGORY_MN;
+    return cp >= 0x300 && in_table(&unicode_table_nonspacing, cp);
 }
 
 bool unicode_is_word(uint32_t cp)
 {
     if (cp < 0x80)
         return (cp >= '0' && cp <= '9') || (cp >= 'A' && cp <= 'Z') || cp == '_' || (cp >= 'a' && cp <= 'z');
-    utf8proc_category_t c = category(cp);
-    if ((c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) || unicode_is_mark(cp))
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    if (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_NL) /* L, M, Nd, Nl: they stand in this order */
         return true;
-    if (c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC)
+    if (c == UTF8PROC_CATEGORY_PC)
         return true;
     /* Join_Control, and the symbols that Unicode calls alphabetic: circled and squared letters. */
     return cp == 0x200C || cp == 0x200D || (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149) ||
            (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
+}
+
+/* Capitals that are younger than utf8proc 2.8's Unicode 15. */
+static uint32_t lower_of_young(uint32_t cp)
+{
+    static const struct {
+        uint32_t first, last, step;
+        int32_t by;
+    } young[] = {{0x1C89, 0x1C89, 1, 1},         {0xA7CB, 0xA7CB, 1, 0x264 - 0xA7CB}, {0xA7CC, 0xA7CE, 2, 1},
+                 {0xA7D2, 0xA7D4, 2, 1},         {0xA7DA, 0xA7DA, 1, 1},              {0xA7DC, 0xA7DC, 1, 0x19B - 0xA7DC},
+                 {0x10D50, 0x10D65, 1, 0x20},    {0x16EA0, 0x16EB8, 1, 0x1B}};
+    for (size_t i = 0; i < sizeof young / sizeof *young; i++)
+        if (cp >= young[i].first && cp <= young[i].last && (cp - young[i].first) % young[i].step == 0)
+            return (uint32_t)((int32_t)cp + young[i].by);
+    return cp;
 }
 
 size_t unicode_lower(uint32_t cp, uint32_t out[2])
@@ -71,6 +89,8 @@ size_t unicode_lower(uint32_t cp, uint32_t out[2])
         return 2;
     }
     out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+    if (out[0] == cp && cp > 0x7F)
+        out[0] = lower_of_young(cp);
     return 1;
 }
 

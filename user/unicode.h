@@ -5,7 +5,8 @@
  * Errors      normalising reports memory and the ceiling of the output buffer.
  * Memory      appends to the caller's buffer.
  * Secrets     reads prompts; keeps nothing (working memory is freed, not wiped).
- * Source      Unicode 15 tables of utf8proc 2.8; differences to other versions: docs/TOKENIZERS.md.
+ * Source      classes: user/unicode_tables.h. The rest: utf8proc 2.8 (Unicode 15); docs/TOKENIZERS.md lists what
+ *             differs from the original.
  */
 #ifndef STIP_USER_UNICODE_H
 #define STIP_USER_UNICODE_H
@@ -19,10 +20,10 @@
 
 bool unicode_is_space(uint32_t cp);      /* White_Space */
 bool unicode_is_numeric(uint32_t cp);    /* Nd, Nl, No */
-bool unicode_is_punct(uint32_t cp);      /* P*, and all ASCII punctuation */
-bool unicode_is_other(uint32_t cp);      /* Cc, Cf, Co */
+bool unicode_is_punct(uint32_t cp);      /* P, and all ASCII punctuation */
+bool unicode_is_other(uint32_t cp);      /* Cc without tab, newline, return; Cf, Co */
 bool unicode_is_mark(uint32_t cp);       /* Mn, Mc, Me */
-bool unicode_is_nonspacing(uint32_t cp); /* Mn */
+bool unicode_is_nonspacing(uint32_t cp); /* Mn; texts are decomposed before */
 bool unicode_is_word(uint32_t cp);       /* what \w matches */
 
 /* Full lower case of one code point; returns how many code points (1 or 2). */

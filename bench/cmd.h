@@ -1,0 +1,16 @@
+/* bench/cmd.h - the subcommands of stip-bench.
+ *
+ * Data flow   command line -> run; results on stdout.
+ * Errors      as base/cli.h; a comparison that fails is ERR_CHECK.
+ * Memory      none kept.
+ * Secrets     a developer's and researcher's tool: it sees plain and permuted side by side.
+ */
+#ifndef STIP_BENCH_CMD_H
+#define STIP_BENCH_CMD_H
+
+#include "base/cli.h"
+
+MUST_CHECK int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_loopback(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+
+#endif

@@ -1,0 +1,351 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "bench/cmd.h"
+#include "bench/private.h"
+#include "engine/kernels/matmul.h"
+#include "tests/ref/ref.h"
+#include "tests/support/plain.h"
+#include "user/generate.h"
+
+#define ROWS 64           /* rows of one pass */
+#define REF_FLOP 2e10     /* the reference takes about a second per 1e9 */
+
+struct run {
+    struct plain plain;
+    struct private *private;
+    const struct config *config;
+    int outputs, cap;
+    float *a, *b; /* [ROWS, outputs] plain and private logits */
+    struct safetensors_out *dump;
+    /* results */
+    double dlogit, dlogit_checked, vs_f64;
+    double nll_plain, nll_private;
+    size_t scored, tokens, texts, generated;
+    bool bitwise, identical;
+};
+
+/* ------------------------------------------------------------------ comparing */
+
+static double compare(struct run *r, int rows)
+{
+    double max = 0;
+    for (int i = 0; i < rows * r->outputs; i++) {
+        double d = fabs((double)r->a[i] - (double)r->b[i]);
+        /* A NaN on either side is the worst difference there is. */
+        max = d > max || isnan(d) ? (isnan(d) ? INFINITY : d) : max;
+    }
+    r->bitwise = r->bitwise && memcmp(r->a, r->b, (size_t)rows * (size_t)r->outputs * sizeof(float)) == 0;
+    r->dlogit = max > r->dlogit ? max : r->dlogit;
+    return max;
+}
+
+/* Distance of the plain rows from the float64 reference; the private ones are judged on the same rows. */
+static void compare_ref(struct run *r, const double *ref, int rows, double moved)
+{
+    for (int i = 0; i < rows * r->outputs; i++) {
+        double d = fabs((double)r->a[i] - ref[i]);
+        r->vs_f64 = d > r->vs_f64 ? d : r->vs_f64;
+    }
+    r->dlogit_checked = moved > r->dlogit_checked ? moved : r->dlogit_checked;
+}
+
+/* Tokens that the reference may take. */
+static int ref_tokens(const struct run *r, int n)
+{
+    const struct config *c = r->config;
+    double params = (double)c->L * ((double)(c->H + 2 * c->G) * c->K * c->D + (double)c->H * c->K * c->D +
+                                    (c->gated ? 3.0 : 2.0) * c->D * c->F) + (double)r->outputs * c->D;
+    int max = (int)(REF_FLOP / (2 * params)) + 1;
+    return n < max ? n : max;
+}
+
+/* ------------------------------------------------------------------ language models */
+
+static int text_window(struct run *r, const int32_t *ids, int n, const double *ref, int ref_n, struct err *err)
+{
+    kvcache_truncate(r->plain.kv, 0);
+    private_restart(r->private);
+    for (int at = 0; at < n; at += ROWS) {
+        int rows = n - at < ROWS ? n - at : ROWS;
+        if (plain_append(&r->plain, ids + at, NULL, rows, rows, r->a, err) != 0 ||
+            private_append(r->private, ids + at, NULL, rows, 0, rows, r->b, err) != 0)
+            return -1;
+        double moved = compare(r, rows);
+        if (at < ref_n)
+            compare_ref(r, ref + (size_t)at * (size_t)r->outputs, ref_n - at < rows ? ref_n - at : rows, moved);
+        if (r->dump != NULL && safetensors_out_write(r->dump, r->a, (size_t)rows * (size_t)r->outputs * sizeof(float), err) != 0)
+            return -1;
+        for (int i = 0; i < rows && at + i + 1 < n; i++) {
+            r->nll_plain -= sample_logprob(r->a + (size_t)i * (size_t)r->outputs, r->outputs, ids[at + i + 1]);
+            r->nll_private -= sample_logprob(r->b + (size_t)i * (size_t)r->outputs, r->outputs, ids[at + i + 1]);
+            r->scored++;
+        }
+    }
+    r->tokens += (size_t)n;
+    return 0;
+}
+
+static int open_dump(struct run *r, const char *path, const int32_t *ids, int n, struct err *err)
+{
+    uint64_t logits[2] = {(uint64_t)n, (uint64_t)r->outputs}, tokens[1] = {(uint64_t)n};
+    if (safetensors_out_new(&r->dump, err) != 0 || safetensors_out_declare(r->dump, "logits", DTYPE_F32, 2, logits, err) != 0 ||
+        (ids != NULL && safetensors_out_declare(r->dump, "input_ids", DTYPE_I64, 1, tokens, err) != 0) ||
+        safetensors_out_begin(r->dump, path, 0644, err) != 0)
+        return -1;
+    for (int i = 0; ids != NULL && i < n; i++) {
+        int64_t id = ids[i];
+        if (safetensors_out_write(r->dump, &id, sizeof id, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int close_dump(struct run *r, struct err *err)
+{
+    int rc = r->dump == NULL ? 0 : safetensors_out_commit(r->dump, err);
+    safetensors_out_free(r->dump);
+    r->dump = NULL;
+    return rc;
+}
+
+/* Both sides continue the same start greedily; every token must agree. */
+static int greedy(struct run *r, const int32_t *ids, int n, int total, struct err *err)
+{
+    int32_t *a = malloc((size_t)total * sizeof *a);
+    int rc = a == NULL ? err_oom(err, (unsigned long long)total * sizeof *a) : 0;
+    if (rc == 0) {
+        memcpy(a, ids, (size_t)n * sizeof *a);
+        kvcache_truncate(r->plain.kv, 0);
+        rc = plain_greedy(&r->plain, a, n, total, err);
+    }
+    private_restart(r->private);
+    for (int at = 0; rc == 0 && at < n; at += ROWS) {
+        int rows = n - at < ROWS ? n - at : ROWS;
+        rc = private_append(r->private, ids + at, NULL, rows, rows - 1, 1, r->b, err);
+    }
+    for (int i = n; rc == 0 && i < total; i++) {
+        int32_t token = sample_argmax(r->b, r->outputs);
+        r->identical = r->identical && token == a[i];
+        r->generated++;
+        if (token != a[i])
+            break;
+        if (i + 1 < total)
+            rc = private_append(r->private, &token, NULL, 1, 0, 1, r->b, err);
+    }
+    free(a);
+    return rc;
+}
+
+static int run_lm(struct run *r, const struct cli_cmd *cmd, const char *text, size_t len, int64_t limit, int64_t gen, struct err *err)
+{
+    struct token_ids ids = {0};
+    struct progress bar;
+    double *ref = NULL;
+    const bool prompt = cli_on(cmd, "prompt");
+    const char *dump = cli_str(cmd, "dump", NULL);
+    int rc = generate_prompt(private_grant(r->private), text, len, true, &ids, err);
+    if (rc == 0 && ids.n > (size_t)limit)
+        ids.n = (size_t)limit;
+    int n = (int)ids.n, window = n < r->cap ? n : r->cap, ref_n = rc == 0 ? ref_tokens(r, window) : 0;
+    if (rc == 0)
+        rc = ref_forward(r->plain.cp, ids.ids, NULL, ref_n, NULL, &ref, err);
+    if (rc == 0 && dump != NULL)
+        rc = open_dump(r, dump, ids.ids, window, err);
+    progress_start(&bar, "equality", "tokens", ids.n);
+    for (int at = 0; rc == 0 && at < n; at += window) {
+        rc = text_window(r, ids.ids + at, n - at < window ? n - at : window, ref, at == 0 ? ref_n : 0, err);
+        if (rc == 0 && at == 0)
+            rc = close_dump(r, err);
+        progress_at(&bar, (uint64_t)at);
+    }
+    progress_end(&bar);
+    r->texts = 1;
+    int start = prompt || n < 16 ? window : 16;
+    if (start >= r->cap)
+        start = r->cap / 2 > 0 ? r->cap / 2 : 1;
+    int total = start + (int)gen < r->cap ? start + (int)gen : r->cap;
+    if (rc == 0 && total > start)
+        rc = greedy(r, ids.ids, start, total, err);
+    free(ref);
+    token_ids_free(&ids);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ encoders */
+
+static int encoder_text(struct run *r, const char *text, size_t len, double *budget, struct err *err)
+{
+    struct token_ids ids = {0};
+    double *ref = NULL;
+    const bool classify = r->config->head == HEAD_CLASSIFY;
+    if (tokenizer_encode(private_grant(r->private)->tokenizer, text, len, NULL, 0, true, &ids, err) != 0)
+        return -1;
+    int n = (int)ids.n < r->cap ? (int)ids.n : r->cap, rc = 0;
+    int with_ref = *budget > 0 ? ref_tokens(r, n) : 0;
+    if (with_ref == n && n > 0)
+        rc = ref_forward(r->plain.cp, ids.ids, ids.type_ids, n, NULL, &ref, err);
+    *budget -= n;
+    /* Masked-LM rows go through in one pass; the buffers hold ROWS of them. */
+    int rows = classify ? 1 : n < ROWS ? n : ROWS;
+    kvcache_truncate(r->plain.kv, 0);
+    private_restart(r->private);
+    if (rc == 0 && n > 0)
+        rc = plain_append(&r->plain, ids.ids, ids.type_ids, n, rows, r->a, err);
+    if (rc == 0 && n > 0)
+        rc = private_append(r->private, ids.ids, ids.type_ids, n, classify ? 0 : n - rows, rows, r->b, err);
+    if (rc == 0 && n > 0) {
+        double moved = compare(r, rows);
+        if (ref != NULL)
+            compare_ref(r, ref + (classify ? 0 : (size_t)(n - rows) * (size_t)r->outputs), rows, moved);
+        for (int i = 0; i < rows; i++) {
+            const size_t row = (size_t)i * (size_t)r->outputs;
+            r->identical = r->identical && sample_argmax(r->a + row, r->outputs) == sample_argmax(r->b + row, r->outputs);
+        }
+        r->texts++;
+        r->tokens += (size_t)n;
+    }
+    if (rc == 0 && r->dump != NULL)
+        rc = safetensors_out_write(r->dump, r->a, (size_t)r->outputs * sizeof(float), err);
+    free(ref);
+    token_ids_free(&ids);
+    return rc;
+}
+
+/* Lines that are not empty. */
+static size_t count_lines(const char *text, size_t len, size_t limit)
+{
+    size_t lines = 0;
+    for (size_t at = 0; at < len && lines < limit;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t n = end == NULL ? len - at : (size_t)(end - (text + at));
+        lines += n > 0 ? 1 : 0;
+        at += n + 1;
+    }
+    return lines;
+}
+
+static int run_encoder(struct run *r, const struct cli_cmd *cmd, const char *text, size_t len, int64_t limit, struct err *err)
+{
+    double budget = 2000;
+    struct progress bar;
+    const char *dump = cli_str(cmd, "dump", NULL);
+    size_t lines = count_lines(text, len, (size_t)limit);
+    int rc = 0;
+    if (dump != NULL && r->config->head == HEAD_CLASSIFY)
+        rc = open_dump(r, dump, NULL, (int)lines, err);
+    progress_start(&bar, "equality", "texts", lines);
+    for (size_t at = 0; rc == 0 && at < len && r->texts < lines;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t n = end == NULL ? len - at : (size_t)(end - (text + at));
+        if (n > 0)
+            rc = encoder_text(r, text + at, n, &budget, err);
+        at += n + 1;
+        progress_at(&bar, r->texts);
+    }
+    progress_end(&bar);
+    return rc == 0 ? close_dump(r, err) : rc;
+}
+
+/* ------------------------------------------------------------------ report */
+
+static int report(const struct run *r, bool as_json, struct err *err)
+{
+    const bool lm = r->config->head == HEAD_LM;
+    /* 4 times the plain run's own rounding, and never stricter than one float's own resolution near 1. */
+    double allowed = 4 * r->vs_f64 > 1e-6 ? 4 * r->vs_f64 : 1e-6;
+    bool ok = r->identical && r->dlogit_checked <= allowed;
+    double ppl_plain = r->scored > 0 ? exp(r->nll_plain / (double)r->scored) : NAN;
+    double ppl_private = r->scored > 0 ? exp(r->nll_private / (double)r->scored) : NAN;
+    if (as_json) {
+        struct json_doc *doc = json_new_object("result");
+        struct json *root = json_node(doc);
+        char *text;
+        json_put_str(doc, root, "architecture", r->config->architecture);
+        json_put_str(doc, root, "profile", "stip");
+        json_put_str(doc, root, "head", private_grant(r->private)->head_here ? "user" : "server");
+        json_put_num(doc, root, "max_abs_dlogit", r->dlogit);
+        json_put_num(doc, root, "plain_vs_f64", r->vs_f64);
+        json_put_bool(doc, root, "tokens_identical", r->identical);
+        if (r->scored > 0) {
+            json_put_num(doc, root, "perplexity_plain", ppl_plain);
+            json_put_num(doc, root, "perplexity_private", ppl_private);
+        }
+        json_put_bool(doc, root, "bitwise", r->bitwise);
+        json_put_int(doc, root, "texts", (int64_t)r->texts);
+        json_put_int(doc, root, "tokens", (int64_t)r->tokens);
+        json_put_int(doc, root, "generated", (int64_t)r->generated);
+        if (!lm)
+            json_put_bool(doc, root, "classes_identical", r->identical);
+        json_put_bool(doc, root, "ok", ok);
+        int rc = json_print(doc, false, &text, err);
+        json_free(doc);
+        if (rc != 0)
+            return -1;
+        puts(text);
+        free(text);
+    } else {
+        printf("%s, head on the %s\n", r->config->architecture, private_grant(r->private)->head_here ? "user" : "server");
+        printf("max |private - plain| logit   %.3g  (bit-equal: %s)\n", r->dlogit, r->bitwise ? "yes" : "no");
+        printf("max |plain - float64| logit   %.3g\n", r->vs_f64);
+        if (lm)
+            printf("greedy tokens identical       %s (%zu tokens)\nperplexity plain, private     %.8g, %.8g (%zu tokens)\n",
+                   r->identical ? "yes" : "NO", r->generated, ppl_plain, ppl_private, r->scored);
+        else
+            printf("labels identical              %s (%zu texts)\n", r->identical ? "yes" : "NO", r->texts);
+    }
+    return ok ? 0 : err_set(err, ERR_CHECK, "private and plain differ by more than rounding");
+}
+
+int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+{
+    struct run r = {.bitwise = true, .identical = true};
+    struct config probe = {0};
+    const char *model, *file = cli_str(cmd, "text", NULL), *prompt = cli_str(cmd, "prompt", NULL);
+    char *text = NULL;
+    size_t len = 0;
+    int64_t gen = 256, limit = 0, threads = 0;
+    int rc = -1;
+    (void)argc;
+    (void)argv;
+    if ((file == NULL) == (prompt == NULL))
+        return err_set(err, ERR_USAGE, "equality needs --text FILE or --prompt TEXT; for example: %s", cmd->example);
+    if (cli_need(cmd, "model", &model, err) != 0 || cli_int(cmd, "gen", 0, 1 << 20, &gen, err) != 0 ||
+        cli_int(cmd, "limit", 1, 1 << 30, &limit, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
+        config_read(&probe, model, err) != 0)
+        return -1;
+    const bool lm = probe.head == HEAD_LM;
+    int64_t wanted = limit > 0 ? limit : lm ? 2048 : 1 << 30;
+    r.cap = probe.positions < 4096 ? probe.positions : 4096;
+    config_free(&probe);
+    matmul_threads(threads > 0 ? (int)threads : (int)sysconf(_SC_NPROCESSORS_ONLN));
+    if (file != NULL && file_read(file, TOKENIZER_TEXT_MAX, &text, &len, err) != 0)
+        return -1;
+    const char *use = file != NULL ? text : prompt;
+    len = file != NULL ? len : strlen(prompt);
+    if (plain_open(&r.plain, model, true, r.cap, err) != 0 || private_open(&r.private, model, cmd, r.cap, err) != 0)
+        goto done;
+    r.config = r.plain.config;
+    r.outputs = config_outputs(r.config);
+    r.a = malloc((size_t)ROWS * (size_t)r.outputs * sizeof *r.a);
+    r.b = malloc((size_t)ROWS * (size_t)r.outputs * sizeof *r.b);
+    if (r.a == NULL || r.b == NULL) {
+        err_oom(err, (unsigned long long)ROWS * (unsigned)r.outputs * sizeof(float));
+        goto done;
+    }
+    if ((lm ? run_lm(&r, cmd, use, len, wanted, gen, err) : run_encoder(&r, cmd, use, len, wanted, err)) == 0)
+        rc = report(&r, cli_on(cmd, "json"), err);
+done:
+    safetensors_out_free(r.dump);
+    private_close(r.private);
+    plain_close(&r.plain);
+    free(r.a);
+    free(r.b);
+    free(text);
+    return rc;
+}

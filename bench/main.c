@@ -1,0 +1,36 @@
+/* stip-bench: compares, measures, and plays all three roles on one machine. */
+#include "base/cli.h"
+#include "bench/cmd.h"
+
+#define END {NULL, NULL, NULL, NULL}
+#define PROTECT                                                                                                                    \
+    {"profile", "NAME", "as stip-model-dev protect", NULL}, {"head", "WHERE", "auto, server or user", NULL},                      \
+        {"local-layers", "K", "as stip-model-dev protect", NULL}, {"dtype", "TYPE", "keep, f32 or bf16", NULL},                   \
+        {"seed", "HEX", "32 bytes, for repeatable tests", NULL}
+
+int main(int argc, char **argv)
+{
+    struct cli_opt equality_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
+                                      {"text", "FILE", "a text; for classifiers one text per line", NULL},
+                                      {"prompt", "TEXT", "one text", NULL},
+                                      {"gen", "N", "tokens to generate greedily from the start of the text (default 256)", NULL},
+                                      {"limit", "N", "tokens (or lines) of the text to use (default: 2048 tokens, all lines)", NULL},
+                                      {"threads", "N", "threads (default: all)", NULL},
+                                      {"dump", "FILE", "write the plain logits as safetensors", NULL},
+                                      PROTECT,
+                                      {"json", NULL, "print one JSON object", NULL},
+                                      END};
+    struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
+                                      PROTECT,
+                                      {"threads", "N", "threads of server and user (default 0: all)", NULL},
+                                      {"keep", NULL, "keep the temporary folder", NULL},
+                                      END};
+    const struct cli_cmd cmds[] = {
+        {"equality", "plain and private in one process, same kernels", "stip-bench equality --model HFDIR --prompt \"Once\" --json",
+         equality_opts, cmd_equality, NULL},
+        {"loopback", "three roles as three processes on loopback, one stip-user command",
+         "stip-bench loopback --model HFDIR -- generate --prompt \"Once\" --json", loopback_opts, cmd_loopback, "COMMAND ..."},
+        {NULL, NULL, NULL, NULL, NULL, NULL}};
+    const struct cli_program program = {"stip-bench", "compares plain and private, measures, plays all roles", cmds};
+    return cli_main(&program, argc, argv);
+}

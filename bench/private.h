@@ -1,0 +1,28 @@
+/* bench/private.h - developer, server and user in one process, without sockets: the private side of a comparison.
+ *
+ * Data flow   HFDIR -> protect -> package -> net (all that a server has); grant folder -> struct grant (all that a user has);
+ *             ids -> embed -> seal -> forward -> unseal -> head -> logits. Only sealed rows reach the net.
+ * Shapes      letters of model/shape.h; logits [out_n, V or C].
+ * Errors      those of protect, grant and engine.
+ * Memory      private_open gives; a temporary folder is removed by private_close.
+ * Secrets     a bench may hold both sides; the temporary folder is 0700.
+ */
+#ifndef STIP_BENCH_PRIVATE_H
+#define STIP_BENCH_PRIVATE_H
+
+#include "base/cli.h"
+#include "engine/forward.h"
+#include "user/grant.h"
+
+struct private;
+
+/* Flags profile, head, dtype, seed of `cmd` as protect takes them. cap: most tokens of a sequence. */
+MUST_CHECK int private_open(struct private **out, const char *model, const struct cli_cmd *cmd, int cap, struct err *err);
+void private_close(struct private *p);
+/* Appends T tokens; logits of rows out_from.. of them. */
+MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
+                              float *logits, struct err *err);
+void private_restart(struct private *p);
+const struct grant *private_grant(const struct private *p);
+
+#endif

@@ -1,0 +1,35 @@
+/* bench/process.h - child processes that announce themselves with JSON lines.
+ *
+ * Data flow   argv -> child; child's stdout -> lines -> events.
+ * Units       milliseconds.
+ * Errors      a child that cannot be started, ends early or stays silent, with its name and status.
+ * Memory      struct is the caller's; process_stop releases. A child dies with its parent.
+ * Secrets     none.
+ */
+#ifndef STIP_BENCH_PROCESS_H
+#define STIP_BENCH_PROCESS_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/json.h"
+
+struct process {
+    const char *name;
+    pid_t pid;   /* 0 when not running */
+    int out;     /* its stdout, -1 when not captured */
+    char line[4096];
+    size_t have;
+};
+
+/* argv ends with NULL; argv[0] is the program's path. log: file for stderr, NULL to share ours. */
+MUST_CHECK int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log,
+                             struct err *err);
+/* The next line {"event": NAME, ...}; lines of other events are skipped. Gives the document. */
+MUST_CHECK int process_event(struct process *p, const char *event, int timeout_ms, struct json_doc **out, struct err *err);
+/* Waits for the end and gives the exit status (128 + signal when killed). */
+MUST_CHECK int process_wait(struct process *p, int *status, struct err *err);
+/* SIGTERM, then SIGKILL after 5 s. No-op when not running. Gives the exit status, -1 if it was not running. */
+int process_stop(struct process *p);
+
+#endif

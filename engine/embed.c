@@ -1,0 +1,109 @@
+#include "engine/embed.h"
+
+#include <stdlib.h>
+
+#include "engine/floats.h"
+#include "engine/net.h"
+#include "model/arch.h"
+
+struct embed {
+    struct config config; /* labels stay with the checkpoint */
+    const struct tensor *token;
+    float *position, *type; /* [positions,D], [type_vocab,D], or NULL */
+    struct norm norm;       /* w NULL: none */
+};
+
+static int load_table(float **out, const struct checkpoint *cp, enum role role, struct err *err)
+{
+    const struct tensor *t = checkpoint_tensor(cp, role, 0);
+    float *table;
+    if (t == NULL)
+        return 0;
+    if (floats_alloc(&table, (size_t)t->dim[0], (size_t)t->dim[1], err) != 0)
+        return -1;
+    if (checkpoint_rows_f32(t, 0, t->dim[0], table, err) != 0) {
+        free(table);
+        return -1;
+    }
+    *out = table;
+    return 0;
+}
+
+int embed_load(struct embed **out, const struct checkpoint *cp, struct err *err)
+{
+    if (!checkpoint_has(cp, PART_EMBED))
+        return err_set(err, ERR_INPUT, "%s: the embeddings of the model are missing", checkpoint_dir(cp));
+    struct embed *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return err_oom(err, sizeof *e);
+    e->config = *checkpoint_config(cp);
+    e->config.labels = NULL;
+    e->token = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
+    size_t count = (size_t)e->token->count, bad = dtype_first_nonfinite(e->token->dtype, e->token->data, count);
+    if (bad < count) {
+        err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %zu", e->token->name, bad);
+        goto fail;
+    }
+    if (load_table(&e->position, cp, ROLE_POSITION_EMBED, err) != 0 || load_table(&e->type, cp, ROLE_TYPE_EMBED, err) != 0)
+        goto fail;
+    if (checkpoint_tensor(cp, ROLE_EMBED_NORM_W, 0) != NULL &&
+        norm_load(&e->norm, cp, ROLE_EMBED_NORM_W, ROLE_EMBED_NORM_B, 0, err) != 0)
+        goto fail;
+    *out = e;
+    return 0;
+fail:
+    embed_free(e);
+    return err_wrap(err, "%s", checkpoint_dir(cp));
+}
+
+void embed_free(struct embed *e)
+{
+    if (e == NULL)
+        return;
+    free(e->position);
+    free(e->type);
+    norm_free(&e->norm);
+    free(e);
+}
+
+static int check_range(const struct embed *e, const int32_t *ids, const int32_t *types, int T, int first_position,
+                       struct err *err)
+{
+    const struct config *c = &e->config;
+    if (T < 0 || first_position < 0 || first_position > c->positions || T > c->positions - first_position)
+        return err_set(err, ERR_INPUT, "%d tokens after %d: the model has %d positions; shorten the text", T, first_position,
+                       c->positions);
+    for (int t = 0; t < T; t++) {
+        if (ids[t] < 0 || (uint64_t)ids[t] >= e->token->dim[0])
+            return err_set(err, ERR_INPUT, "token %d of %d is outside the embedding table of %d rows; do tokenizer and model "
+                                           "belong together?", t + 1, T, c->V);
+        if (types != NULL && (types[t] < 0 || (types[t] > 0 && types[t] >= c->type_vocab)))
+            return err_set(err, ERR_INPUT, "token type %d of %d is outside the table of %d rows", t + 1, T, c->type_vocab);
+    }
+    return 0;
+}
+
+static void add_row(float *x, const float *table, size_t row, size_t D)
+{
+    for (size_t d = 0; d < D; d++)
+        x[d] += table[row * D + d];
+}
+
+int embed_rows(const struct embed *e, const int32_t *ids, const int32_t *types, int T, int first_position, float *x,
+               struct err *err)
+{
+    if (check_range(e, ids, types, T, first_position, err) != 0)
+        return -1;
+    size_t D = (size_t)e->config.D, size = dtype_size(e->token->dtype);
+    for (int t = 0; t < T; t++) {
+        float *row = x + (size_t)t * D;
+        dtype_to_f32(e->token->dtype, e->token->data + (size_t)ids[t] * D * size, row, D);
+        if (e->type != NULL)
+            add_row(row, e->type, types == NULL ? 0 : (size_t)types[t], D);
+        if (e->position != NULL)
+            add_row(row, e->position, (size_t)(first_position + t), D);
+    }
+    if (e->norm.w != NULL)
+        norm_apply(&e->config, &e->norm, x, x, T);
+    return 0;
+}

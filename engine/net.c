@@ -1,0 +1,130 @@
+#include "engine/net.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/kernels/norm.h"
+#include "engine/kernels/rope.h"
+#include "model/arch.h"
+
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+static int load_qkv(struct linear *out, const struct checkpoint *cp, int layer, struct err *err)
+{
+    static const enum role fused[] = {ROLE_QKV}, fused_bias[] = {ROLE_QKV_BIAS};
+    static const enum role split[] = {ROLE_Q, ROLE_K, ROLE_V}, split_bias[] = {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS};
+    if (arch_tensor(checkpoint_config(cp), ROLE_QKV) != NULL)
+        return linear_load(out, cp, fused, fused_bias, COUNT(fused), layer, err);
+    return linear_load(out, cp, split, split_bias, COUNT(split), layer, err);
+}
+
+static int load_up(struct linear *out, const struct checkpoint *cp, int layer, struct err *err)
+{
+    static const enum role plain[] = {ROLE_UP}, plain_bias[] = {ROLE_UP_BIAS};
+    static const enum role gated[] = {ROLE_GATE, ROLE_UP}, gated_bias[] = {ROLE_GATE_BIAS, ROLE_UP_BIAS};
+    if (checkpoint_config(cp)->gated)
+        return linear_load(out, cp, gated, gated_bias, COUNT(gated), layer, err);
+    return linear_load(out, cp, plain, plain_bias, COUNT(plain), layer, err);
+}
+
+static int load_one(struct linear *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err)
+{
+    return linear_load(out, cp, &w, &b, 1, layer, err);
+}
+
+static int load_layer(struct net_layer *out, const struct checkpoint *cp, int l, struct err *err)
+{
+    if (norm_load(&out->attn_norm, cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, err) != 0 ||
+        load_qkv(&out->qkv, cp, l, err) != 0 || load_one(&out->o, cp, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
+        norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 || load_up(&out->up, cp, l, err) != 0 ||
+        load_one(&out->down, cp, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
+        return err_wrap(err, "layer %d", l);
+    return 0;
+}
+
+static int load_rope(double **out, const struct config *c, struct err *err)
+{
+    if (c->position != POSITION_ROPE)
+        return 0;
+    double *frequency = calloc((size_t)c->K / 2, sizeof *frequency);
+    if (frequency == NULL)
+        return err_oom(err, (size_t)c->K / 2 * sizeof *frequency);
+    rope_frequencies(frequency, &c->rope, c->K);
+    *out = frequency;
+    return 0;
+}
+
+int net_load(struct net **out, const struct checkpoint *cp, bool head, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (!checkpoint_has(cp, PART_CORE))
+        return err_set(err, ERR_INPUT, "%s: the layers of the model are missing", checkpoint_dir(cp));
+    struct net *net = calloc(1, sizeof *net);
+    if (net == NULL)
+        return err_oom(err, sizeof *net);
+    net->config = *c;
+    net->config.labels = NULL;
+    if ((net->layers = calloc((size_t)c->L, sizeof *net->layers)) == NULL) {
+        err_oom(err, (size_t)c->L * sizeof *net->layers);
+        goto fail;
+    }
+    for (int l = 0; l < c->L; l++)
+        if (load_layer(&net->layers[l], cp, l, err) != 0)
+            goto fail;
+    if (!c->post_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
+        goto fail;
+    if (load_rope(&net->rope, c, err) != 0)
+        goto fail;
+    if (head && head_load(&net->head, cp, err) != 0)
+        goto fail;
+    *out = net;
+    return 0;
+fail:
+    net_free(net);
+    return err_wrap(err, "%s", checkpoint_dir(cp));
+}
+
+void net_free(struct net *net)
+{
+    if (net == NULL)
+        return;
+    for (int l = 0; net->layers != NULL && l < net->config.L; l++) {
+        struct net_layer *layer = &net->layers[l];
+        norm_free(&layer->attn_norm);
+        norm_free(&layer->mlp_norm);
+        linear_free(&layer->qkv);
+        linear_free(&layer->o);
+        linear_free(&layer->up);
+        linear_free(&layer->down);
+    }
+    free(net->layers);
+    norm_free(&net->final_norm);
+    head_free(net->head);
+    free(net->rope);
+    free(net);
+}
+
+size_t net_bytes(const struct config *c, bool head)
+{
+    size_t D = (size_t)c->D, F = (size_t)c->F, H = (size_t)c->H, G = (size_t)c->G, K = (size_t)c->K;
+    size_t rows = (c->gated ? 2 * F : F) + (H + 2 * G) * K, norm = c->norm == NORM_LAYER ? 2 * D : D;
+    /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
+    size_t layer = (D + 1) * rows + D * (H * K + F + 2) + 2 * norm;
+    size_t sum = (size_t)c->L * layer + norm + K;
+    if (head && c->head != HEAD_NONE)
+        sum += (size_t)config_outputs(c) * (D + 1) + D * (D + 1) + norm;
+    return sum * sizeof(float);
+}
+
+int net_outputs(const struct net *net)
+{
+    return net->head == NULL ? net->config.D : config_outputs(&net->config);
+}
+
+void norm_apply(const struct config *c, const struct norm *norm, float *y, const float *x, int n)
+{
+    if (c->norm == NORM_RMS)
+        norm_rms(y, x, norm->w, c->norm_eps, n, c->D);
+    else
+        norm_layer(y, x, norm->w, norm->b, c->norm_eps, n, c->D);
+}

@@ -1,0 +1,26 @@
+/* engine/scratch.h - the buffers of one pass. Private to the engine: others see an opaque struct (engine/forward.h).
+ *
+ * Shapes      rows: most rows of one pass, all sequences together; outputs: most rows that the head takes at once.
+ * Errors      scratch_new: memory.
+ * Memory      scratch_new gives all of it, scratch_free releases; nothing below forward() allocates.
+ * Secrets     rows of the last pass stay until the next one overwrites them: activations, on the server permuted ones.
+ */
+#ifndef STIP_ENGINE_SCRATCH_H
+#define STIP_ENGINE_SCRATCH_H
+
+struct scratch {
+    int rows, outputs;
+    float *x;             /* [rows,D] the residual stream */
+    float *normed;        /* [rows,D] */
+    float *added;         /* [rows,D] what a sublayer adds to x */
+    float *qkv;           /* [rows,(H+2G)K] */
+    float *mix;           /* [rows,H*K] */
+    float *up;            /* [rows,F], gated [rows,2F] */
+    float *gated;         /* [rows,F], gated only */
+    float *cosine, *sine; /* [rows,K/2] of each row's position, rotary only */
+    float *picked, *work; /* [outputs,D] */
+    float *out;           /* [outputs, net_outputs], with a head only */
+    float **target;       /* [outputs] where each picked row's output goes */
+};
+
+#endif

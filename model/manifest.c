@@ -1,0 +1,434 @@
+#include "model/manifest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/size.h"
+
+#define VERSION 1
+#define FILES_MAX 4096
+#define SIZE_MAX_FILE ((int64_t)1 << 46)
+#define RELEASE ((size_t)64 << 20) /* mapped bytes held while hashing */
+
+void manifest_free(struct manifest *m)
+{
+    for (size_t i = 0; i < m->file_count; i++) {
+        free(m->files[i].name);
+        free(m->files[i].chunks);
+    }
+    free(m->files);
+    m->files = NULL;
+    m->file_count = 0;
+}
+
+uint64_t manifest_bytes(const struct manifest *m)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < m->file_count; i++)
+        sum += m->files[i].size;
+    return sum;
+}
+
+static size_t chunks_of(uint64_t size)
+{
+    return (size_t)((size + MANIFEST_CHUNK - 1) / MANIFEST_CHUNK);
+}
+
+/* ------------------------------------------------------------------ the folder */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct manifest_file *)a)->name, ((const struct manifest_file *)b)->name);
+}
+
+static int add_file(struct manifest *m, const char *dir, const char *name, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    struct stat st;
+    if (file_join(path, dir, name, err) != 0)
+        return -1;
+    if (lstat(path, &st) != 0)
+        return err_set(err, ERR_INPUT, "cannot stat %s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode) || !file_name_ok(name))
+        return err_set(err, ERR_INPUT, "%s: a package holds plain files only", path);
+    if (m->file_count == FILES_MAX)
+        return err_set(err, ERR_INPUT, "%s: more than %d files", dir, FILES_MAX);
+    struct manifest_file *files = realloc(m->files, (m->file_count + 1) * sizeof *files);
+    if (files == NULL)
+        return err_oom(err, (m->file_count + 1) * sizeof *files);
+    m->files = files;
+    struct manifest_file *f = &files[m->file_count];
+    *f = (struct manifest_file){.size = (uint64_t)st.st_size};
+    if ((f->name = strdup(name)) == NULL)
+        return err_oom(err, strlen(name));
+    m->file_count++;
+    return 0;
+}
+
+/* Names and sizes of all files but the manifest's own two, sorted. */
+static int list_files(struct manifest *m, const char *dir, struct err *err)
+{
+    DIR *d = opendir(dir);
+    if (d == NULL)
+        return err_set(err, ERR_INPUT, "cannot open folder %s: %s", dir, strerror(errno));
+    int rc = 0;
+    for (const struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
+        const char *n = e->d_name;
+        if (strcmp(n, ".") != 0 && strcmp(n, "..") != 0 && strcmp(n, MANIFEST_NAME) != 0 && strcmp(n, MANIFEST_SIG_NAME) != 0)
+            rc = add_file(m, dir, n, err);
+    }
+    closedir(d);
+    if (rc == 0 && m->file_count > 0)
+        qsort(m->files, m->file_count, sizeof *m->files, by_name);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ hashing */
+
+/* Digest of the whole file and of its chunks. `progress` counts bytes of all files from *done. */
+static int hash_file(const char *path, uint64_t size, uint8_t sha256[CRYPTO_HASH_LEN], uint8_t *chunks,
+                     struct progress *progress, uint64_t *done, struct err *err)
+{
+    struct file_map map;
+    struct crypto_hash *whole = NULL;
+    if (file_map(&map, path, err) != 0)
+        return -1;
+    int rc = -1;
+    if (map.size != size) {
+        err_set(err, ERR_CHECK, "%s: expected %" PRIu64 " bytes, found %zu", path, size, map.size);
+        goto done;
+    }
+    if (crypto_hash_new(&whole, err) != 0)
+        goto done;
+    for (size_t at = 0, held = 0, i = 0; at < map.size; i++) {
+        size_t n = map.size - at < MANIFEST_CHUNK ? map.size - at : MANIFEST_CHUNK;
+        if (crypto_sha256(map.data + at, n, chunks + i * CRYPTO_HASH_LEN, err) != 0 ||
+            crypto_hash_add(whole, map.data + at, n, err) != 0)
+            goto done;
+        at += n;
+        held += n;
+        *done += n;
+        progress_at(progress, *done);
+        if (held >= RELEASE) { /* keep the resident set small: these pages are not read again */
+            (void)madvise((void *)(uintptr_t)(map.data + at - held), held, MADV_DONTNEED);
+            held = 0;
+        }
+    }
+    rc = crypto_hash_end(whole, sha256, err);
+done:
+    crypto_hash_free(whole);
+    file_unmap(&map);
+    return rc;
+}
+
+int manifest_build(struct manifest *m, const char *dir, struct err *err)
+{
+    struct manifest fresh = *m;
+    struct progress progress;
+    uint64_t done = 0;
+    fresh.files = NULL;
+    fresh.file_count = 0;
+    int rc = list_files(&fresh, dir, err);
+    if (rc == 0 && fresh.file_count == 0)
+        rc = err_set(err, ERR_INPUT, "%s: the folder is empty", dir);
+    progress_start(&progress, "hashing", "B", manifest_bytes(&fresh));
+    for (size_t i = 0; rc == 0 && i < fresh.file_count; i++) {
+        struct manifest_file *f = &fresh.files[i];
+        char path[FILE_PATH_MAX];
+        f->chunk_count = chunks_of(f->size);
+        if ((f->chunks = malloc(f->chunk_count * CRYPTO_HASH_LEN + 1)) == NULL)
+            rc = err_oom(err, f->chunk_count * CRYPTO_HASH_LEN);
+        else if ((rc = file_join(path, dir, f->name, err)) == 0)
+            rc = hash_file(path, f->size, f->sha256, f->chunks, &progress, &done, err);
+    }
+    progress_end(&progress);
+    if (rc != 0) {
+        manifest_free(&fresh);
+        return -1;
+    }
+    manifest_free(m);
+    *m = fresh;
+    return 0;
+}
+
+static int check_file(const struct manifest_file *f, const char *dir, struct progress *progress, uint64_t *done, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    uint8_t sha256[CRYPTO_HASH_LEN], *chunks = malloc(f->chunk_count * CRYPTO_HASH_LEN + 1);
+    if (chunks == NULL)
+        return err_oom(err, f->chunk_count * CRYPTO_HASH_LEN);
+    int rc = file_join(path, dir, f->name, err);
+    if (rc == 0)
+        rc = hash_file(path, f->size, sha256, chunks, progress, done, err);
+    for (size_t i = 0; rc == 0 && i < f->chunk_count; i++)
+        if (memcmp(chunks + i * CRYPTO_HASH_LEN, f->chunks + i * CRYPTO_HASH_LEN, CRYPTO_HASH_LEN) != 0)
+            rc = err_set(err, ERR_CHECK, "%s: MiB %zu is not what was signed: the file was changed; fetch the package again", path,
+                         i);
+    if (rc == 0 && memcmp(sha256, f->sha256, sizeof sha256) != 0)
+        rc = err_set(err, ERR_CHECK, "%s: its SHA-256 is not the one that was signed", path);
+    free(chunks);
+    return rc;
+}
+
+int manifest_check_files(const struct manifest *m, const char *dir, struct err *err)
+{
+    /* A file that nobody signed could be loaded in place of one that was. */
+    struct manifest there = {0};
+    struct progress progress;
+    uint64_t done = 0;
+    int rc = list_files(&there, dir, err);
+    for (size_t i = 0; rc == 0 && i < there.file_count; i++)
+        if (m->file_count == 0 || bsearch(&there.files[i], m->files, m->file_count, sizeof *m->files, by_name) == NULL)
+            rc = err_set(err, ERR_CHECK, "%s/%s is not in the signed manifest; remove it", dir, there.files[i].name);
+    manifest_free(&there);
+    progress_start(&progress, "checking", "B", manifest_bytes(m));
+    for (size_t i = 0; rc == 0 && i < m->file_count; i++)
+        rc = check_file(&m->files[i], dir, &progress, &done, err);
+    progress_end(&progress);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ text */
+
+static int put_file(struct json_doc *doc, struct json *list, const struct manifest_file *f, struct err *err)
+{
+    char digest[2 * CRYPTO_HASH_LEN + 1], *chunks = malloc(2 * CRYPTO_HASH_LEN * f->chunk_count + 1);
+    if (chunks == NULL)
+        return err_oom(err, 2 * CRYPTO_HASH_LEN * f->chunk_count);
+    crypto_hex(f->sha256, sizeof f->sha256, digest);
+    crypto_hex(f->chunks, CRYPTO_HASH_LEN * f->chunk_count, chunks);
+    struct json *node = json_put_object(doc, list, NULL);
+    json_put_str(doc, node, "name", f->name);
+    json_put_int(doc, node, "size", (int64_t)f->size);
+    json_put_str(doc, node, "sha256", digest);
+    json_put_str(doc, node, "chunks", chunks);
+    free(chunks);
+    return 0;
+}
+
+static int print(const struct manifest *m, char **text, struct err *err)
+{
+    char signer[2 * CRYPTO_KEY_LEN + 1];
+    crypto_hex(m->signer, sizeof m->signer, signer);
+    struct json_doc *doc = json_new_object(MANIFEST_NAME);
+    struct json *root = json_node(doc);
+    json_put_int(doc, root, "version", VERSION);
+    json_put_str(doc, root, "model", m->model);
+    json_put_str(doc, root, "profile", m->profile);
+    json_put_str(doc, root, "head", m->head);
+    json_put_str(doc, root, "dtype", m->dtype);
+    json_put_int(doc, root, "epoch", m->epoch);
+    json_put_str(doc, root, "created", m->created);
+    json_put_str(doc, root, "signer", signer);
+    json_put_int(doc, root, "chunk_size", (int64_t)MANIFEST_CHUNK);
+    struct json *list = json_put_array(doc, root, "files");
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < m->file_count; i++)
+        rc = put_file(doc, list, &m->files[i], err);
+    if (rc == 0)
+        rc = json_print(doc, true, text, err);
+    json_free(doc);
+    return rc;
+}
+
+int manifest_write(const struct manifest *m, const char *dir, const uint8_t sign_key[CRYPTO_KEY_LEN],
+                   uint8_t context_id[CRYPTO_HASH_LEN], struct err *err)
+{
+    char path[FILE_PATH_MAX], sig_path[FILE_PATH_MAX], *text = NULL;
+    uint8_t sig[CRYPTO_SIG_LEN];
+    if (print(m, &text, err) != 0)
+        return -1;
+    size_t len = strlen(text);
+    int rc = -1;
+    if (len > MANIFEST_CAP)
+        err_set(err, ERR_INPUT, "%s: the manifest would have %zu bytes, at most %zu are read back", dir, len, MANIFEST_CAP);
+    else if (crypto_sign(sign_key, text, len, sig, err) == 0 && crypto_verify(m->signer, text, len, sig, err) == 0 &&
+             file_join(path, dir, MANIFEST_NAME, err) == 0 && file_join(sig_path, dir, MANIFEST_SIG_NAME, err) == 0 &&
+             file_write(path, text, len, 0644, err) == 0 && file_write(sig_path, sig, sizeof sig, 0644, err) == 0)
+        rc = manifest_context_id(text, len, context_id, err);
+    free(text);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ reading back */
+
+static int get_text(const struct json_doc *doc, const struct json *node, const char *key, char *out, size_t cap, struct err *err)
+{
+    const char *s;
+    if (json_get_str(doc, node, key, &s, err) != 0)
+        return -1;
+    if (strlen(s) >= cap)
+        return err_set(err, ERR_INPUT, "%s: field '%s': more than %zu characters", json_name(doc), key, cap - 1);
+    memcpy(out, s, strlen(s) + 1);
+    return 0;
+}
+
+static int get_one_of(const struct json_doc *doc, const char *key, const char *const *known, char *out, size_t cap,
+                      struct err *err)
+{
+    if (get_text(doc, json_root(doc), key, out, cap, err) != 0)
+        return -1;
+    while (*known != NULL && strcmp(*known, out) != 0)
+        known++;
+    return *known != NULL ? 0 : err_set(err, ERR_INPUT, "%s: field '%s': '%s' is not known here", json_name(doc), key, out);
+}
+
+static int get_hex(const struct json_doc *doc, const struct json *node, const char *key, uint8_t *out, size_t n, struct err *err)
+{
+    const char *s;
+    if (json_get_str(doc, node, key, &s, err) != 0)
+        return -1;
+    if (!crypto_unhex(s, out, n))
+        return err_set(err, ERR_INPUT, "%s: field '%s': expected %zu hex digits, found %zu characters", json_name(doc), key, 2 * n,
+                       strlen(s));
+    return 0;
+}
+
+/* An unknown key in a signed file is a format that we do not know, not a slip in a config. */
+static int only(const struct json_doc *doc, const struct json *node, const char *const *keys, struct err *err)
+{
+    int rc = json_only(doc, node, keys, err);
+    if (rc != 0 && err != NULL)
+        err->code = ERR_INPUT;
+    return rc;
+}
+
+static int parse_file(struct manifest *m, const struct json_doc *doc, const struct json *node, struct err *err)
+{
+    static const char *const keys[] = {"name", "size", "sha256", "chunks", NULL};
+    struct manifest_file *f = &m->files[m->file_count];
+    const char *name;
+    int64_t size;
+    if (json_type(node) != JSON_OBJECT)
+        return err_set(err, ERR_INPUT, "%s: field 'files': expected objects, found %s", json_name(doc), json_type_name(node));
+    if (only(doc, node, keys, err) != 0 || json_get_str(doc, node, "name", &name, err) != 0)
+        return -1;
+    if (!file_name_ok(name) || strcmp(name, MANIFEST_NAME) == 0 || strcmp(name, MANIFEST_SIG_NAME) == 0)
+        return err_set(err, ERR_INPUT, "%s: field 'files': '%.100s' is not the name of a package file", json_name(doc), name);
+    if (m->file_count > 0 && strcmp(m->files[m->file_count - 1].name, name) >= 0)
+        return err_set(err, ERR_INPUT, "%s: field 'files': '%s' stands out of order or twice", json_name(doc), name);
+    if (json_get_int(doc, node, "size", 0, SIZE_MAX_FILE, &size, err) != 0 ||
+        get_hex(doc, node, "sha256", f->sha256, sizeof f->sha256, err) != 0)
+        return err_wrap(err, "file '%s'", name);
+    /* The text that is here bounds the allocation: a size alone could claim any number of chunks. */
+    const char *chunks = json_string(json_get(node, "chunks"));
+    f->size = (uint64_t)size;
+    f->chunk_count = chunks_of(f->size);
+    if (chunks == NULL || strlen(chunks) != 2 * CRYPTO_HASH_LEN * f->chunk_count)
+        return err_set(err, ERR_INPUT, "%s: file '%s': field 'chunks': expected %zu hex digits for %" PRIu64 " bytes, found %zu",
+                       json_name(doc), name, 2 * CRYPTO_HASH_LEN * f->chunk_count, f->size, chunks == NULL ? 0 : strlen(chunks));
+    f->name = strdup(name);
+    f->chunks = malloc(CRYPTO_HASH_LEN * f->chunk_count + 1);
+    m->file_count++; /* from here manifest_free releases both */
+    if (f->name == NULL || f->chunks == NULL)
+        return err_oom(err, CRYPTO_HASH_LEN * f->chunk_count);
+    if (get_hex(doc, node, "chunks", f->chunks, CRYPTO_HASH_LEN * f->chunk_count, err) != 0)
+        return err_wrap(err, "file '%s'", name);
+    return 0;
+}
+
+static int parse_files(struct manifest *m, const struct json_doc *doc, struct err *err)
+{
+    const struct json *list = json_get(json_root(doc), "files");
+    size_t n = json_count(list);
+    if (list == NULL || json_type(list) != JSON_ARRAY || n < 1 || n > FILES_MAX)
+        return err_set(err, ERR_INPUT, "%s: field 'files': expected a list of 1 to %d files, found %s", json_name(doc), FILES_MAX,
+                       json_type_name(list));
+    if ((m->files = calloc(n, sizeof *m->files)) == NULL)
+        return err_oom(err, n * sizeof *m->files);
+    for (const struct json *f = json_first(list); f != NULL; f = json_next(f))
+        if (parse_file(m, doc, f, err) != 0)
+            return -1;
+    return 0;
+}
+
+static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err *err)
+{
+    static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "epoch", "created", "signer",
+                                       "chunk_size", "files", NULL};
+    static const char *const profiles[] = {"stip", NULL}, *const heads[] = {"server", "user", NULL};
+    static const char *const dtypes[] = {"F32", "BF16", "F16", "mixed", NULL};
+    const struct json *root = json_root(doc);
+    int64_t version, chunk, epoch;
+    if (json_type(root) != JSON_OBJECT)
+        return err_set(err, ERR_INPUT, "%s: expected an object, found %s", json_name(doc), json_type_name(root));
+    /* The version first: a newer one may well have other fields. */
+    if (json_get_int(doc, root, "version", VERSION, VERSION, &version, err) != 0 || only(doc, root, keys, err) != 0 ||
+        json_get_int(doc, root, "chunk_size", (int64_t)MANIFEST_CHUNK, (int64_t)MANIFEST_CHUNK, &chunk, err) != 0 ||
+        json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
+        get_text(doc, root, "model", m->model, sizeof m->model, err) != 0 ||
+        get_text(doc, root, "created", m->created, sizeof m->created, err) != 0 ||
+        get_one_of(doc, "profile", profiles, m->profile, sizeof m->profile, err) != 0 ||
+        get_one_of(doc, "head", heads, m->head, sizeof m->head, err) != 0 ||
+        get_one_of(doc, "dtype", dtypes, m->dtype, sizeof m->dtype, err) != 0 ||
+        get_hex(doc, root, "signer", m->signer, sizeof m->signer, err) != 0)
+        return -1;
+    m->epoch = (uint32_t)epoch;
+    return parse_files(m, doc, err);
+}
+
+int manifest_parse(struct manifest *out, const char *text, size_t len, const char *name, struct err *err)
+{
+    struct json_doc *doc;
+    struct manifest m = {0};
+    if (len > MANIFEST_CAP)
+        return err_set(err, ERR_INPUT, "%s: %zu bytes, at most %zu are accepted", name, len, MANIFEST_CAP);
+    if (json_parse(&doc, text, len, false, name, err) != 0)
+        return -1;
+    int rc = parse_doc(&m, doc, err);
+    json_free(doc);
+    if (rc != 0)
+        manifest_free(&m);
+    else
+        *out = m;
+    return rc;
+}
+
+int manifest_verify(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_LEN], const uint8_t signer[CRYPTO_KEY_LEN],
+                    struct err *err)
+{
+    if (crypto_verify(signer, text, len, sig, err) == 0)
+        return 0;
+    char hex[2 * CRYPTO_KEY_LEN + 1];
+    crypto_hex(signer, CRYPTO_KEY_LEN, hex);
+    return err_wrap(err, "%s is not signed by the trusted developer key %.16s...", MANIFEST_NAME, hex);
+}
+
+int manifest_context_id(const char *text, size_t len, uint8_t out[CRYPTO_HASH_LEN], struct err *err)
+{
+    return crypto_sha256(text, len, out, err);
+}
+
+int manifest_load(struct manifest *out, const char *dir, char **text, size_t *len, uint8_t sig[CRYPTO_SIG_LEN], struct err *err)
+{
+    char path[FILE_PATH_MAX], sig_path[FILE_PATH_MAX], *bytes = NULL, *raw = NULL;
+    size_t n = 0, raw_len = 0;
+    int rc = -1;
+    if (file_join(path, dir, MANIFEST_NAME, err) != 0 || file_join(sig_path, dir, MANIFEST_SIG_NAME, err) != 0 ||
+        file_read(path, MANIFEST_CAP, &bytes, &n, err) != 0 || file_read(sig_path, 4096, &raw, &raw_len, err) != 0)
+        goto done;
+    if (raw_len != CRYPTO_SIG_LEN) {
+        err_set(err, ERR_INPUT, "%s: expected %d bytes, found %zu", sig_path, CRYPTO_SIG_LEN, raw_len);
+        goto done;
+    }
+    if (manifest_parse(out, bytes, n, path, err) != 0)
+        goto done;
+    memcpy(sig, raw, CRYPTO_SIG_LEN);
+    *text = bytes;
+    *len = n;
+    bytes = NULL;
+    rc = 0;
+done:
+    free(bytes);
+    free(raw);
+    return rc;
+}

@@ -1,0 +1,27 @@
+/* model_dev/cmd.h - the commands of stip-model-dev, one file each.
+ *
+ * Data flow   main's table -> cmd_NAME -> the module that does the work -> one JSON object or a few lines on stdout.
+ * Errors      codes of base/err.h; printed once by cli_main.
+ * Memory      none kept.
+ * Secrets     no command prints any.
+ */
+#ifndef STIP_MODEL_DEV_CMD_H
+#define STIP_MODEL_DEV_CMD_H
+
+#include "base/cli.h"
+#include "base/json.h"
+#include "transport/identity.h"
+
+int cmd_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_push(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+
+/* One line on stdout. */
+MUST_CHECK int cmd_print(const struct json_doc *doc, struct err *err);
+/* A key as people write it: the text form, or the name of an identity.pub file. */
+MUST_CHECK int cmd_peer_key(struct peer_key *out, const char *value, struct err *err);
+
+#endif

@@ -1,0 +1,151 @@
+#include "model_dev/contents.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ tensors */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct contents_item *)a)->name, ((const struct contents_item *)b)->name);
+}
+
+const struct contents_item *contents_find(const struct contents *c, const char *name)
+{
+    struct contents_item key = {.name = (char *)(uintptr_t)name};
+    return c->count == 0 ? NULL : bsearch(&key, c->items, c->count, sizeof key, by_name);
+}
+
+void contents_free(struct contents *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        free(c->items[i].name);
+    free(c->items);
+    *c = (struct contents){0};
+}
+
+static bool goes(const struct config *c, const struct arch_tensor *row, bool head)
+{
+    return arch_present(c, row) && (row->part == PART_CORE || (row->part == PART_HEAD && head));
+}
+
+static int add(struct contents *list, const struct checkpoint *cp, const struct arch_tensor *row, int layer, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    struct contents_item item = {.row = row, .layer = layer, .src = checkpoint_tensor(cp, row->role, layer)};
+    char name[512];
+    if (item.src == NULL) /* the checkpoint was opened complete */
+        return err_set(err, ERR_INTERNAL, "%s: there is no %s", checkpoint_dir(cp), arch_role_name(row->role));
+    item.rule = rules_find(row->role, c->head);
+    if (item.rule == NULL) /* sending it as it is would be the one unforgivable default */
+        return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role), c->architecture);
+    item.file = checkpoint_file_of(cp, item.src);
+    if (checkpoint_name(name, c, row, layer, 0, 0, err) != 0)
+        return -1;
+    if ((item.name = strdup(name)) == NULL)
+        return err_oom(err, strlen(name));
+    list->items[list->count++] = item;
+    list->bytes += item.src->bytes;
+    return 0;
+}
+
+int contents_list(struct contents *out, const struct checkpoint *cp, bool head, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    struct contents list = {0};
+    size_t n = 0;
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        if (goes(c, row, head))
+            n += row->per_layer ? (size_t)c->L : 1;
+    if ((list.items = calloc(n + 1, sizeof *list.items)) == NULL)
+        return err_oom(err, n * sizeof *list.items);
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        for (int l = 0; goes(c, row, head) && l < (row->per_layer ? c->L : 1); l++)
+            if (add(&list, cp, row, l, err) != 0) {
+                contents_free(&list);
+                return -1;
+            }
+    qsort(list.items, list.count, sizeof *list.items, by_name);
+    *out = list;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ config.json */
+
+static bool any_of(const char *key, const char *const *list)
+{
+    while (*list != NULL && strcmp(*list, key) != 0)
+        list++;
+    return *list != NULL;
+}
+
+/* Numbers and switches say nothing that the shapes do not say. Text can be a customer's name or a path, so only the
+ * fields that the network depends on are taken. */
+static bool keeps(const struct json *member)
+{
+    static const char *const structured[] = {
+        "architectures", "model_type", "hidden_act", "activation_function", "activation", "position_embedding_type",
+        "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "torch_dtype", "dtype", NULL};
+    switch (json_type(member)) {
+    case JSON_NULL:
+    case JSON_BOOL:
+    case JSON_NUMBER:
+        return true;
+    default:
+        return any_of(json_key(member), structured);
+    }
+}
+
+#define SAME(field) (a->field == b->field)
+
+/* Guards the list above: a family whose reader asks for another text field must not be shipped as a different network. */
+static bool same_network(const struct config *a, const struct config *b)
+{
+    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
+                SAME(positions) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) && SAME(causal) &&
+                SAME(gated) && SAME(act) && SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) &&
+                SAME(rope.kind) && SAME(rope.theta) && SAME(rope.factor) && SAME(rope.low_freq_factor) &&
+                SAME(rope.high_freq_factor) && SAME(rope.original) && SAME(window) && SAME(window_from) && SAME(head) &&
+                SAME(bos) && SAME(pad) && SAME(eos_count);
+    for (int i = 0; same && i < a->eos_count; i++)
+        same = SAME(eos[i]);
+    return same;
+}
+
+static int check_same(const struct json_doc *doc, const struct config *source, struct err *err)
+{
+    struct config c;
+    if (config_parse(&c, doc, err) != 0)
+        return err_wrap(err, "the package's config.json");
+    bool same = same_network(&c, source);
+    config_free(&c);
+    return same ? 0 : err_set(err, ERR_INTERNAL, "the package's config.json would describe another network");
+}
+
+int contents_config(const struct checkpoint *cp, bool head, const char *dtype, char **text, struct err *err)
+{
+    static const char *const set_here[] = {"num_labels", "tie_word_embeddings", NULL};
+    static const char *const dtypes[] = {"torch_dtype", "dtype", NULL};
+    const struct config *c = checkpoint_config(cp);
+    struct json_doc *doc = json_new_object("config.json");
+    struct json *root = json_node(doc);
+    bool stores_table = head && (c->head == HEAD_LM || c->head == HEAD_MLM);
+    for (const struct json *m = json_first(json_root(checkpoint_json(cp))); m != NULL; m = json_next(m))
+        if (keeps(m) && !any_of(json_key(m), set_here) && (dtype == NULL || !any_of(json_key(m), dtypes)))
+            json_put_copy(doc, root, json_key(m), m);
+    if (c->head == HEAD_CLASSIFY)
+        json_put_int(doc, root, "num_labels", c->C); /* in place of the labels' names */
+    /* The server's table stands alone: the embedding that it could be tied to is not in the package. */
+    json_put_bool(doc, root, "tie_word_embeddings", c->tied && !stores_table);
+    if (dtype != NULL)
+        json_put_str(doc, root, "torch_dtype", dtype);
+    int rc = -1;
+    if (json_print(doc, true, text, err) == 0)
+        rc = check_same(doc, c, err);
+    if (rc != 0) {
+        free(*text);
+        *text = NULL;
+    }
+    json_free(doc);
+    return rc;
+}

@@ -1,0 +1,38 @@
+/* model_dev/contents.h - what goes into a package: which tensors under which names, and the config.json beside them.
+ *
+ * Data flow   checkpoint -> list of tensors with their rules -> protect; config.json -> config.json without names.
+ * Errors      memory; a config.json that would not describe the same network without the fields that are left out.
+ * Memory      contents_list fills a struct (contents_free); contents_config gives text (free()).
+ * Secrets     none: names and shapes are public. Labels, paths and other text of the source stay with the developer.
+ */
+#ifndef STIP_MODEL_DEV_CONTENTS_H
+#define STIP_MODEL_DEV_CONTENTS_H
+
+#include "model/checkpoint.h"
+#include "model_dev/rules.h"
+
+struct contents_item {
+    char *name; /* as packages spell it */
+    const struct arch_tensor *row;
+    const struct rule *rule;
+    int layer;
+    const struct tensor *src;
+    size_t file; /* index of the checkpoint's weight file */
+};
+
+struct contents {
+    struct contents_item *items; /* sorted by name */
+    size_t count;
+    uint64_t bytes; /* of the sources */
+};
+
+/* The server's core and, with `head`, the output head. */
+MUST_CHECK int contents_list(struct contents *out, const struct checkpoint *cp, bool head, struct err *err);
+const struct contents_item *contents_find(const struct contents *c, const char *name);
+void contents_free(struct contents *c);
+
+/* The package's config.json: numbers and switches, and the text fields that the network depends on; no labels, no paths.
+ * `dtype` is NULL when weights keep theirs. */
+MUST_CHECK int contents_config(const struct checkpoint *cp, bool head, const char *dtype, char **text, struct err *err);
+
+#endif

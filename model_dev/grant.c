@@ -1,0 +1,306 @@
+#include "model_dev/grant.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "model/checkpoint.h"
+#include "model_dev/rules.h"
+#include "permute/gather.h"
+#include "transport/bundle.h"
+#include "transport/seal.h"
+
+#define BLOCK ((size_t)8 << 20)
+#define COPY_CAP ((size_t)256 << 20) /* tokenizer files; the largest known are about 35 MB */
+
+/* ------------------------------------------------------------------ do the three belong together */
+
+static int check_number(const char *package, const char *what, long long plain, long long found, struct err *err)
+{
+    return plain == found ? 0
+                          : err_set(err, ERR_INPUT, "%s was not made from this checkpoint: %s is %lld here and %lld there", package,
+                                    what, plain, found);
+}
+
+static int check_shapes(const struct release *from, const struct context_key *key, const struct config *plain,
+                        const struct config *packed, struct err *err)
+{
+    const struct key_shape a = rules_shape(plain), b = rules_shape(packed), *k = &key->shape;
+    if (strcmp(plain->architecture, packed->architecture) != 0)
+        return err_set(err, ERR_INPUT, "%s was not made from this checkpoint: %s here, %s there", from->package,
+                       plain->architecture, packed->architecture);
+    if (check_number(from->package, "the width", a.D, b.D, err) != 0 ||
+        check_number(from->package, "the number of layers", plain->L, packed->L, err) != 0 ||
+        check_number(from->package, "the number of heads", a.H, b.H, err) != 0 ||
+        check_number(from->package, "the number of key/value heads", a.G, b.G, err) != 0 ||
+        check_number(from->package, "the head width", a.K, b.K, err) != 0 ||
+        check_number(from->package, "the feed-forward width", a.F, b.F, err) != 0 ||
+        check_number(from->package, "the vocabulary", plain->V, packed->V, err) != 0 ||
+        check_number(from->package, "the number of positions", plain->positions, packed->positions, err) != 0)
+        return -1;
+    if (k->D != a.D || k->H != a.H || k->G != a.G || k->K != a.K || k->F != a.F || k->outputs != a.outputs ||
+        k->rotary != a.rotary || key->head_user != (strcmp(from->manifest.head, "user") == 0))
+        return err_set(err, ERR_INPUT, "%s: the key's sizes are not those of %s", from->key, from->package);
+    return 0;
+}
+
+/* Same sizes do not make the same model, and a wrong table would only show as nonsense at the user: every norm gain of the
+ * package must be the checkpoint's, in the order of the residual key. */
+static int check_gains(const struct release *from, const struct keyset *keys, const struct checkpoint *plain,
+                       const struct checkpoint *packed, struct err *err)
+{
+    const struct config *c = checkpoint_config(plain);
+    const size_t width = (size_t)c->D;
+    struct perm residual = {0};
+    float *a = malloc(3 * width * sizeof *a), *b = a + width, *moved = b + width;
+    if (a == NULL)
+        return err_oom(err, 3 * width * sizeof *a);
+    int rc = keyset_perm(keys, KEY_RESIDUAL, 0, &residual, err);
+    for (int l = 0; rc == 0 && l < c->L; l++) {
+        const struct tensor *x = checkpoint_tensor(plain, ROLE_MLP_NORM_W, l), *y = checkpoint_tensor(packed, ROLE_MLP_NORM_W, l);
+        if ((rc = checkpoint_rows_f32(x, 0, width, a, err)) != 0 || (rc = checkpoint_rows_f32(y, 0, width, b, err)) != 0)
+            break;
+        dtype_from_f32(y->dtype, a, moved, width); /* what protect did if it stored another dtype */
+        dtype_to_f32(y->dtype, moved, a, width);
+        gather_row_bytes(moved, a, width, sizeof *a, &residual);
+        if (memcmp(moved, b, width * sizeof *b) != 0)
+            rc = err_set(err, ERR_INPUT, "%s was not made from this checkpoint: the norm gains of layer %d differ", from->package, l);
+    }
+    perm_wipe(&residual);
+    free(a);
+    return rc;
+}
+
+static int check_match(const struct grant_source *src, const struct context_key *key, const struct keyset *keys,
+                       const struct checkpoint *plain, struct err *err)
+{
+    struct checkpoint *packed = NULL;
+    int rc = checkpoint_open(&packed, src->from->package, CHECKPOINT_CORE, err);
+    if (rc == 0)
+        rc = check_shapes(src->from, key, checkpoint_config(plain), checkpoint_config(packed), err);
+    if (rc == 0)
+        rc = check_gains(src->from, keys, plain, packed, err);
+    checkpoint_close(packed);
+    return rc == 0 ? 0 : err_wrap(err, "%s", src->model);
+}
+
+/* ------------------------------------------------------------------ the tables */
+
+struct table {
+    char name[512];
+    const struct tensor *src;
+};
+
+/* A tied output table is the token embedding, which is there already. */
+static bool granted(const struct config *c, const struct arch_tensor *row, bool head_user)
+{
+    return arch_present(c, row) &&
+           (row->part == PART_EMBED || (row->part == PART_HEAD && head_user && !(row->role == ROLE_LM_HEAD && c->tied)));
+}
+
+static int write_table(struct safetensors_out *st, const struct tensor *t, struct err *err)
+{
+    size_t elements = BLOCK / dtype_size(t->dtype), size = dtype_size(t->dtype);
+    for (uint64_t at = 0; at < t->count;) {
+        size_t n = t->count - at < elements ? (size_t)(t->count - at) : elements;
+        size_t bad = dtype_first_nonfinite(t->dtype, t->data + at * size, n);
+        if (bad < n)
+            return err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %llu", t->name, (unsigned long long)(at + bad));
+        if (safetensors_out_write(st, t->data + at * size, n * size, err) != 0)
+            return -1;
+        safetensors_release(t);
+        at += n;
+    }
+    return 0;
+}
+
+static int write_tables(const struct checkpoint *cp, bool head_user, const char *dir, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    struct safetensors_out *st = NULL;
+    struct table tables[ROLE_COUNT]; /* none of these roles is per layer */
+    size_t count = 0;
+    char path[FILE_PATH_MAX];
+    int rc = safetensors_out_new(&st, err);
+    for (const struct arch_tensor *row = c->arch->tensors; rc == 0 && row->role != ROLE_COUNT; row++) {
+        if (!granted(c, row, head_user))
+            continue;
+        struct table *t = &tables[count++];
+        t->src = checkpoint_tensor(cp, row->role, 0);
+        rc = checkpoint_name(t->name, c, row, 0, 0, 0, err);
+        if (rc == 0)
+            rc = safetensors_out_declare(st, t->name, t->src->dtype, t->src->rank, t->src->dim, err);
+    }
+    if (rc == 0 && (rc = file_join(path, dir, "model.safetensors", err)) == 0)
+        rc = safetensors_out_begin(st, path, 0600, err);
+    for (const char *name; rc == 0 && (name = safetensors_out_next(st)) != NULL;)
+        for (size_t i = 0; i < count; i++)
+            if (strcmp(tables[i].name, name) == 0) {
+                rc = write_table(st, tables[i].src, err);
+                break;
+            }
+    if (rc == 0)
+        rc = safetensors_out_commit(st, err);
+    safetensors_out_free(st);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ the rest of the folder */
+
+static int copy_file(const char *from, const char *to, const char *name, struct err *err)
+{
+    char src[FILE_PATH_MAX], dst[FILE_PATH_MAX], *data = NULL;
+    size_t len;
+    if (file_join(src, from, name, err) != 0 || file_join(dst, to, name, err) != 0 ||
+        file_read(src, COPY_CAP, &data, &len, err) != 0)
+        return -1;
+    int rc = file_write(dst, data, len, 0600, err);
+    free(data);
+    return rc;
+}
+
+static int copy_texts(const char *model, const char *dir, struct err *err)
+{
+    static const char *const names[] = {"tokenizer.json",          "tokenizer_config.json", "vocab.txt",
+                                        "vocab.json",              "merges.txt",            "special_tokens_map.json",
+                                        "added_tokens.json",       "generation_config.json", "chat_template.jinja"};
+    char path[FILE_PATH_MAX];
+    if (copy_file(model, dir, "config.json", err) != 0)
+        return -1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (file_join(path, model, names[i], err) != 0)
+            return -1;
+        if (file_exists(path) && copy_file(model, dir, names[i], err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_keys(const struct keyset *keys, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    uint8_t *bytes = secret_alloc(GRANT_KEYS_LEN);
+    if (bytes == NULL)
+        return err_oom(err, GRANT_KEYS_LEN);
+    memcpy(bytes, "STIPEND1", 8);
+    int rc = keyset_end_key(keys, KEY_RESIDUAL, bytes + 8, err);
+    if (rc == 0)
+        rc = keyset_end_key(keys, KEY_OUTPUT, bytes + 40, err);
+    if (rc == 0)
+        rc = crypto_sha256(bytes, 72, bytes + 72, err);
+    if (rc == 0)
+        rc = file_join(path, dir, "keys.bin", err);
+    if (rc == 0)
+        rc = file_write(path, bytes, GRANT_KEYS_LEN, 0600, err);
+    secret_free(bytes);
+    return rc;
+}
+
+static int write_about(const struct grant_source *src, const char *dir, struct err *err)
+{
+    const struct release *from = src->from;
+    char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], who[PEER_KEY_TEXT], *text = NULL;
+    struct peer_key self = identity_public(src->identity);
+    crypto_hex(from->context, sizeof from->context, context);
+    clock_iso(clock_unix(), created);
+    peer_key_text(&self, who);
+    struct json_doc *doc = json_new_object("grant.json");
+    struct json *root = json_node(doc);
+    json_put_int(doc, root, "version", 1);
+    json_put_str(doc, root, "context", context);
+    json_put_str(doc, root, "architecture", from->manifest.model);
+    json_put_str(doc, root, "profile", from->manifest.profile);
+    json_put_str(doc, root, "head", from->manifest.head);
+    json_put_int(doc, root, "epoch", from->manifest.epoch);
+    json_put_str(doc, root, "created", created);
+    json_put_str(doc, root, "model_dev", who);
+    int rc = json_print(doc, true, &text, err);
+    json_free(doc);
+    if (rc == 0)
+        rc = file_join(path, dir, "grant.json", err);
+    if (rc == 0)
+        rc = file_write(path, text, strlen(text), 0600, err);
+    free(text);
+    return rc;
+}
+
+int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
+{
+    struct checkpoint *plain = NULL;
+    struct keyset *keys = NULL;
+    struct context_key *key = secret_alloc(sizeof *key);
+    if (key == NULL)
+        return err_oom(err, sizeof *key);
+    int rc = release_key(src->from, key, err);
+    if (rc == 0)
+        rc = keyset_new(&keys, &key->shape, key->seed, err);
+    if (rc == 0)
+        rc = checkpoint_open(&plain, src->model, CHECKPOINT_ALL, err);
+    if (rc == 0)
+        rc = check_match(src, key, keys, plain, err);
+    if (rc == 0)
+        rc = write_keys(keys, dir, err);
+    if (rc == 0)
+        rc = copy_texts(src->model, dir, err);
+    if (rc == 0)
+        rc = copy_file(src->from->package, dir, MANIFEST_NAME, err);
+    if (rc == 0)
+        rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
+    if (rc == 0)
+        rc = write_tables(plain, key->head_user, dir, err);
+    if (rc == 0)
+        rc = write_about(src, dir, err);
+    checkpoint_close(plain);
+    keyset_free(keys);
+    secret_free(key);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ in one file */
+
+/* A 0700 folder beside `path`, so that large tables meet the disk that has room for the result. */
+static int scratch_make(char out[FILE_PATH_MAX], const char *path, struct err *err)
+{
+    if (snprintf(out, FILE_PATH_MAX, "%s.XXXXXX", path) >= FILE_PATH_MAX)
+        return err_set(err, ERR_INPUT, "path too long: %.80s...", path);
+    return mkdtemp(out) != NULL ? 0 : err_set(err, ERR_INPUT, "cannot make a folder beside %s: %s", path, strerror(errno));
+}
+
+static void scratch_remove(const char *dir)
+{
+    struct err err;
+    if (file_remove_tree(dir, &err) != 0)
+        log_warn("%s: holds secrets, remove it by hand", err.text);
+}
+
+int grant_make(const struct grant_source *src, const char *path, struct err *err)
+{
+    char dir[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1];
+    if (scratch_make(dir, path, err) != 0)
+        return -1;
+    crypto_hex(src->from->context, sizeof src->from->context, context);
+    int rc = grant_folder(src, dir, err);
+    if (rc == 0)
+        rc = bundle_write(path, dir, GRANT_KIND, context, src->identity->sign_key, err);
+    scratch_remove(dir);
+    return rc;
+}
+
+int grant_seal(const struct grant_source *src, const struct peer_key *user, const char *path, struct err *err)
+{
+    char dir[FILE_PATH_MAX], bundle[FILE_PATH_MAX];
+    if (scratch_make(dir, path, err) != 0)
+        return -1;
+    int rc = file_join(bundle, dir, "grant.bundle", err);
+    if (rc == 0)
+        rc = grant_make(src, bundle, err);
+    if (rc == 0)
+        rc = seal_file(bundle, path, user, err);
+    scratch_remove(dir);
+    return rc;
+}

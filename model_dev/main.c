@@ -1,0 +1,73 @@
+/* stip-model-dev: party 1. Owns the plain model; makes the package for the server and the grants for the users. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "model_dev/cmd.h"
+
+#define JSON_OPT {.name = "json", .help = "one JSON object on stdout"}
+#define CONFIG_OPT {.name = "config", .arg = "FILE", .help = "model_dev.json; ./model_dev.json when neither this nor --protected is given"}
+#define PROTECTED_OPT {.name = "protected", .arg = "DIR", .help = "the folder that protect wrote"}
+#define MODEL_OPT {.name = "model", .arg = "HFDIR", .help = "the plain checkpoint that the package was made from"}
+#define IDENTITY_OPT {.name = "identity", .arg = "DIR", .help = "the developer's identity; without it the config's, or PROTECTED/identity"}
+#define END_OPT {.name = NULL}
+
+static struct cli_opt keygen_opts[] = {
+    {.name = "out", .arg = "DIR", .help = "folder for identity.key and identity.pub; never replaces one"}, JSON_OPT, END_OPT};
+
+static struct cli_opt protect_opts[] = {
+    {.name = "model", .arg = "HFDIR", .help = "folder of a Hugging Face checkpoint"},
+    {.name = "out", .arg = "DIR", .help = "gets DIR/package for the server and DIR/context.key, the developer's secret"},
+    {.name = "profile", .arg = "NAME", .help = "stip"},
+    {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
+    {.name = "local-layers", .arg = "K", .help = "0"},
+    {.name = "dtype", .arg = "TYPE", .help = "keep, f32, bf16"},
+    {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys"},
+    {.name = "force", .help = "move an existing package and key aside"},
+    {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
+    JSON_OPT, END_OPT};
+
+static struct cli_opt inspect_opts[] = {{.name = "check", .help = "also hash every file of the package"}, JSON_OPT, END_OPT};
+
+static struct cli_opt push_opts[] = {
+    CONFIG_OPT, PROTECTED_OPT, IDENTITY_OPT,
+    {.name = "to", .arg = "ENDPOINT", .help = "one server, tcp://HOST:PORT of its admin address; without it the config's servers"},
+    {.name = "key", .arg = "KEY", .help = "public key of the --to server: stip1:... or its identity.pub file"},
+    JSON_OPT, END_OPT};
+
+static struct cli_opt grant_opts[] = {
+    {.name = "user", .arg = "FILE", .help = "the user's identity.pub"},
+    {.name = "out", .arg = "FILE", .help = "the sealed grant, for stip-user join --grant FILE"},
+    CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
+
+static struct cli_opt serve_opts[] = {
+    {.name = "config", .arg = "FILE", .help = "model_dev.json"},
+    {.name = "json", .help = "one JSON object on stdout when ready"}, END_OPT};
+
+static const struct cli_cmd cmds[] = {
+    {.name = "keygen", .line = "make an identity and print its public key", .run = cmd_keygen, .opts = keygen_opts,
+     .example = "stip-model-dev keygen --out ~/.stip/model_dev"},
+    {.name = "protect", .line = "permute a checkpoint: a package for the server, a key for the developer", .run = cmd_protect,
+     .opts = protect_opts, .example = "stip-model-dev protect --model ./llama --out ./protected"},
+    {.name = "inspect", .line = "what a protected folder holds, without secrets", .run = cmd_inspect, .opts = inspect_opts,
+     .example = "stip-model-dev inspect --check ./protected", .args = "DIR"},
+    {.name = "push", .line = "send the package to servers", .run = cmd_push, .opts = push_opts,
+     .example = "stip-model-dev push --protected ./protected --to tcp://10.0.0.2:7401 --key server.pub"},
+    {.name = "grant", .line = "what one user needs, in a file that only this user can open", .run = cmd_grant, .opts = grant_opts,
+     .example = "stip-model-dev grant --user alice.pub --out alice.grant --protected ./protected --model ./llama"},
+    {.name = "serve", .line = "daemon: push the package to the servers, answer grants of allowed users", .run = cmd_serve,
+     .opts = serve_opts, .example = "stip-model-dev serve --config model_dev.json"},
+    {.name = NULL}};
+
+int main(int argc, char **argv)
+{
+    static const struct cli_program program = {
+        .name = "stip-model-dev", .line = "the model developer's side of private inference", .cmds = cmds};
+    struct err err;
+    log_init("model_dev", LOG_INFO, false);
+    if (secret_harden_process(&err) != 0) {
+        (void)fprintf(stderr, "stip-model-dev: %s\n", err.text);
+        return ERR_INTERNAL;
+    }
+    return cli_main(&program, argc, argv);
+}

@@ -1,0 +1,340 @@
+#include "model_dev/protect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/secret.h"
+#include "model/manifest.h"
+#include "model_dev/contents.h"
+#include "model_dev/context_key.h"
+#include "model_dev/transform.h"
+
+#define STAGING ".protect.tmp"
+#define INDEX "model.safetensors.index.json"
+
+/* All that is decided before a byte is written. */
+struct plan {
+    struct checkpoint *cp;
+    struct contents contents;
+    struct keyset *keys;
+    struct context_key *key; /* secret memory */
+    bool head_user, table_exposed;
+    bool convert; /* to dtype */
+    enum dtype dtype;
+};
+
+/* ------------------------------------------------------------------ options */
+
+static int check_options(const struct protect_opts *o, struct plan *p, struct err *err)
+{
+    const char *profile = o->profile == NULL ? "stip" : o->profile, *head = o->head == NULL ? "auto" : o->head;
+    const char *dtype = o->dtype == NULL ? "keep" : o->dtype;
+    if (strcmp(profile, "stip") != 0)
+        return err_set(err, ERR_USAGE, "--profile: '%.40s' is not implemented; known: stip", profile);
+    if (strcmp(head, "auto") != 0 && strcmp(head, "server") != 0 && strcmp(head, "user") != 0)
+        return err_set(err, ERR_USAGE, "--head: '%.40s' is not known; known: auto, server, user", head);
+    if (strcmp(dtype, "f32") == 0 || strcmp(dtype, "bf16") == 0) {
+        p->convert = true;
+        p->dtype = strcmp(dtype, "f32") == 0 ? DTYPE_F32 : DTYPE_BF16;
+    } else if (strcmp(dtype, "keep") != 0) {
+        return err_set(err, ERR_USAGE, "--dtype: '%.40s' is not implemented; known: keep, f32, bf16", dtype);
+    }
+    return 0;
+}
+
+/* True if the output table is the embedding table: by the config, or byte for byte although the config says otherwise.
+ * A server that holds it can find the token of every row that a user sends. */
+static bool table_is_embedding(const struct checkpoint *cp)
+{
+    const struct tensor *table = checkpoint_tensor(cp, ROLE_LM_HEAD, 0), *embed = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
+    if (table == NULL || embed == NULL)
+        return false;
+    return table == embed || (table->dtype == embed->dtype && table->bytes == embed->bytes &&
+                              memcmp(table->data, embed->data, table->bytes) == 0);
+}
+
+static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
+{
+    if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0)
+        return -1;
+    bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
+    p->head_user = automatic ? same : strcmp(o->head, "user") == 0;
+    p->table_exposed = same && !p->head_user;
+    if (contents_list(&p->contents, p->cp, !p->head_user, err) != 0)
+        return -1;
+    if ((p->key = secret_alloc(sizeof *p->key)) == NULL)
+        return err_oom(err, sizeof *p->key);
+    p->key->shape = rules_shape(checkpoint_config(p->cp));
+    p->key->head_user = p->head_user;
+    p->key->epoch = o->epoch == 0 ? 1 : o->epoch;
+    if (o->seed != NULL)
+        memcpy(p->key->seed, o->seed, sizeof p->key->seed);
+    else if (crypto_random(p->key->seed, sizeof p->key->seed, err) != 0)
+        return -1;
+    return keyset_new(&p->keys, &p->key->shape, p->key->seed, err);
+}
+
+static void free_plan(struct plan *p)
+{
+    contents_free(&p->contents);
+    checkpoint_close(p->cp);
+    keyset_free(p->keys);
+    secret_free(p->key);
+}
+
+/* ------------------------------------------------------------------ the package */
+
+static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
+{
+    return p->convert ? p->dtype : item->src->dtype;
+}
+
+static int write_tensor(const struct plan *p, const struct contents_item *item, struct safetensors_out *st,
+                        struct progress *progress, uint64_t *done, struct err *err)
+{
+    struct perm out = {0}, in = {0};
+    int rc = keyset_perm(p->keys, item->rule->out, item->layer, &out, err);
+    if (rc == 0)
+        rc = keyset_perm(p->keys, item->rule->in, item->layer, &in, err);
+    if (rc == 0)
+        rc = transform_write(&(struct transform){.src = item->src, .conv1d = item->row->conv1d, .dtype = dtype_of(p, item),
+                                                 .out = &out, .in = &in},
+                             st, progress, done, err);
+    perm_wipe(&out);
+    perm_wipe(&in);
+    return rc;
+}
+
+/* One weight file with the tensors that come from the checkpoint's file of that name; none when only embeddings were in it. */
+static int write_file(const struct plan *p, size_t file, const char *dir, struct progress *progress, uint64_t *done,
+                      struct err *err)
+{
+    struct safetensors_out *st = NULL;
+    char path[FILE_PATH_MAX];
+    size_t n = 0;
+    if (file_join(path, dir, checkpoint_file_name(p->cp, file), err) != 0 || safetensors_out_new(&st, err) != 0)
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < p->contents.count; i++) {
+        const struct contents_item *item = &p->contents.items[i];
+        if (item->file != file)
+            continue;
+        rc = safetensors_out_declare(st, item->name, dtype_of(p, item), item->src->rank, item->src->dim, err);
+        n++;
+    }
+    if (rc == 0 && n > 0)
+        rc = safetensors_out_begin(st, path, 0644, err);
+    for (const char *name; rc == 0 && n > 0 && (name = safetensors_out_next(st)) != NULL;)
+        rc = write_tensor(p, contents_find(&p->contents, name), st, progress, done, err);
+    if (rc == 0 && n > 0)
+        rc = safetensors_out_commit(st, err);
+    safetensors_out_free(st);
+    return rc;
+}
+
+static uint64_t written_bytes(const struct plan *p)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < p->contents.count; i++)
+        sum += p->contents.items[i].src->count * dtype_size(dtype_of(p, &p->contents.items[i]));
+    return sum;
+}
+
+static int write_index(const struct plan *p, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX], *text = NULL;
+    struct json_doc *doc = json_new_object(INDEX);
+    struct json *root = json_node(doc);
+    json_put_int(doc, json_put_object(doc, root, "metadata"), "total_size", (int64_t)written_bytes(p));
+    struct json *map = json_put_object(doc, root, "weight_map");
+    for (size_t i = 0; i < p->contents.count; i++)
+        json_put_str(doc, map, p->contents.items[i].name, checkpoint_file_name(p->cp, p->contents.items[i].file));
+    int rc = json_print(doc, true, &text, err);
+    json_free(doc);
+    if (rc == 0)
+        rc = file_join(path, dir, INDEX, err);
+    if (rc == 0)
+        rc = file_write(path, text, strlen(text), 0644, err);
+    free(text);
+    return rc;
+}
+
+static int write_config(const struct plan *p, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX], *text = NULL;
+    const char *dtype = !p->convert ? NULL : p->dtype == DTYPE_F32 ? "float32" : "bfloat16";
+    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, !p->head_user, dtype, &text, err) != 0)
+        return -1;
+    int rc = file_write(path, text, strlen(text), 0644, err);
+    free(text);
+    return rc;
+}
+
+static const char *dtype_text(const struct plan *p)
+{
+    enum dtype first = dtype_of(p, &p->contents.items[0]);
+    for (size_t i = 1; i < p->contents.count; i++)
+        if (dtype_of(p, &p->contents.items[i]) != first)
+            return "mixed";
+    return dtype_name(first);
+}
+
+static int write_manifest(const struct plan *p, const struct protect_opts *o, const char *dir, struct protect_report *report,
+                          struct err *err)
+{
+    struct manifest m = {.epoch = p->key->epoch};
+    (void)snprintf(m.model, sizeof m.model, "%s", checkpoint_config(p->cp)->architecture);
+    (void)snprintf(m.profile, sizeof m.profile, "stip");
+    (void)snprintf(m.head, sizeof m.head, "%s", p->head_user ? "user" : "server");
+    (void)snprintf(m.dtype, sizeof m.dtype, "%s", dtype_text(p));
+    clock_iso(o->created == 0 ? clock_unix() : o->created, m.created);
+    memcpy(m.signer, o->sign_pub, sizeof m.signer);
+    int rc = manifest_build(&m, dir, err);
+    if (rc == 0)
+        rc = manifest_write(&m, dir, o->sign_key, p->key->context_id, err);
+    report->bytes = manifest_bytes(&m);
+    report->files = m.file_count;
+    manifest_free(&m);
+    return rc;
+}
+
+static int write_package(const struct plan *p, const struct protect_opts *o, const char *dir, struct protect_report *report,
+                         struct err *err)
+{
+    struct progress progress;
+    uint64_t done = 0;
+    if (file_mkdirs(dir, 0755, err) != 0 || write_config(p, dir, err) != 0)
+        return -1;
+    int rc = 0;
+    progress_start(&progress, "permuting", "B", p->contents.bytes);
+    for (size_t f = 0; rc == 0 && f < checkpoint_files(p->cp); f++)
+        rc = write_file(p, f, dir, &progress, &done, err);
+    progress_end(&progress);
+    if (rc == 0 && strcmp(checkpoint_file_name(p->cp, 0), "model.safetensors") != 0)
+        rc = write_index(p, dir, err);
+    return rc == 0 ? write_manifest(p, o, dir, report, err) : -1;
+}
+
+/* ------------------------------------------------------------------ staging and installing */
+
+struct place {
+    char dir[FILE_PATH_MAX], staging[FILE_PATH_MAX];
+    char package[FILE_PATH_MAX], key[FILE_PATH_MAX];         /* where they will be */
+    char new_package[FILE_PATH_MAX], new_key[FILE_PATH_MAX]; /* in staging */
+    bool made_dir;
+    int lock;
+};
+
+static int refuse_existing(const struct place *at, struct err *err)
+{
+    const char *there = file_exists(at->key) ? at->key : file_exists(at->package) ? at->package : NULL;
+    return there == NULL ? 0
+                         : err_set(err, ERR_USAGE, "%s is there already; give another --out, or --force to move the old package and "
+                                                   "key aside (nothing is deleted)", there);
+}
+
+/* Makes DIR, takes its lock and an empty staging folder inside it. */
+static int open_place(struct place *at, const struct protect_opts *o, struct err *err)
+{
+    *at = (struct place){.lock = -1, .made_dir = !file_exists(o->out)};
+    if (file_join(at->dir, NULL, o->out, err) != 0 || file_join(at->staging, o->out, STAGING, err) != 0 ||
+        file_join(at->package, o->out, PROTECT_PACKAGE, err) != 0 || file_join(at->key, o->out, PROTECT_KEY, err) != 0 ||
+        file_join(at->new_package, at->staging, PROTECT_PACKAGE, err) != 0 ||
+        file_join(at->new_key, at->staging, PROTECT_KEY, err) != 0)
+        return -1;
+    if (file_mkdirs(o->out, 0700, err) != 0)
+        return -1;
+    at->lock = open(o->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at->lock < 0)
+        return err_set(err, ERR_INPUT, "cannot open folder %s: %s", o->out, strerror(errno));
+    if (flock(at->lock, LOCK_EX | LOCK_NB) != 0) {
+        close(at->lock); /* what stands in the folder belongs to the other */
+        at->lock = -1;
+        return err_set(err, ERR_USAGE, "%s: another protect is writing to this folder", o->out);
+    }
+    if ((!o->force && refuse_existing(at, err) != 0) || file_remove_tree(at->staging, err) != 0)
+        return -1;
+    return file_mkdirs(at->staging, 0700, err);
+}
+
+static int move(const char *from, const char *to, struct err *err)
+{
+    return rename(from, to) == 0 ? 0 : err_set(err, ERR_INTERNAL, "cannot rename %s to %s: %s", from, to, strerror(errno));
+}
+
+/* An old key opens what was sealed under it: it is kept, never replaced. */
+static int move_aside(const struct place *at, struct err *err)
+{
+    char package[FILE_PATH_MAX + 16], key[FILE_PATH_MAX + 16];
+    unsigned n = 0;
+    do {
+        n++;
+        (void)snprintf(package, sizeof package, "%s.%u", at->package, n);
+        (void)snprintf(key, sizeof key, "%s.%u", at->key, n);
+    } while (file_exists(package) || file_exists(key));
+    if (file_exists(at->key) && move(at->key, key, err) != 0)
+        return -1;
+    return file_exists(at->package) ? move(at->package, package, err) : 0;
+}
+
+/* The key first: a run that dies between the two leaves a key without a package, never a package without its key. */
+static int install(const struct place *at, struct err *err)
+{
+    if (file_fsync_dir(at->new_package, err) != 0 || file_fsync_dir(at->staging, err) != 0 || move_aside(at, err) != 0 ||
+        move(at->new_key, at->key, err) != 0 || move(at->new_package, at->package, err) != 0)
+        return -1;
+    return file_fsync_dir(at->dir, err);
+}
+
+static int close_place(struct place *at, int rc, struct err *err)
+{
+    if (at->lock < 0)
+        return rc;
+    if (file_remove_tree(at->staging, rc == 0 ? err : NULL) != 0)
+        rc = -1;
+    if (rc != 0 && at->made_dir)
+        (void)rmdir(at->dir); /* fails when something of value is in it, as it should */
+    close(at->lock);
+    return rc;
+}
+
+int protect_checkpoint(const struct protect_opts *opts, struct protect_report *out, struct err *err)
+{
+    struct plan plan = {0};
+    struct place place = {.lock = -1};
+    struct protect_report report = {0};
+    uint64_t start = clock_us();
+    int rc = make_plan(&plan, opts, err);
+    if (rc == 0)
+        rc = open_place(&place, opts, err);
+    if (rc == 0)
+        rc = write_package(&plan, opts, place.new_package, &report, err);
+    if (rc == 0)
+        rc = context_key_write(place.new_key, plan.key, err);
+    if (rc == 0)
+        rc = install(&place, err);
+    rc = close_place(&place, rc, err);
+    if (rc == 0) {
+        memcpy(report.package, place.package, sizeof report.package);
+        memcpy(report.key, place.key, sizeof report.key);
+        memcpy(report.architecture, checkpoint_config(plan.cp)->architecture, sizeof report.architecture);
+        memcpy(report.context_id, plan.key->context_id, sizeof report.context_id);
+        report.head_user = plan.head_user;
+        report.table_exposed = plan.table_exposed;
+        report.tensors = plan.contents.count;
+        report.epoch = plan.key->epoch;
+        report.seconds = (double)(clock_us() - start) / 1e6;
+        *out = report;
+    }
+    free_plan(&plan);
+    return rc;
+}

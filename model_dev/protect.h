@@ -1,0 +1,51 @@
+/* model_dev/protect.h - from a plain checkpoint to a package for the server and the developer's key.
+ *
+ * Data flow   HFDIR -> DIR/package/{config.json, weights, manifest.json, manifest.sig} and DIR/context.key.
+ *             The package is a checkpoint of the same architecture in another order, without the embedding tables.
+ * Units       bytes, seconds.
+ * Errors      everything that checkpoint_open and transform_write refuse; a package that is there already (ERR_USAGE). Nothing is
+ *             left behind: all is written to DIR/.protect.tmp and moved into place at the end. What a killed run left there
+ *             is removed by the next one.
+ * Memory      constant, whatever the model.
+ * Secrets     draws the seed; context.key is written 0600. The report carries none.
+ */
+#ifndef STIP_MODEL_DEV_PROTECT_H
+#define STIP_MODEL_DEV_PROTECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/crypto.h"
+#include "base/err.h"
+#include "base/file.h"
+
+#define PROTECT_PACKAGE "package"
+#define PROTECT_KEY "context.key"
+
+struct protect_opts {
+    const char *model, *out; /* folders */
+    const char *profile;     /* NULL or "stip" */
+    const char *head;        /* NULL or "auto", "server", "user" */
+    const char *dtype;       /* NULL or "keep", "f32", "bf16" */
+    const uint8_t *seed;     /* CRYPTO_KEY_LEN bytes, tests only; NULL draws one */
+    const uint8_t *sign_pub, *sign_key; /* the developer's Ed25519 pair */
+    uint32_t epoch;          /* 0 is 1 */
+    int64_t created;         /* seconds since 1970; 0 is now */
+    bool force;              /* move an existing package and key aside, to package.N and context.key.N */
+};
+
+struct protect_report {
+    char package[FILE_PATH_MAX], key[FILE_PATH_MAX];
+    char architecture[64];
+    uint8_t context_id[CRYPTO_HASH_LEN];
+    bool head_user;
+    bool table_exposed; /* the server gets an output table that equals the embedding table: it can label every row */
+    uint64_t bytes;     /* of the package's files */
+    size_t tensors, files;
+    uint32_t epoch;
+    double seconds;
+};
+
+MUST_CHECK int protect_checkpoint(const struct protect_opts *opts, struct protect_report *out, struct err *err);
+
+#endif

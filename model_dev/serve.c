@@ -1,0 +1,349 @@
+#include "model_dev/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "model_dev/grant.h"
+#include "model_dev/push.h"
+#include "transport/blob.h"
+#include "transport/listener.h"
+#include "transport/msg_blob.h"
+#include "transport/msg_error.h"
+#include "transport/msg_hello.h"
+#include "transport/phase.h"
+
+#define STATE_DIR "serve.tmp"
+#define BUNDLE "grant.bundle"
+#define USERS 1024 /* connections that are remembered */
+#define IDLE_MS 600000
+#define TICK_MS 60000
+
+struct user {
+    struct listener_peer peer;
+    enum phase phase;
+    uint64_t heard_ms;
+};
+
+struct serve {
+    const struct dev_config *config;
+    struct release release;
+    char state[FILE_PATH_MAX], dir[FILE_PATH_MAX]; /* PROTECTED/serve.tmp, and in it the folder of the grant's bundle */
+    int lock; /* on state */
+    struct blob_list list;
+    uint8_t *list_bytes;
+    size_t list_len;
+    struct blob_source *source; /* answers every user: it keeps nothing between two questions */
+    pid_t *pushers; /* one per server, 0 when it has ended */
+    struct transport *transport;
+    struct listener *listener;
+    struct user users[USERS];
+    size_t user_count;
+    uint64_t granted;
+};
+
+/* ------------------------------------------------------------------ pushing, in processes of their own */
+
+/* A push waits for its server for minutes and users must not wait with it; a process can be ended at any point. */
+static int push_in_child(const struct serve *s, const struct role_peer *server)
+{
+    struct push *push = NULL;
+    struct transport *t = NULL;
+    struct err err;
+    int rc = push_open(&push, &s->release, &err);
+    if (rc == 0)
+        rc = transport_open(&t, &err);
+    if (rc == 0)
+        rc = push_all(push, t, server, 1, s->config->identity, &err);
+    if (rc != 0)
+        log_error("%s: %s", server->endpoint, err.text);
+    transport_close(t);
+    push_close(push);
+    return rc == 0 ? 0 : ERR_INTERNAL;
+}
+
+static int start_pushers(struct serve *s, struct err *err)
+{
+    const struct dev_config *c = s->config;
+    const pid_t parent = getpid();
+    if ((s->pushers = calloc(c->server_count + 1, sizeof *s->pushers)) == NULL)
+        return err_oom(err, c->server_count * sizeof *s->pushers);
+    for (size_t i = 0; i < c->server_count; i++) {
+        pid_t pid = fork();
+        if (pid < 0)
+            return err_set(err, ERR_INTERNAL, "cannot start a process: %s", strerror(errno));
+        if (pid == 0) {
+            sigset_t none;
+            (void)sigemptyset(&none);
+            (void)sigprocmask(SIG_SETMASK, &none, NULL);
+            (void)signal(SIGTERM, SIG_DFL);
+            (void)signal(SIGINT, SIG_DFL);
+            close(s->lock);
+            if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != parent)
+                _exit(ERR_INTERNAL);
+            _exit(push_in_child(s, &c->servers[i]));
+        }
+        s->pushers[i] = pid;
+    }
+    return 0;
+}
+
+static void collect_pushers(struct serve *s, int flags)
+{
+    for (size_t i = 0; s->pushers != NULL && i < s->config->server_count; i++)
+        if (s->pushers[i] > 0 && waitpid(s->pushers[i], NULL, flags) == s->pushers[i])
+            s->pushers[i] = 0;
+}
+
+static void end_pushers(struct serve *s)
+{
+    for (size_t i = 0; s->pushers != NULL && i < s->config->server_count; i++)
+        if (s->pushers[i] > 0)
+            (void)kill(s->pushers[i], SIGTERM);
+    collect_pushers(s, 0);
+}
+
+/* ------------------------------------------------------------------ the grant */
+
+/* One serve per folder: under the lock, what is there can only be what a killed one left. */
+static int open_state(struct serve *s, struct err *err)
+{
+    if (file_join(s->state, s->config->protected, STATE_DIR, err) != 0 || file_join(s->dir, s->state, "grant", err) != 0 ||
+        file_mkdirs(s->state, 0700, err) != 0)
+        return -1;
+    s->lock = open(s->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->lock < 0)
+        return err_set(err, ERR_INPUT, "cannot open folder %s: %s", s->state, strerror(errno));
+    if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
+        close(s->lock);
+        s->lock = -1;
+        return err_set(err, ERR_USAGE, "%s: another stip-model-dev serve uses this folder", s->config->protected);
+    }
+    return file_remove_tree(s->dir, err) != 0 ? -1 : file_mkdirs(s->dir, 0700, err);
+}
+
+static int build_grant(struct serve *s, struct err *err)
+{
+    const struct grant_source src = {.model = s->config->model, .from = &s->release, .identity = s->config->identity};
+    struct blob_file file;
+    char path[FILE_PATH_MAX];
+    if (file_join(path, s->dir, BUNDLE, err) != 0 || grant_make(&src, path, err) != 0 ||
+        blob_file_hash(&file, s->dir, BUNDLE, err) != 0)
+        return -1;
+    if (blob_list_add(&s->list, &file, err) != 0) {
+        free(file.chunk);
+        return -1;
+    }
+    if (blob_list_encode(&s->list, &s->list_bytes, &s->list_len, err) != 0)
+        return -1;
+    return blob_source_open(&s->source, s->dir, &s->list, s->list_bytes, s->list_len, err);
+}
+
+/* ------------------------------------------------------------------ open, close */
+
+static int need(const struct dev_config *c, struct err *err)
+{
+    if (c->listen == NULL)
+        return err_set(err, ERR_USAGE, "serve needs 'listen' in the config, for example \"tcp://0.0.0.0:7402\"");
+    if (c->model[0] == '\0')
+        return err_set(err, ERR_USAGE, "serve needs 'model' in the config: the folder of the plain checkpoint");
+    return 0;
+}
+
+int serve_open(struct serve **out, const struct dev_config *config, struct err *err)
+{
+    struct serve *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return err_oom(err, sizeof *s);
+    s->config = config;
+    s->lock = -1;
+    if (need(config, err) != 0 || release_open(&s->release, config->protected, config->identity->sign_pub, err) != 0 ||
+        open_state(s, err) != 0 || build_grant(s, err) != 0 || start_pushers(s, err) != 0 ||
+        transport_open(&s->transport, err) != 0 ||
+        listener_open(&s->listener, s->transport, "grant", config->listen, config->identity, config->users, config->user_count,
+                      err) != 0 ||
+        listener_self_check(s->listener, err) != 0) {
+        serve_close(s);
+        return -1;
+    }
+    *out = s;
+    return 0;
+}
+
+void serve_close(struct serve *s)
+{
+    struct err err;
+    if (s == NULL)
+        return;
+    end_pushers(s);
+    listener_close(s->listener);
+    transport_close(s->transport);
+    blob_source_close(s->source);
+    blob_list_free(&s->list);
+    free(s->list_bytes);
+    if (s->lock >= 0) {
+        if (file_remove_tree(s->state, &err) != 0)
+            log_warn("%s: holds secrets, remove it by hand", err.text);
+        close(s->lock);
+    }
+    release_close(&s->release);
+    free(s->pushers);
+    free(s);
+}
+
+const char *serve_endpoint(const struct serve *s)
+{
+    return listener_endpoint(s->listener);
+}
+
+/* ------------------------------------------------------------------ users */
+
+static struct user *enter(struct serve *s, const struct listener_peer *peer)
+{
+    struct user *oldest = &s->users[0];
+    for (size_t i = 0; i < s->user_count; i++) {
+        if (listener_peer_equal(&s->users[i].peer, peer))
+            return &s->users[i];
+        if (s->users[i].heard_ms < oldest->heard_ms)
+            oldest = &s->users[i];
+    }
+    struct user *u = s->user_count < USERS ? &s->users[s->user_count++] : oldest;
+    *u = (struct user){.peer = *peer, .phase = PHASE_NEW};
+    return u;
+}
+
+static void forget(struct serve *s, struct user *u)
+{
+    *u = s->users[--s->user_count];
+}
+
+static void forget_idle(struct serve *s, uint64_t now_ms)
+{
+    for (size_t i = s->user_count; i > 0; i--)
+        if (now_ms - s->users[i - 1].heard_ms >= IDLE_MS)
+            forget(s, &s->users[i - 1]);
+}
+
+/* A user that left or does not read is forgotten: it can greet again. */
+static void post(struct serve *s, struct user *u, const struct frame *f)
+{
+    if (phase_step(PHASE_GRANT, &u->phase, PHASE_SERVER, &f->h) == PHASE_LEGAL &&
+        listener_send(s->listener, &u->peer, f) != LISTENER_SENT)
+        forget(s, u);
+}
+
+static void refuse(struct serve *s, struct user *u, enum wire_code code, const char *text)
+{
+    struct frame f = msg_error_encode(NULL, code, 0, text);
+    post(s, u, &f);
+}
+
+static void on_hello(struct serve *s, struct user *u, const struct frame *f)
+{
+    struct msg_hello hello;
+    struct msg_hello_ok ok = {.epoch = s->release.manifest.epoch};
+    uint8_t body[MSG_HELLO_OK_BYTES];
+    struct err err = {0};
+    enum wire_code code = msg_hello_decode(&hello, f, &err);
+    if (code == WIRE_OK)
+        code = msg_hello_version(&hello, &ok.protocol, &err);
+    if (code != WIRE_OK) {
+        refuse(s, u, code, err.text);
+        return;
+    }
+    memcpy(ok.context, s->release.context, sizeof ok.context);
+    struct frame answer = msg_hello_ok_encode(&ok, body);
+    post(s, u, &answer);
+}
+
+static void on_grant(struct serve *s, struct user *u, const struct frame *f)
+{
+    static const uint8_t any[WIRE_CONTEXT_BYTES];
+    uint8_t context[WIRE_CONTEXT_BYTES], body[MSG_OFFER_BYTES];
+    struct msg_offer offer = {.manifest_bytes = s->list_len, .files = (uint32_t)s->list.count,
+                              .epoch = s->release.manifest.epoch};
+    msg_grant_decode(context, f);
+    if (memcmp(context, any, sizeof any) != 0 && memcmp(context, s->release.context, sizeof context) != 0) {
+        refuse(s, u, WIRE_WRONG_CONTEXT, "this developer grants another context; join without naming one");
+        return;
+    }
+    memcpy(offer.context, s->release.context, sizeof offer.context);
+    struct frame answer = msg_offer_encode(&offer, body);
+    post(s, u, &answer);
+}
+
+static void on_get(struct serve *s, struct user *u, const struct frame *f)
+{
+    struct frame chunk;
+    struct err err = {0};
+    enum wire_code code = blob_source_answer(s->source, f, &chunk, &err);
+    if (code == WIRE_OK) {
+        post(s, u, &chunk);
+        return;
+    }
+    if (code == WIRE_INTERNAL)
+        log_error("%s", err.text);
+    refuse(s, u, code, code == WIRE_INTERNAL ? "the grant cannot be read; the developer's log says why" : err.text);
+}
+
+static void on_done(struct serve *s, const struct user *u)
+{
+    char fingerprint[FINGERPRINT_TEXT];
+    peer_key_fingerprint(&u->peer.key, fingerprint);
+    s->granted++;
+    log_info("user %s has its grant (%" PRIu64 " so far)", fingerprint, s->granted);
+}
+
+static void on_frame(struct serve *s, const struct listener_peer *peer, const struct frame *f)
+{
+    char text[96];
+    struct user *u = enter(s, peer);
+    u->heard_ms = clock_ms();
+    enum phase_verdict verdict = phase_step(PHASE_GRANT, &u->phase, PHASE_CLIENT, &f->h);
+    if (verdict == PHASE_IGNORE)
+        return;
+    if (verdict == PHASE_ILLEGAL) {
+        (void)snprintf(text, sizeof text, "%s is not due in phase %s", wire_type_name(f->h.type), phase_name(u->phase));
+        refuse(s, u, WIRE_BAD_PHASE, text);
+        return;
+    }
+    switch (f->h.type) {
+    case WIRE_HELLO: on_hello(s, u, f); break;
+    case WIRE_GRANT: on_grant(s, u, f); break;
+    case WIRE_GET: on_get(s, u, f); break;
+    case WIRE_DONE: on_done(s, u); break;
+    default: break; /* ERROR: the user gives up, the phase knows */
+    }
+}
+
+int serve_run(struct serve *s, int stop_fd, struct err *err)
+{
+    struct listener_peer peer;
+    struct frame f;
+    for (;;) {
+        bool ready = false, stop = false;
+        enum listener_got got = LISTENER_FRAME;
+        if (listener_poll(&s->listener, 1, stop_fd, TICK_MS, &ready, &stop, err) != 0)
+            return -1;
+        if (stop)
+            return 0;
+        for (int i = 0; i < 256 && got == LISTENER_FRAME; i++) {
+            if (listener_recv(s->listener, &got, &peer, &f, err) != 0)
+                return -1;
+            if (got == LISTENER_FRAME)
+                on_frame(s, &peer, &f);
+        }
+        forget_idle(s, clock_ms());
+        collect_pushers(s, WNOHANG);
+    }
+}

@@ -1,0 +1,24 @@
+/* model_dev/serve.h - the developer's daemon: brings the package to the servers, gives grants to allowed users.
+ *
+ * Data flow   config -> one process per server that pushes until the package is there, and a listener: user HELLO -> HELLO_OK,
+ *             GRANT -> OFFER (a blob list with the one file grant.bundle) -> GET, CHUNK ... -> DONE.
+ * Units       milliseconds, bytes.
+ * Errors      a bad config, package or checkpoint before anything listens. A user's mistake costs its connection.
+ * Memory      serve_open gives. The grant is built once, in PROTECTED/serve.tmp, which is removed at the end.
+ * Secrets     the identity, and the grant's file (0600 in a 0700 folder).
+ */
+#ifndef STIP_MODEL_DEV_SERVE_H
+#define STIP_MODEL_DEV_SERVE_H
+
+#include "base/err.h"
+#include "model_dev/dev_config.h"
+
+struct serve;
+/* Builds the grant and listens. Starts the pushing processes first: they must not inherit sockets. */
+MUST_CHECK int serve_open(struct serve **out, const struct dev_config *config, struct err *err);
+void serve_close(struct serve *s);
+const char *serve_endpoint(const struct serve *s);
+/* Serves until stop_fd is readable. */
+MUST_CHECK int serve_run(struct serve *s, int stop_fd, struct err *err);
+
+#endif

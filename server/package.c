@@ -1,0 +1,89 @@
+#include "server/package.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static int check_signer(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_LEN], const struct peer_key *developers,
+                        size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct err wrong;
+        if (manifest_verify(text, len, sig, developers[i].sign_pub, &wrong) == 0)
+            return 0;
+    }
+    return err_set(err, ERR_AUTH, "the manifest is signed by none of the %zu developers in allow.model_devs", n);
+}
+
+static int load(struct package *p, const char *dir, const struct peer_key *developers, size_t n, size_t max_bytes, struct err *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    uint8_t sig[CRYPTO_SIG_LEN];
+    bool head;
+    int rc = -1;
+    if (manifest_load(&p->manifest, dir, &text, &len, sig, err) != 0)
+        return -1;
+    if (check_signer(text, len, sig, developers, n, err) != 0 || manifest_context_id(text, len, p->context, err) != 0 ||
+        manifest_check_files(&p->manifest, dir, err) != 0)
+        goto done;
+    if ((p->proof = malloc(len + sizeof sig)) == NULL) {
+        err_oom(err, len + sizeof sig);
+        goto done;
+    }
+    memcpy(p->proof, text, len);
+    memcpy(p->proof + len, sig, sizeof sig);
+    p->proof_len = len + sizeof sig;
+    head = strcmp(p->manifest.head, "server") == 0;
+    if (checkpoint_open(&p->checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
+        goto done;
+    size_t bytes = net_bytes(checkpoint_config(p->checkpoint), head);
+    if (max_bytes != 0 && bytes > max_bytes) {
+        err_set(err, ERR_INTERNAL, "%s: the weights need %zu bytes in memory, the limit (limits.weights_mb) is %zu", dir, bytes,
+                max_bytes);
+        goto done;
+    }
+    rc = net_load(&p->net, p->checkpoint, head, err);
+done:
+    free(text);
+    return rc;
+}
+
+int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n, size_t max_bytes,
+                 struct err *err)
+{
+    struct package *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return err_oom(err, sizeof *p);
+    if (load(p, dir, developers, n, max_bytes, err) != 0) {
+        package_free(p);
+        return err_wrap(err, "package %s", dir);
+    }
+    *out = p;
+    return 0;
+}
+
+void package_free(struct package *p)
+{
+    if (p == NULL)
+        return;
+    net_free(p->net);
+    checkpoint_close(p->checkpoint);
+    manifest_free(&p->manifest);
+    free(p->proof);
+    free(p);
+}
+
+struct core_model package_model(const struct package *p)
+{
+    struct core_model m = {.net = p->net, .manifest = p->proof};
+    m.hello.head_kind = (uint8_t)p->net->config.head;
+    m.hello.head_at_server = p->net->head != NULL;
+    m.hello.D = (uint32_t)p->net->config.D;
+    m.hello.out_width = (uint32_t)net_outputs(p->net);
+    m.hello.epoch = p->manifest.epoch;
+    m.hello.manifest_bytes = p->proof_len;
+    memcpy(m.hello.context, p->context, sizeof m.hello.context);
+    return m;
+}

@@ -1,0 +1,34 @@
+/* server/package.h - the installed package, checked and loaded.
+ *
+ * Data flow   PACKAGE folder -> manifest (signature of an allowed developer, every file's hash) -> checkpoint -> struct net.
+ * Units       bytes.
+ * Errors      ERR_AUTH: signed by nobody we allow; ERR_CHECK: files differ from the manifest; ERR_INPUT: not a package;
+ *             ERR_INTERNAL: memory, said before loading with the numbers.
+ * Memory      package_load gives.
+ * Secrets     permuted weights.
+ */
+#ifndef STIP_SERVER_PACKAGE_H
+#define STIP_SERVER_PACKAGE_H
+
+#include "base/err.h"
+#include "model/manifest.h"
+#include "server/core.h"
+#include "transport/identity.h"
+
+struct package {
+    struct manifest manifest;
+    uint8_t *proof; /* manifest.json and its 64-byte signature, as users pull it */
+    size_t proof_len;
+    uint8_t context[CRYPTO_HASH_LEN];
+    struct checkpoint *checkpoint;
+    struct net *net;
+};
+
+/* max_bytes: of weights in memory, 0 for no limit. */
+MUST_CHECK int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
+                            size_t max_bytes, struct err *err);
+void package_free(struct package *p);
+/* What the core announces and serves. */
+struct core_model package_model(const struct package *p);
+
+#endif

@@ -1,0 +1,332 @@
+#include "tests/ref/ref.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/arch.h"
+
+/* Allocation failures in a test program end it: the reference is about formulas. */
+static double *numbers(size_t n)
+{
+    double *p = calloc(n == 0 ? 1 : n, sizeof *p);
+    if (p == NULL)
+        abort();
+    return p;
+}
+
+/* ------------------------------------------------------------------ stored values to float64 */
+
+static double from_f16(unsigned h)
+{
+    int sign = h >> 15 ? -1 : 1, exponent = (int)(h >> 10 & 31), fraction = (int)(h & 1023);
+    return exponent == 0 ? sign * ldexp(fraction, -24) : sign * ldexp(fraction + 1024, exponent - 25);
+}
+
+static double stored(const struct tensor *t, size_t i)
+{
+    const uint8_t *p = t->data;
+    uint32_t bits = 0;
+    float f;
+    if (t->dtype == DTYPE_F16)
+        return from_f16(p[2 * i] | (unsigned)p[2 * i + 1] << 8);
+    if (t->dtype == DTYPE_BF16)
+        bits = (uint32_t)p[2 * i] << 16 | (uint32_t)p[2 * i + 1] << 24;
+    else
+        for (size_t b = 0; b < 4; b++)
+            bits |= (uint32_t)p[4 * i + b] << (8 * b);
+    memcpy(&f, &bits, sizeof f);
+    return (double)f;
+}
+
+/* All values of a tensor, NULL if the model has none. */
+static double *weights(const struct checkpoint *cp, enum role role, int layer)
+{
+    const struct tensor *t = checkpoint_tensor(cp, role, layer);
+    if (t == NULL)
+        return NULL;
+    double *w = numbers((size_t)t->count);
+    for (size_t i = 0; i < (size_t)t->count; i++)
+        w[i] = stored(t, i);
+    return w;
+}
+
+/* ------------------------------------------------------------------ operators */
+
+/* y [T,out] = x [T,in] W + b. W is stored [out,in], or [in,out] when the table says Conv1D. */
+static double *linear(const struct checkpoint *cp, enum role role, enum role bias, int layer, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    const struct arch_tensor *row = arch_tensor(c, role);
+    int out = (int)arch_axis_size(c, row->out), in = (int)arch_axis_size(c, row->in);
+    double *w = weights(cp, role, layer), *b = bias == ROLE_COUNT ? NULL : weights(cp, bias, layer);
+    double *y = numbers((size_t)T * (size_t)out);
+    for (int t = 0; t < T; t++)
+        for (int o = 0; o < out; o++) {
+            double sum = b == NULL ? 0.0 : b[o];
+            for (int i = 0; i < in; i++)
+                sum += x[(size_t)t * (size_t)in + (size_t)i] *
+                       (row->conv1d ? w[(size_t)i * (size_t)out + (size_t)o] : w[(size_t)o * (size_t)in + (size_t)i]);
+            y[(size_t)t * (size_t)out + (size_t)o] = sum;
+        }
+    free(w);
+    free(b);
+    return y;
+}
+
+static double *norm(const struct checkpoint *cp, enum role gain, enum role bias, int layer, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    int D = c->D;
+    double *w = weights(cp, gain, layer), *b = c->norm == NORM_LAYER ? weights(cp, bias, layer) : NULL;
+    double *y = numbers((size_t)T * (size_t)D);
+    for (int t = 0; t < T; t++) {
+        const double *in = x + (size_t)t * (size_t)D;
+        double mean = 0, square = 0;
+        if (c->norm == NORM_LAYER) {
+            for (int d = 0; d < D; d++)
+                mean += in[d];
+            mean /= D;
+        }
+        for (int d = 0; d < D; d++)
+            square += (in[d] - mean) * (in[d] - mean);
+        double scale = 1 / sqrt(square / D + c->norm_eps);
+        for (int d = 0; d < D; d++)
+            y[(size_t)t * (size_t)D + (size_t)d] = (in[d] - mean) * scale * w[d] + (b == NULL ? 0 : b[d]);
+    }
+    free(w);
+    free(b);
+    return y;
+}
+
+static double act(enum act_kind kind, double x)
+{
+    switch (kind) {
+    case ACT_SILU:
+        return x / (1 + exp(-x));
+    case ACT_GELU:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACT_RELU:
+        return x > 0 ? x : 0;
+    }
+    abort();
+}
+
+/* Angle of pair i of a head at a position. */
+static double rope_angle(const struct config *c, int i, int position)
+{
+    const struct rope_config *r = &c->rope;
+    double f = 1 / pow(r->theta, 2.0 * i / c->K);
+    if (r->kind == ROPE_LINEAR)
+        return position / r->factor * f;
+    if (r->kind == ROPE_LLAMA3) {
+        double wave = 2 * M_PI / f, smooth = (r->original / wave - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
+        if (smooth < 0)
+            smooth = 0;
+        if (smooth > 1)
+            smooth = 1;
+        f = (1 - smooth) * (f / r->factor) + smooth * f;
+    }
+    return position * f;
+}
+
+/* Rotates heads of x [T,heads*K]: the complex numbers x[i] + i x[i+K/2] turn by the angle. */
+static void rope(const struct config *c, double *x, int heads, int T)
+{
+    for (int t = 0; t < T && c->position == POSITION_ROPE; t++)
+        for (int h = 0; h < heads; h++)
+            for (int i = 0; i < c->K / 2; i++) {
+                double *re = x + ((size_t)t * (size_t)heads + (size_t)h) * (size_t)c->K + i, *im = re + c->K / 2;
+                double angle = rope_angle(c, i, t), a = *re, b = *im;
+                *re = a * cos(angle) - b * sin(angle);
+                *im = a * sin(angle) + b * cos(angle);
+            }
+}
+
+static int visible(const struct config *c, int layer, int i, int j)
+{
+    int window = config_window(c, layer);
+    return (!c->causal || j <= i) && (window == 0 || i - j < window);
+}
+
+/* softmax(q k^T / sqrt K) v, head by head; query head h reads group h / (H/G). */
+static double *attention(const struct config *c, int layer, const double *q, const double *k, const double *v, int T)
+{
+    int H = c->H, G = c->G, K = c->K;
+    double *y = numbers((size_t)T * (size_t)(H * K)), *p = numbers((size_t)T);
+    for (int h = 0; h < H; h++)
+        for (int i = 0; i < T; i++) {
+            int g = h / (H / G);
+            const double *qi = q + ((size_t)i * (size_t)H + (size_t)h) * (size_t)K;
+            double max = -INFINITY, sum = 0;
+            for (int j = 0; j < T; j++) {
+                const double *kj = k + ((size_t)j * (size_t)G + (size_t)g) * (size_t)K;
+                double score = 0;
+                for (int d = 0; d < K; d++)
+                    score += qi[d] * kj[d];
+                p[j] = visible(c, layer, i, j) ? score / sqrt(K) : -INFINITY;
+                max = p[j] > max ? p[j] : max;
+            }
+            for (int j = 0; j < T; j++)
+                sum += p[j] = exp(p[j] - max);
+            for (int j = 0; j < T; j++)
+                for (int d = 0; d < K; d++)
+                    y[((size_t)i * (size_t)H + (size_t)h) * (size_t)K + (size_t)d] +=
+                        p[j] / sum * v[((size_t)j * (size_t)G + (size_t)g) * (size_t)K + (size_t)d];
+        }
+    free(p);
+    return y;
+}
+
+/* ------------------------------------------------------------------ the model */
+
+/* Columns [from, from+n) of x [T,width]. */
+static double *columns(const double *x, int T, int width, int from, int n)
+{
+    double *y = numbers((size_t)T * (size_t)n);
+    for (int t = 0; t < T; t++)
+        memcpy(y + (size_t)t * (size_t)n, x + (size_t)t * (size_t)width + from, (size_t)n * sizeof *y);
+    return y;
+}
+
+static double *self_attention(const struct checkpoint *cp, int l, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    int queries = c->H * c->K, keys = c->G * c->K, width = queries + 2 * keys;
+    double *q, *k, *v;
+    if (arch_tensor(c, ROLE_QKV) != NULL) {
+        double *qkv = linear(cp, ROLE_QKV, ROLE_QKV_BIAS, l, x, T);
+        q = columns(qkv, T, width, 0, queries);
+        k = columns(qkv, T, width, queries, keys);
+        v = columns(qkv, T, width, queries + keys, keys);
+        free(qkv);
+    } else {
+        q = linear(cp, ROLE_Q, ROLE_Q_BIAS, l, x, T);
+        k = linear(cp, ROLE_K, ROLE_K_BIAS, l, x, T);
+        v = linear(cp, ROLE_V, ROLE_V_BIAS, l, x, T);
+    }
+    rope(c, q, c->H, T);
+    rope(c, k, c->G, T);
+    double *mix = attention(c, l, q, k, v, T), *y = linear(cp, ROLE_O, ROLE_O_BIAS, l, mix, T);
+    free(q);
+    free(k);
+    free(v);
+    free(mix);
+    return y;
+}
+
+static double *feed_forward(const struct checkpoint *cp, int l, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    double *up = linear(cp, ROLE_UP, ROLE_UP_BIAS, l, x, T);
+    double *gate = c->gated ? linear(cp, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
+    for (size_t i = 0; i < (size_t)T * (size_t)c->F; i++)
+        up[i] = gate != NULL ? act(c->act, gate[i]) * up[i] : act(c->act, up[i]);
+    double *y = linear(cp, ROLE_DOWN, ROLE_DOWN_BIAS, l, up, T);
+    free(up);
+    free(gate);
+    return y;
+}
+
+static void add(double *x, double *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] += y[i];
+    free(y);
+}
+
+static void replace(double **x, double *y)
+{
+    free(*x);
+    *x = y;
+}
+
+static double *embedding(const struct checkpoint *cp, const int32_t *ids, const int32_t *types, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    const struct tensor *token = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
+    const struct tensor *position = checkpoint_tensor(cp, ROLE_POSITION_EMBED, 0), *type = checkpoint_tensor(cp, ROLE_TYPE_EMBED, 0);
+    size_t D = (size_t)c->D;
+    double *x = numbers((size_t)T * D);
+    for (size_t t = 0; t < (size_t)T; t++)
+        for (size_t d = 0; d < D; d++) {
+            x[t * D + d] = stored(token, (size_t)ids[t] * D + d);
+            if (position != NULL)
+                x[t * D + d] += stored(position, t * D + d);
+            if (type != NULL)
+                x[t * D + d] += stored(type, (types == NULL ? 0 : (size_t)types[t]) * D + d);
+        }
+    if (checkpoint_tensor(cp, ROLE_EMBED_NORM_W, 0) != NULL)
+        replace(&x, norm(cp, ROLE_EMBED_NORM_W, ROLE_EMBED_NORM_B, 0, x, T));
+    return x;
+}
+
+static double *layers(const struct checkpoint *cp, double *x, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    size_t n = (size_t)T * (size_t)c->D;
+    for (int l = 0; l < c->L; l++) {
+        if (c->post_norm) {
+            add(x, self_attention(cp, l, x, T), n);
+            replace(&x, norm(cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T));
+            add(x, feed_forward(cp, l, x, T), n);
+            replace(&x, norm(cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
+        } else {
+            double *h = norm(cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T);
+            add(x, self_attention(cp, l, h, T), n);
+            replace(&h, norm(cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
+            add(x, feed_forward(cp, l, h, T), n);
+            free(h);
+        }
+    }
+    if (!c->post_norm)
+        replace(&x, norm(cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, x, T));
+    return x;
+}
+
+static double *head(const struct checkpoint *cp, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (c->head == HEAD_CLASSIFY) { /* of the first token */
+        double *pooled = linear(cp, ROLE_POOL, ROLE_POOL_BIAS, 0, x, 1);
+        for (int d = 0; d < c->D; d++)
+            pooled[d] = tanh(pooled[d]);
+        double *y = linear(cp, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS, 0, pooled, 1);
+        free(pooled);
+        return y;
+    }
+    if (c->head == HEAD_MLM) {
+        double *h = linear(cp, ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, 0, x, T);
+        for (size_t i = 0; i < (size_t)T * (size_t)c->D; i++)
+            h[i] = act(c->act, h[i]);
+        replace(&h, norm(cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, h, T));
+        double *y = linear(cp, ROLE_LM_HEAD, ROLE_MLM_OUT_BIAS, 0, h, T);
+        free(h);
+        return y;
+    }
+    return linear(cp, ROLE_LM_HEAD, ROLE_COUNT, 0, x, T);
+}
+
+int ref_forward(const struct checkpoint *cp, const int32_t *ids, const int32_t *types, int T, double **hidden, double **logits,
+                struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (!checkpoint_has(cp, PART_EMBED) || !checkpoint_has(cp, PART_CORE) || (logits != NULL && !checkpoint_has(cp, PART_HEAD)))
+        return err_set(err, ERR_INPUT, "%s: the reference needs embeddings, layers and head", checkpoint_dir(cp));
+    if (T < 1 || T > c->positions)
+        return err_set(err, ERR_INPUT, "%d tokens, the model has %d positions", T, c->positions);
+    for (int t = 0; t < T; t++)
+        if (ids[t] < 0 || ids[t] >= c->V || (types != NULL && (types[t] < 0 || types[t] >= c->type_vocab)))
+            return err_set(err, ERR_INPUT, "token %d of %d is outside its table", t + 1, T);
+
+    double *x = layers(cp, embedding(cp, ids, types, T), T);
+    if (logits != NULL)
+        *logits = head(cp, x, T);
+    if (hidden != NULL)
+        *hidden = x;
+    else
+        free(x);
+    return 0;
+}

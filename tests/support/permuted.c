@@ -1,0 +1,86 @@
+#include "tests/support/permuted.h"
+
+#include <stdlib.h>
+
+#include "engine/floats.h"
+#include "tests/support/tempdir.h"
+
+#define SEED 77
+
+static int open_package(struct permuted *p, const char *package, int cap, struct err *err)
+{
+    const struct config *c = p->plain.config;
+    size_t rows = (size_t)cap, D = (size_t)c->D, widest = D > (size_t)config_outputs(c) ? D : (size_t)config_outputs(c);
+    unsigned need = CHECKPOINT_CORE | (p->head_user ? 0u : CHECKPOINT_HEAD);
+    if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, err) != 0 ||
+        kvcache_new(&p->kv, c, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
+        keyset_perm(p->keys, KEY_RESIDUAL, 0, &p->residual, err) != 0 ||
+        keyset_perm(p->keys, KEY_OUTPUT, 0, &p->output, err) != 0 || floats_alloc(&p->x_p, rows, D, err) != 0 ||
+        floats_alloc(&p->y_p, rows, widest, err) != 0 || floats_alloc(&p->hidden, rows, D, err) != 0)
+        return -1;
+    return floats_alloc(&p->work, rows, D, err);
+}
+
+int permuted_open(struct permuted *out, const char *dir, const char *head, int cap, struct err *err)
+{
+    struct permuted p = {0};
+    struct protect_report report;
+    struct protect_opts o = protected_opts(dir, SEED);
+    o.head = head;
+    if (file_remove_tree(o.out, err) != 0 || protect_checkpoint(&o, &report, err) != 0)
+        return -1;
+    p.head_user = report.head_user;
+    int rc = plain_open(&p.plain, o.model, true, cap, err);
+    if (rc == 0) {
+        p.keys = protected_keys(p.plain.config, SEED);
+        rc = open_package(&p, report.package, cap, err);
+    }
+    if (rc != 0)
+        permuted_close(&p);
+    else
+        *out = p;
+    return rc;
+}
+
+void permuted_close(struct permuted *p)
+{
+    free(p->x_p);
+    free(p->y_p);
+    free(p->hidden);
+    free(p->work);
+    perm_wipe(&p->residual);
+    perm_wipe(&p->output);
+    keyset_free(p->keys);
+    scratch_free(p->scratch);
+    kvcache_free(p->kv);
+    net_free(p->net);
+    checkpoint_close(p->cp);
+    plain_close(&p->plain);
+    *p = (struct permuted){0};
+}
+
+void permuted_restart(struct permuted *p)
+{
+    kvcache_truncate(p->kv, 0);
+    kvcache_truncate(p->plain.kv, 0);
+}
+
+int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out, struct err *err)
+{
+    const struct config *c = p->plain.config;
+    if (T < 1 || T > p->kv->cap - p->kv->len || out_n > T)
+        return err_set(err, ERR_USAGE, "%d tokens with %d outputs do not fit the cache of %d", T, out_n, p->kv->cap);
+    if (embed_rows(p->plain.embed, ids, types, T, p->kv->len, p->plain.x, err) != 0)
+        return -1;
+    gather_cols(p->x_p, p->plain.x, (size_t)T, &p->residual);
+    struct forward_seq seq = {.kv = p->kv, .x = p->x_p, .T = T, .out_from = c->head == HEAD_CLASSIFY ? 0 : T - out_n,
+                              .out_n = out_n, .out = p->y_p};
+    forward(p->net, p->scratch, &seq, 1);
+    if (p->head_user) {
+        scatter_cols(p->hidden, p->y_p, (size_t)out_n, &p->residual);
+        head_apply(c, p->plain.net->head, p->hidden, out_n, p->work, out);
+    } else {
+        scatter_cols(out, p->y_p, (size_t)out_n, &p->output);
+    }
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* tests/support/permuted.h - the same model plain and permuted, in one process: what developer, server and user do, without
+ * their sockets.
+ *
+ * Data flow   DIR/plain -> protect -> DIR/out/package -> net; ids -> rows -> gather_cols -> forward -> scatter_cols (-> head).
+ * Shapes      letters of model/shape.h; outputs as those of tests/support/plain.h.
+ * Errors      those of model/, model_dev/ and engine/.
+ * Memory      permuted_open gives; permuted_close releases.
+ * Secrets     fixed seeds, tests and benches only.
+ */
+#ifndef STIP_TESTS_SUPPORT_PERMUTED_H
+#define STIP_TESTS_SUPPORT_PERMUTED_H
+
+#include "permute/gather.h"
+#include "tests/support/plain.h"
+#include "tests/support/protected.h"
+
+struct permuted {
+    struct plain plain;    /* embeds, and holds the head when it stays with the user */
+    struct checkpoint *cp; /* the package */
+    struct net *net;       /* what the server has */
+    struct kvcache *kv;
+    struct scratch *scratch;
+    struct keyset *keys;
+    struct perm residual, output;
+    bool head_user;
+    float *x_p, *y_p, *hidden, *work;
+};
+
+/* Protects DIR/plain into DIR/out (replacing one that is there) and opens both. head: as protect's, NULL is auto. */
+MUST_CHECK int permuted_open(struct permuted *out, const char *dir, const char *head, int cap, struct err *err);
+void permuted_close(struct permuted *p);
+/* As plain_append: the outputs come back in plain order. */
+MUST_CHECK int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out,
+                               struct err *err);
+/* Forgets all tokens of both. */
+void permuted_restart(struct permuted *p);
+
+#endif

@@ -1,0 +1,289 @@
+#include "tests/support/synth.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "model/arch.h"
+#include "model/checkpoint.h"
+
+#define CHUNK 65536 /* elements made at once */
+
+/* One tensor to be written. */
+struct plan {
+    char name[512];
+    const struct arch_tensor *row;
+    int layer;
+};
+
+static uint64_t mix(uint64_t z)
+{
+    z += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+/* Number i of stream `key`, in [-1,1). */
+static float uniform(uint64_t key, uint64_t i)
+{
+    return (float)((double)(mix(key ^ mix(i)) >> 11) * 0x1p-52 - 1.0);
+}
+
+void synth_ids(int32_t *ids, int n, int V, uint64_t seed)
+{
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)(mix(seed ^ mix((uint64_t)i)) % (uint64_t)V);
+}
+
+/* ------------------------------------------------------------------ config.json */
+
+static int or_else(int value, int fallback)
+{
+    return value != 0 ? value : fallback;
+}
+
+static void put_rope(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+{
+    static const char *const kinds[] = {[ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3"};
+    const struct rope_config *r = &s->rope;
+    double theta = r->theta > 0 ? r->theta : 10000;
+    if (!s->rope_v5)
+        json_put_num(doc, root, "rope_theta", theta);
+    if (!s->rope_v5 && r->kind == ROPE_DEFAULT)
+        return;
+    struct json *rope = json_put_object(doc, root, s->rope_v5 ? "rope_parameters" : "rope_scaling");
+    json_put_str(doc, rope, "rope_type", kinds[r->kind]);
+    if (s->rope_v5)
+        json_put_num(doc, rope, "rope_theta", theta);
+    if (r->kind == ROPE_DEFAULT)
+        return;
+    json_put_num(doc, rope, "factor", r->factor);
+    if (r->kind == ROPE_LLAMA3) {
+        json_put_num(doc, rope, "low_freq_factor", r->low_freq_factor);
+        json_put_num(doc, rope, "high_freq_factor", r->high_freq_factor);
+        json_put_num(doc, rope, "original_max_position_embeddings", r->original);
+    }
+}
+
+static void put_llama(struct json_doc *doc, struct json *root, const struct synth_shape *s, const char *model_type)
+{
+    json_put_int(doc, root, "hidden_size", s->D);
+    json_put_int(doc, root, "intermediate_size", or_else(s->F, 4 * s->D));
+    json_put_int(doc, root, "num_hidden_layers", s->L);
+    json_put_int(doc, root, "num_attention_heads", s->H);
+    json_put_int(doc, root, "num_key_value_heads", or_else(s->G, s->H));
+    if (s->K != 0)
+        json_put_int(doc, root, "head_dim", s->K);
+    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512));
+    json_put_num(doc, root, "rms_norm_eps", 1e-5);
+    json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "silu");
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
+    if (strcmp(model_type, "llama") == 0) {
+        json_put_bool(doc, root, "attention_bias", s->qkv_bias);
+        json_put_bool(doc, root, "mlp_bias", s->mlp_bias);
+    } else if (s->window != 0) {
+        json_put_int(doc, root, "sliding_window", s->window);
+    }
+    if (strcmp(model_type, "qwen2") == 0) {
+        json_put_bool(doc, root, "use_sliding_window", s->window != 0);
+        json_put_int(doc, root, "max_window_layers", s->window_from);
+    }
+    put_rope(doc, root, s);
+}
+
+static void put_gpt2(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+{
+    json_put_int(doc, root, "n_embd", s->D);
+    json_put_int(doc, root, "n_inner", or_else(s->F, 4 * s->D));
+    json_put_int(doc, root, "n_layer", s->L);
+    json_put_int(doc, root, "n_head", s->H);
+    json_put_int(doc, root, "n_positions", or_else(s->positions, 512));
+    json_put_num(doc, root, "layer_norm_epsilon", 1e-5);
+    json_put_str(doc, root, "activation_function", s->act != NULL ? s->act : "gelu_new");
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
+}
+
+static void put_bert(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+{
+    json_put_int(doc, root, "hidden_size", s->D);
+    json_put_int(doc, root, "intermediate_size", or_else(s->F, 4 * s->D));
+    json_put_int(doc, root, "num_hidden_layers", s->L);
+    json_put_int(doc, root, "num_attention_heads", s->H);
+    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512));
+    json_put_int(doc, root, "type_vocab_size", 2);
+    json_put_num(doc, root, "layer_norm_eps", 1e-12);
+    json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "gelu");
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
+    struct json *labels = json_put_object(doc, root, "id2label");
+    for (int i = 0; i < or_else(s->classes, 2); i++) {
+        char key[16], label[32];
+        (void)snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(label, sizeof label, "LABEL_%d", i);
+        json_put_str(doc, labels, key, label);
+    }
+}
+
+static struct json_doc *make_config(const struct arch *arch, const struct synth_shape *s)
+{
+    struct json_doc *doc = json_new_object("config.json");
+    struct json *root = json_node(doc);
+    json_put_str(doc, json_put_array(doc, root, "architectures"), NULL, arch->name);
+    json_put_str(doc, root, "model_type", arch->model_type);
+    json_put_int(doc, root, "vocab_size", s->V);
+    if (strcmp(arch->model_type, "gpt2") == 0)
+        put_gpt2(doc, root, s);
+    else if (strcmp(arch->model_type, "bert") == 0)
+        put_bert(doc, root, s);
+    else
+        put_llama(doc, root, s, arch->model_type);
+    if (s->bos != 0)
+        json_put_int(doc, root, "bos_token_id", s->bos);
+    if (s->eos != 0)
+        json_put_int(doc, root, "eos_token_id", s->eos);
+    return doc;
+}
+
+/* ------------------------------------------------------------------ model.safetensors */
+
+static bool is_stored(const struct config *c, const struct arch_tensor *row, const struct synth_shape *s)
+{
+    bool table = c->tied && c->head != HEAD_CLASSIFY;
+    if (!arch_present(c, row) || (s->without & 1u << row->part) != 0)
+        return false;
+    if (row->role == ROLE_LM_HEAD)
+        return !table || s->head_only;
+    return row->role != ROLE_TOKEN_EMBED || !table || !s->head_only;
+}
+
+static int make_plan(struct plan *plan, const struct config *c, const struct synth_shape *s, int *count, struct err *err)
+{
+    *count = 0;
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
+        if (!is_stored(c, row, s))
+            continue;
+        int alias = s->alias < 3 && row->names[s->alias] != NULL ? s->alias : 0;
+        for (int l = 0; l < (row->per_layer ? c->L : 1); l++, (*count)++) {
+            plan[*count].row = row;
+            plan[*count].layer = l;
+            if (checkpoint_name(plan[*count].name, c, row, l, s->prefix, alias, err) != 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+/* Centre and half width of a role's values. */
+static void value_range(const struct config *c, const struct arch_tensor *row, float *centre, float *spread)
+{
+    *centre = 0.0f;
+    *spread = 0.3f;
+    switch (row->role) {
+    case ROLE_EMBED_NORM_W:
+    case ROLE_ATTN_NORM_W:
+    case ROLE_MLP_NORM_W:
+    case ROLE_FINAL_NORM_W:
+    case ROLE_MLM_NORM_W:
+        *centre = 1.0f;
+        *spread = 0.5f;
+        return;
+    case ROLE_TOKEN_EMBED:
+    case ROLE_POSITION_EMBED:
+    case ROLE_TYPE_EMBED:
+        *spread = 1.0f;
+        return;
+    default:
+        if (row->in != AX_ONE)
+            *spread = (float)sqrt(3.0 / (double)arch_axis_size(c, row->in));
+    }
+}
+
+static int write_values(struct safetensors_out *out, const struct config *c, const struct plan *p, const struct synth_shape *s,
+                        uint64_t seed, struct err *err)
+{
+    static float values[CHUNK];
+    static uint8_t stored[CHUNK * 4];
+    float centre, spread;
+    enum role role = p->row->role;
+    /* The one table of a tied model has the same values whatever it is called. */
+    bool token = role == ROLE_LM_HEAD && (s->head_only || s->same_tables);
+    const struct arch_tensor *row = token ? arch_tensor(c, ROLE_TOKEN_EMBED) : p->row;
+    value_range(c, row, &centre, &spread);
+    uint64_t key = mix(seed ^ mix((uint64_t)row->role * 4096 + (uint64_t)p->layer));
+    uint64_t count = (uint64_t)arch_axis_size(c, row->out) * (uint64_t)arch_axis_size(c, row->in);
+    for (uint64_t at = 0; at < count; at += CHUNK) {
+        size_t n = count - at < CHUNK ? (size_t)(count - at) : CHUNK;
+        for (size_t i = 0; i < n; i++)
+            values[i] = centre + spread * uniform(key, at + i);
+        dtype_from_f32(s->dtype, values, stored, n);
+        if (safetensors_out_write(out, stored, n * dtype_size(s->dtype), err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_tensors(const char *path, const struct config *c, const struct plan *plan, int count,
+                         const struct synth_shape *s, uint64_t seed, struct err *err)
+{
+    struct safetensors_out *out = NULL;
+    int rc = -1;
+    if (safetensors_out_new(&out, err) != 0)
+        return -1;
+    for (int i = 0; i < count; i++) {
+        const struct arch_tensor *row = plan[i].row;
+        uint64_t o = (uint64_t)arch_axis_size(c, row->out), in = (uint64_t)arch_axis_size(c, row->in);
+        uint64_t dim[2] = {row->conv1d ? in : o, row->conv1d ? o : in};
+        if (safetensors_out_declare(out, plan[i].name, s->dtype, row->in == AX_ONE ? 1 : 2, dim, err) != 0)
+            goto done;
+    }
+    if (safetensors_out_begin(out, path, 0644, err) != 0)
+        goto done;
+    for (const char *name = safetensors_out_next(out); name != NULL; name = safetensors_out_next(out)) {
+        int i = 0;
+        while (strcmp(plan[i].name, name) != 0)
+            i++;
+        if (write_values(out, c, &plan[i], s, seed, err) != 0)
+            goto done;
+    }
+    rc = safetensors_out_commit(out, err);
+done:
+    safetensors_out_free(out);
+    return rc;
+}
+
+int synth_checkpoint(const char *dir, const char *architecture, const struct synth_shape *shape, uint64_t seed, struct err *err)
+{
+    const struct arch *arch = arch_find(architecture);
+    char config_path[FILE_PATH_MAX], weights_path[FILE_PATH_MAX], *text = NULL;
+    struct config c = {0};
+    struct plan *plan = NULL;
+    struct json_doc *doc = NULL;
+    int rc = -1, count = 0;
+    if (arch == NULL)
+        return err_set(err, ERR_INPUT, "architecture '%s' is not implemented; known: %s", architecture, arch_names());
+    if (file_mkdirs(dir, 0755, err) != 0 || file_join(config_path, dir, "config.json", err) != 0 ||
+        file_join(weights_path, dir, "model.safetensors", err) != 0)
+        return -1;
+
+    doc = make_config(arch, shape);
+    if (json_print(doc, true, &text, err) != 0 || file_write(config_path, text, strlen(text), 0644, err) != 0 ||
+        config_read(&c, dir, err) != 0)
+        goto done;
+    size_t most = (size_t)ROLE_COUNT * (size_t)c.L;
+    if ((plan = calloc(most, sizeof *plan)) == NULL) {
+        err_oom(err, most * sizeof *plan);
+        goto done;
+    }
+    if (make_plan(plan, &c, shape, &count, err) != 0)
+        goto done;
+    rc = write_tensors(weights_path, &c, plan, count, shape, seed, err);
+done:
+    free(plan);
+    free(text);
+    json_free(doc);
+    config_free(&c);
+    return rc;
+}

@@ -1,0 +1,62 @@
+/* transport/msg_rows.h - ROWS and OUT: what inference is made of.
+ *
+ * Data flow   user ROWS{seq, pos, rows x_p [T,D]} -> server -> OUT{seq, rows [n,width]}. Prefill and step are the same
+ *             message. Rows go to positions pos..pos+T-1; a pos below the cached length first cuts the cache (a
+ *             speculation taken back), one above it is refused. Outputs are wanted for rows out_from..out_from+out_n-1
+ *             of this message; out_n 0 answers an empty OUT.
+ *             seq counts 1, 2, 3 ...: the same seq again gets the same OUT again, a gap WIRE_BAD_SEQ.
+ * Shapes      ROWS [T,D] f32, OUT [out_n, width] f32; width is HELLO_OK's out_width.
+ * Errors      WIRE_BAD_SHAPE, WIRE_TOO_LARGE, WIRE_CONTEXT_FULL from the header alone, before any buffer is touched;
+ *             WIRE_NONFINITE when the last fragment is in; WIRE_BAD_FRAME for fragments that do not fit together.
+ * Memory      sending borrows the rows; receiving fills a buffer that the caller planned. No allocation.
+ * Secrets     permuted values only: the sender takes struct sealed_rows.
+ */
+#ifndef STIP_TRANSPORT_MSG_ROWS_H
+#define STIP_TRANSPORT_MSG_ROWS_H
+
+#include "transport/frag.h"
+#include "transport/sealed.h"
+#include "transport/wire.h"
+
+struct msg_rows {
+    uint8_t session[WIRE_SESSION_BYTES];
+    uint32_t epoch;
+    uint64_t seq;
+    uint32_t pos;             /* position of the first row */
+    uint32_t out_from, out_n; /* rows of this message whose outputs are wanted */
+    uint32_t rows;            /* T; on sending taken from the sealed rows */
+};
+
+/* User: frames come from frag_out_peek. */
+MUST_CHECK enum wire_code msg_rows_send(struct frag_out *out, const struct msg_rows *m, const struct sealed_rows *x_p,
+                                        struct err *err);
+
+struct msg_rows_limits {
+    uint32_t D, max_tokens, max_rows, max_out_rows;
+};
+/* Server: checks the header of a ROWS frame against the limits; the caller then knows seq, pos and rows and may answer
+ * from its cache or refuse before taking any fragment. */
+MUST_CHECK enum wire_code msg_rows_decode(struct msg_rows *out, const struct frame *f, const struct msg_rows_limits *limits,
+                                          struct err *err);
+/* Every fragment, first or later, into x_p [max_rows, D]. After *complete, x_p holds [m->rows, D] finite values. */
+MUST_CHECK enum wire_code msg_rows_recv(struct frag_in *in, const struct frame *f, float *x_p, bool *complete,
+                                        struct err *err);
+
+struct msg_out {
+    uint8_t session[WIRE_SESSION_BYTES];
+    uint32_t epoch;
+    uint64_t seq;
+    uint32_t server_us; /* time the server spent on the step, saturated */
+    uint32_t cached;    /* tokens in the cache afterwards */
+    uint32_t rows, width;
+};
+
+/* Server: y [m->rows, m->width]; frames come from frag_out_peek. y must stay until all are sent. */
+MUST_CHECK enum wire_code msg_out_send(struct frag_out *out, const struct msg_out *m, const float *y, struct err *err);
+/* User: checks the header against what was asked: rows == want_rows, width, seq. */
+MUST_CHECK enum wire_code msg_out_decode(struct msg_out *out, const struct frame *f, uint64_t seq, uint32_t want_rows,
+                                         uint32_t width, struct err *err);
+MUST_CHECK enum wire_code msg_out_recv(struct frag_in *in, const struct frame *f, float *y, bool *complete,
+                                       struct err *err);
+
+#endif

@@ -1,0 +1,37 @@
+/* user/cmd.h - the subcommands of stip-user, one file each.
+ *
+ * Data flow   command line -> run; results on stdout, progress and log on stderr.
+ * Errors      as base/cli.h.
+ * Memory      none kept.
+ * Secrets     prompts and answers go to stdout only.
+ */
+#ifndef STIP_USER_CMD_H
+#define STIP_USER_CMD_H
+
+#include "base/cli.h"
+
+MUST_CHECK int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_classify(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_score(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_tokenize(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+
+/* --prompt, --text or --file of a command: exactly one. Gives the bytes (free()). */
+MUST_CHECK int cmd_text(const struct cli_cmd *cmd, const char *flag, char **text, size_t *len, struct err *err);
+struct sample_opts;
+/* --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --seed. */
+MUST_CHECK int cmd_sampling(const struct cli_cmd *cmd, struct sample_opts *out, struct err *err);
+
+#define CMD_CONFIG {"config", "FILE", "user.json (see configs/user.json)", NULL}
+#define CMD_JSON {"json", NULL, "print JSON on stdout", NULL}
+#define CMD_TRACE {"trace", "FILE", "write every frame of the connection to FILE", NULL}
+#define CMD_SAMPLING                                                                                                               \
+    {"temperature", "X", "0 is greedy (default 0)", NULL}, {"top-k", "N", "keep the N most probable tokens", NULL},               \
+        {"top-p", "X", "keep the most probable tokens of total probability X", NULL},                                             \
+        {"min-p", "X", "drop tokens less probable than X times the most probable", NULL},                                         \
+        {"repeat-penalty", "X", "divide the logits of tokens already said (1 is off)", NULL},                                     \
+        {"seed", "N", "makes sampling repeatable", NULL}
+
+#endif

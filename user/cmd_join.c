@@ -1,0 +1,122 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/progress.h"
+#include "transport/bundle.h"
+#include "transport/client.h"
+#include "transport/seal.h"
+#include "user/cmd.h"
+#include "user/setup.h"
+
+#define BUNDLE_FILE "grant.bundle"
+
+static void on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct progress *bar = arg;
+    bar->total = total;
+    progress_at(bar, done);
+}
+
+/* Pulls the bundle from model_dev into FOLDER/grant.bundle. */
+static int pull(struct channel *ch, const char *folder, struct err *err)
+{
+    struct msg_hello_ok ok;
+    struct msg_offer offer;
+    struct blob_list list = {0};
+    struct blob_sink *sink = NULL;
+    struct progress bar;
+    char *manifest = NULL;
+    size_t len;
+    bool checked = false;
+    int rc = -1;
+    progress_start(&bar, "join", "B", 0);
+    if (client_hello(ch, NULL, &ok, err) != 0 || client_grant(ch, NULL, &offer, err) != 0 ||
+        client_manifest(ch, offer.manifest_bytes, &manifest, &len, err) != 0 ||
+        blob_list_decode(&list, (const uint8_t *)manifest, len, err) != 0)
+        goto done;
+    if (list.count != 1 || strcmp(list.file[0].name, BUNDLE_FILE) != 0) {
+        err_set(err, ERR_PEER, "%s offers something that is not a grant", channel_endpoint(ch));
+        goto done;
+    }
+    if (blob_sink_open(&sink, folder, &list, err) != 0)
+        goto done;
+    while (!checked)
+        if (blob_sink_check(sink, 64, &checked, err) != 0)
+            goto done;
+    if (client_pull(ch, sink, on_progress, &bar, blob_list_bytes(&list), err) == 0)
+        rc = blob_sink_install(sink, err);
+done:
+    progress_end(&bar);
+    blob_sink_close(sink);
+    blob_list_free(&list);
+    free(manifest);
+    return rc;
+}
+
+static int fetch(const struct setup *set, const struct role_peer *developer, const char *grant_dir, struct err *err)
+{
+    char folder[FILE_PATH_MAX], bundle[FILE_PATH_MAX];
+    struct transport *t = NULL;
+    struct channel *ch = NULL;
+    if (snprintf(folder, sizeof folder, "%s.incoming", grant_dir) >= (int)sizeof folder ||
+        file_join(bundle, folder, BUNDLE_FILE, err) != 0)
+        return err_set(err, ERR_INPUT, "path too long: %.80s...", grant_dir);
+    int rc = file_remove_tree(folder, err);
+    if (rc == 0)
+        rc = transport_open(&t, err);
+    if (rc == 0)
+        rc = channel_open(&ch, t, developer->endpoint, &developer->key, set->config.identity, CHANNEL_CONNECT_MS, err);
+    if (rc == 0)
+        rc = pull(ch, folder, err);
+    if (rc == 0)
+        rc = bundle_unpack(bundle, grant_dir, "grant", developer->key.sign_pub, err);
+    struct err left;
+    if (rc == 0 && file_remove_tree(folder, &left) != 0)
+        rc = err_set(err, ERR_INTERNAL, "%s", left.text);
+    channel_close(ch);
+    transport_close(t);
+    return rc;
+}
+
+/* A grant that came as a file, sealed to this user. */
+static int open_sealed(const struct setup *set, const struct role_peer *developer, const char *path, struct err *err)
+{
+    char bundle[FILE_PATH_MAX];
+    if (snprintf(bundle, sizeof bundle, "%s.bundle", set->grant_dir) >= (int)sizeof bundle)
+        return err_set(err, ERR_INPUT, "path too long: %.80s...", set->grant_dir);
+    if (seal_open_file(path, bundle, set->config.identity, err) != 0)
+        return -1;
+    int rc = bundle_unpack(bundle, set->grant_dir, "grant", developer->key.sign_pub, err);
+    (void)unlink(bundle);
+    return rc;
+}
+
+int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+{
+    struct setup set = {0};
+    struct role_peer developer;
+    const char *sealed = cli_str(cmd, "grant", NULL);
+    int rc = -1;
+    (void)argc;
+    (void)argv;
+    if (setup_read(&set, cmd, err) != 0)
+        return -1;
+    const struct json *peers = json_get(json_root(set.config.doc), "peers");
+    if (role_config_peer(&set.config, peers, "model_dev", &developer, err) != 0)
+        goto done;
+    rc = sealed != NULL ? open_sealed(&set, &developer, sealed, err) : fetch(&set, &developer, set.grant_dir, err);
+    if (rc == 0)
+        rc = grant_open(&set.grant, set.grant_dir, err);
+    if (rc == 0) {
+        char context[2 * CRYPTO_HASH_LEN + 1];
+        crypto_hex(set.grant->context, sizeof set.grant->context, context);
+        printf(cli_on(cmd, "json") ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"head\":\"%s\",\"epoch\":%u}\n"
+                                   : "joined context %.16s...: %s, head on the %s, epoch %u\n",
+               context, set.grant->config->architecture, set.grant->head_here ? "user" : "server", set.grant->epoch);
+    }
+done:
+    setup_close(&set);
+    return rc;
+}

@@ -1,0 +1,147 @@
+#include "user/grant.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/secret.h"
+
+#define KEYS_LEN 104
+static const char keys_magic[8] = "STIPEND1";
+
+static int read_header(struct grant *g, const char *dir, struct err *err)
+{
+    static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "epoch", "created", "model_dev", NULL};
+    char path[FILE_PATH_MAX];
+    struct json_doc *doc;
+    const char *context, *profile, *head, *developer;
+    int64_t version, epoch;
+    if (file_join(path, dir, "grant.json", err) != 0)
+        return -1;
+    if (!file_exists(path))
+        return err_set(err, ERR_INPUT, "%s: there is no grant here; run: stip-user join --config user.json", dir);
+    if (json_load(&doc, path, JSON_CAP_CONFIG, false, err) != 0)
+        return -1;
+    int rc = -1;
+    const struct json *root = json_root(doc);
+    if (json_only(doc, root, keys, err) != 0 || json_get_int(doc, root, "version", 1, 1, &version, err) != 0 ||
+        json_get_str(doc, root, "context", &context, err) != 0 || json_get_str(doc, root, "profile", &profile, err) != 0 ||
+        json_get_str(doc, root, "head", &head, err) != 0 || json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
+        json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0)
+        goto done;
+    if (!crypto_unhex(context, g->context, sizeof g->context)) {
+        err_set(err, ERR_INPUT, "%s: field 'context': expected 64 hex digits", path);
+        goto done;
+    }
+    if (strcmp(profile, "stip") != 0) {
+        err_set(err, ERR_INPUT, "%s: field 'profile': '%.30s' needs a newer stip-user", path, profile);
+        goto done;
+    }
+    if (strcmp(head, "user") != 0 && strcmp(head, "server") != 0) {
+        err_set(err, ERR_INPUT, "%s: field 'head': expected server or user, found '%.30s'", path, head);
+        goto done;
+    }
+    g->head_here = strcmp(head, "user") == 0;
+    g->epoch = (uint32_t)epoch;
+    rc = 0;
+done:
+    json_free(doc);
+    return rc;
+}
+
+static int read_keys(struct grant *g, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    uint8_t *data = NULL, digest[CRYPTO_HASH_LEN];
+    size_t len;
+    int rc = -1;
+    if (file_join(path, dir, "keys.bin", err) != 0 || file_read_secret(path, KEYS_LEN, &data, &len, err) != 0)
+        return -1;
+    if (len != KEYS_LEN || memcmp(data, keys_magic, sizeof keys_magic) != 0) {
+        err_set(err, ERR_INPUT, "%s: not an end-key file of %d bytes; join again", path, KEYS_LEN);
+        goto done;
+    }
+    if (crypto_sha256(data, KEYS_LEN - sizeof digest, digest, err) != 0)
+        goto done;
+    if (!secret_equal(digest, data + KEYS_LEN - sizeof digest, sizeof digest)) {
+        err_set(err, ERR_INPUT, "%s: damaged (checksum); join again", path);
+        goto done;
+    }
+    uint32_t outputs = (uint32_t)config_outputs(g->config);
+    if (perm_random(&g->residual, (uint32_t)g->config->D, data + 8, err) != 0 ||
+        perm_random(&g->output, outputs, data + 8 + CRYPTO_KEY_LEN, err) != 0)
+        goto done;
+    rc = 0;
+done:
+    secret_free(data);
+    return rc;
+}
+
+/* generation_config.json may name more ends than config.json. */
+static int read_eos(struct grant *g, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    struct json_doc *doc;
+    for (int i = 0; i < g->config->eos_count; i++)
+        g->eos[g->eos_count++] = g->config->eos[i];
+    if (file_join(path, dir, "generation_config.json", err) != 0)
+        return -1;
+    if (!file_exists(path))
+        return 0;
+    if (json_load(&doc, path, JSON_CAP_CONFIG, false, err) != 0)
+        return -1;
+    const struct json *node = json_get(json_root(doc), "eos_token_id");
+    const struct json *item = node != NULL && json_type(node) == JSON_ARRAY ? json_first(node) : node;
+    int rc = 0;
+    for (; rc == 0 && !json_is_null(item); item = item == node ? NULL : json_next(item)) {
+        int64_t id;
+        if (!json_integer(item, &id) || id < 0 || id >= g->config->V || g->eos_count == 2 * CONFIG_MAX_EOS)
+            rc = err_set(err, ERR_INPUT, "%s: field 'eos_token_id': expected token ids, found %s", path, json_type_name(item));
+        else
+            g->eos[g->eos_count++] = (int)id;
+    }
+    json_free(doc);
+    return rc;
+}
+
+int grant_open(struct grant **out, const char *dir, struct err *err)
+{
+    struct grant *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return err_oom(err, sizeof *g);
+    if (read_header(g, dir, err) != 0 ||
+        checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
+        goto fail;
+    g->config = checkpoint_config(g->checkpoint);
+    if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
+        (g->head_here && head_load(&g->head, g->checkpoint, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
+        read_eos(g, dir, err) != 0 || read_keys(g, dir, err) != 0)
+        goto fail;
+    *out = g;
+    return 0;
+fail:
+    grant_free(g);
+    return err_wrap(err, "grant");
+}
+
+void grant_free(struct grant *g)
+{
+    if (g == NULL)
+        return;
+    perm_wipe(&g->residual);
+    perm_wipe(&g->output);
+    tokenizer_free(g->tokenizer);
+    head_free(g->head);
+    embed_free(g->embed);
+    checkpoint_close(g->checkpoint);
+    free(g);
+}
+
+bool grant_is_eos(const struct grant *g, int32_t token)
+{
+    for (int i = 0; i < g->eos_count; i++)
+        if (g->eos[i] == token)
+            return true;
+    return false;
+}

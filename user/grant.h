@@ -1,0 +1,40 @@
+/* user/grant.h - what the model's developer gave this user: end keys, tokenizer, embeddings, maybe the head.
+ *
+ * Data flow   grant folder (written by join) -> struct grant -> embed, seal, unseal, head.
+ * Shapes      letters of model/shape.h.
+ * Errors      missing or damaged files, a key file that others can read, parts that do not belong together; names the
+ *             file and says to join again.
+ * Memory      grant_open gives.
+ * Secrets     the end keys (secret memory) and the developer's embeddings. Nothing here goes to the server.
+ */
+#ifndef STIP_USER_GRANT_H
+#define STIP_USER_GRANT_H
+
+#include <stdbool.h>
+
+#include "base/crypto.h"
+#include "engine/embed.h"
+#include "engine/net.h"
+#include "permute/perm.h"
+#include "transport/identity.h"
+#include "user/tokenizer.h"
+
+struct grant {
+    uint8_t context[CRYPTO_HASH_LEN];
+    struct peer_key model_dev;   /* who signed it */
+    uint32_t epoch;
+    bool head_here;              /* the head is the user's work */
+    struct checkpoint *checkpoint;
+    const struct config *config; /* of the plain model, with labels */
+    struct embed *embed;
+    struct head *head;           /* NULL unless head_here */
+    struct tokenizer *tokenizer;
+    struct perm residual, output;
+    int eos[2 * CONFIG_MAX_EOS], eos_count; /* of config.json and generation_config.json */
+};
+
+MUST_CHECK int grant_open(struct grant **out, const char *dir, struct err *err);
+void grant_free(struct grant *g);
+bool grant_is_eos(const struct grant *g, int32_t token);
+
+#endif

@@ -1,0 +1,73 @@
+/* stip-user: tokenizes, embeds, permutes, sends, un-permutes, samples. The only role that sees text. */
+#include "base/cli.h"
+#include "base/secret.h"
+#include "transport/role_keygen.h"
+#include "user/cmd.h"
+
+static int run_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+{
+    const char *dir;
+    (void)argc;
+    (void)argv;
+    if (cli_need(cmd, "out", &dir, err) != 0)
+        return -1;
+    return role_keygen(dir, cli_on(cmd, "json"), err);
+}
+
+#define END {NULL, NULL, NULL, NULL}
+#define TEXT {"text", "TEXT", "the text", NULL}, {"file", "FILE", "read it from a file", NULL}
+
+int main(int argc, char **argv)
+{
+    struct cli_opt keygen_opts[] = {{"out", "DIR", "folder for identity.key and identity.pub", NULL}, CMD_JSON, END};
+    struct cli_opt join_opts[] = {CMD_CONFIG, {"grant", "FILE", "a grant that was sealed to this user, instead of fetching one", NULL},
+                                  CMD_JSON, END};
+    struct cli_opt generate_opts[] = {CMD_CONFIG,
+                                      {"prompt", "TEXT", "the text to continue", NULL},
+                                      {"file", "FILE", "read the prompt from a file", NULL},
+                                      {"max-tokens", "N", "at most so many new tokens (default 128)", NULL},
+                                      CMD_SAMPLING,
+                                      {"logprobs", "K", "with --json: log-probabilities, and K alternatives per token", NULL},
+                                      {"ignore-eos", NULL, "go on after the model's end token", NULL},
+                                      CMD_TRACE,
+                                      CMD_JSON,
+                                      END};
+    struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL},
+                                      {"file", "FILE", "one text per line; one result per line", NULL}, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL}, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: half the context)", NULL},
+                                   CMD_TRACE, CMD_JSON, END};
+    struct cli_opt chat_opts[] = {CMD_CONFIG,
+                                  {"turn", "FORMAT", "how a line becomes a turn; %s stands for the line (config: chat_turn)", NULL},
+                                  {"max-tokens", "N", "longest answer (default 256)", NULL},
+                                  CMD_SAMPLING,
+                                  CMD_TRACE,
+                                  END};
+    struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt", NULL},
+                                      TEXT,
+                                      {"ids", "LIST", "the way back: token ids to text", NULL},
+                                      {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL},
+                                      CMD_JSON,
+                                      END};
+    const struct cli_cmd cmds[] = {
+        {"keygen", "make this user's identity", "stip-user keygen --out user.id", keygen_opts, run_keygen, NULL},
+        {"join", "fetch the grant: end keys, tokenizer, embeddings", "stip-user join --config configs/user.json", join_opts, cmd_join,
+         NULL},
+        {"generate", "continue a text", "stip-user generate --config configs/user.json --prompt \"Once upon a time\" --max-tokens 64",
+         generate_opts, cmd_generate, NULL},
+        {"chat", "talk, line by line", "stip-user chat --config configs/user.json", chat_opts, cmd_chat, NULL},
+        {"classify", "label a text", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
+         cmd_classify, NULL},
+        {"fill", "fill in [MASK]", "stip-user fill --config configs/user.json --text \"Paris is the [MASK] of France.\"", fill_opts,
+         cmd_fill, NULL},
+        {"score", "perplexity of a text", "stip-user score --config configs/user.json --file text.txt --json", score_opts, cmd_score,
+         NULL},
+        {"tokenize", "text to token ids and back; needs no server", "stip-user tokenize --model HFDIR --text \"hello\" --json",
+         tokenize_opts, cmd_tokenize, NULL},
+        {NULL, NULL, NULL, NULL, NULL, NULL}};
+    const struct cli_program program = {"stip-user", "private prompts to a server that cannot read them", cmds};
+    struct err err;
+    if (secret_harden_process(&err) != 0)
+        return (int)err.code;
+    return cli_main(&program, argc, argv);
+}

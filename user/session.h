@@ -1,0 +1,47 @@
+/* user/session.h - one private conversation with the server.
+ *
+ * Data flow   ids -embed-> x [T,D] -seal-> x_p -msg_rows-> |wire| -> server -> |wire| -msg_out-> y_p -unseal-> y -head-> logits
+ * Shapes      logits [out_n, outputs]; outputs = V or C.
+ * Units       microseconds, bytes.
+ * Errors      ERR_PEER, ERR_AUTH from the wire; the server's manifest must be signed by the grant's developer and be the one
+ *             the grant names, or nothing is sent; ERR_PEER for NaN in answers.
+ * Memory      connection_open and session_open give; all buffers are planned when a session opens.
+ * Secrets     ids, x and logits stay here; only sealed rows go out.
+ */
+#ifndef STIP_USER_SESSION_H
+#define STIP_USER_SESSION_H
+
+#include <stdint.h>
+
+#include "transport/client.h"
+#include "user/grant.h"
+
+struct connection {
+    struct channel *channel;
+    struct msg_hello_ok server;
+    const struct grant *grant;
+};
+
+/* Connects, greets, checks the manifest. */
+MUST_CHECK int connection_open(struct connection **out, struct transport *t, const char *endpoint, const struct peer_key *server,
+                               const struct identity *id, const struct grant *grant, const char *trace, struct err *err);
+void connection_close(struct connection *c);
+
+struct session_timing {
+    uint64_t user_us, server_us, wall_us; /* summed over all calls */
+};
+
+struct session;
+/* Room for `tokens` tokens and `outputs` rows of logits at once. */
+MUST_CHECK int session_open(struct session **out, struct connection *c, int tokens, int outputs, struct err *err);
+/* Tells the server; NULL is fine. */
+void session_close(struct session *s);
+/* Appends T tokens; logits of rows out_from..out_from+out_n-1 of them go to `logits`. types NULL: all 0. */
+MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
+                               float *logits, struct err *err);
+/* Forgets tokens from `length` on; the server does so with the next rows. */
+void session_rewind(struct session *s, int length);
+int session_length(const struct session *s);
+struct session_timing session_timing(const struct session *s);
+
+#endif

@@ -1,0 +1,32 @@
+/* user/setup.h - from user.json to an open connection: what every online command starts with.
+ *
+ * Data flow   user.json -> identity, grant folder, peers -> grant -> transport -> connection.
+ * Units       none.
+ * Errors      names config file and key, grant file, or peer.
+ * Memory      setup_read and setup_connect fill; setup_close releases everything, fine on a zeroed struct.
+ * Secrets     identity and grant.
+ */
+#ifndef STIP_USER_SETUP_H
+#define STIP_USER_SETUP_H
+
+#include "base/cli.h"
+#include "base/file.h"
+#include "transport/role_config.h"
+#include "user/session.h"
+
+struct setup {
+    struct role_config config;
+    char grant_dir[FILE_PATH_MAX];
+    struct role_peer server;
+    struct grant *grant;
+    struct transport *transport;
+    struct connection *connection;
+};
+
+/* --config FILE only. */
+MUST_CHECK int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err);
+/* Grant, threads, connection (with --trace FILE if the command has it). */
+MUST_CHECK int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+void setup_close(struct setup *s);
+
+#endif
