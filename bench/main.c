@@ -25,7 +25,15 @@ int main(int argc, char **argv)
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL},
                                       {"keep", NULL, "keep the temporary folder", NULL},
                                       END};
+    struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
+                                  {"prompt", "TEXT", "what the user types", NULL},
+                                  {"max-tokens", "N", "length of the answer (default 100)", NULL},
+                                  {"threads", "N", "threads of server and user", NULL},
+                                  PROTECT,
+                                  END};
     const struct cli_cmd cmds[] = {
+        {"demo", "show one private answer, and check it against plain inference",
+         "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
         {"equality", "plain and private in one process, same kernels", "stip-bench equality --model HFDIR --prompt \"Once\" --json",
          equality_opts, cmd_equality, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",

@@ -75,7 +75,7 @@ static int read_tensor(struct tensor *t, const struct json *node, const uint8_t 
 
     const struct json *offsets = json_get(node, "data_offsets");
     int64_t begin, end;
-    if (offsets == NULL || json_type(offsets) != JSON_ARRAY || json_count(offsets) != 2 || !json_integer(json_first(offsets), &begin) ||
+    if (json_type(offsets) != JSON_ARRAY || json_count(offsets) != 2 || !json_integer(json_first(offsets), &begin) ||
         !json_integer(json_next(json_first(offsets)), &end) || begin < 0 || end < begin)
         return err_set(err, ERR_INPUT, "%s: tensor '%s': field 'data_offsets': expected [begin, end]", file, t->name);
     if ((uint64_t)end > size)

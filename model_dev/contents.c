@@ -139,13 +139,14 @@ int contents_config(const struct checkpoint *cp, bool head, const char *dtype, c
     json_put_bool(doc, root, "tie_word_embeddings", c->tied && !stores_table);
     if (dtype != NULL)
         json_put_str(doc, root, "torch_dtype", dtype);
-    int rc = -1;
-    if (json_print(doc, true, text, err) == 0)
+    char *printed = NULL;
+    int rc = json_print(doc, true, &printed, err);
+    if (rc == 0)
         rc = check_same(doc, c, err);
-    if (rc != 0) {
-        free(*text);
-        *text = NULL;
-    }
     json_free(doc);
+    if (rc != 0)
+        free(printed);
+    else
+        *text = printed;
     return rc;
 }

@@ -137,27 +137,25 @@ static struct connection *find(struct install *in, const struct listener_peer *p
     return NULL;
 }
 
-/* A new one takes the place of the one that has been silent for longest. */
-static struct connection *enter(struct install *in, const struct listener_peer *peer)
-{
-    struct connection *c = find(in, peer);
-    if (c != NULL)
-        return c;
-    if (in->connected < CONNECTIONS) {
-        c = &in->connections[in->connected++];
-    } else {
-        c = &in->connections[0];
-        for (size_t i = 1; i < in->connected; i++)
-            if (in->connections[i].heard_ms < c->heard_ms)
-                c = &in->connections[i];
-    }
-    *c = (struct connection){.peer = *peer, .phase = PHASE_NEW};
-    return c;
-}
-
 static bool sends(const struct install *in, const struct listener_peer *peer)
 {
     return in->t.state != IDLE && listener_peer_equal(&in->t.from, peer);
+}
+
+/* A new one takes the place of the one that has been silent for longest, but never of the one that sends. */
+static struct connection *enter(struct install *in, const struct listener_peer *peer)
+{
+    struct connection *c = find(in, peer), *oldest = NULL;
+    if (c != NULL)
+        return c;
+    for (size_t i = 0; i < in->connected; i++) {
+        struct connection *other = &in->connections[i];
+        if (!sends(in, &other->peer) && (oldest == NULL || other->heard_ms < oldest->heard_ms))
+            oldest = other;
+    }
+    c = in->connected < CONNECTIONS ? &in->connections[in->connected++] : oldest;
+    *c = (struct connection){.peer = *peer, .phase = PHASE_NEW};
+    return c;
 }
 
 static void drop(struct install *in)

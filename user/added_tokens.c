@@ -55,8 +55,7 @@ static int put_pattern(struct added_tokens *a, const struct added_token *token, 
     struct buf text;
     struct regex_scan *scan = NULL;
     buf_init(&text, 64 * ADDED_TOKEN_MAX);
-    if (regex_scan_new(&scan, err) != 0 ||
-        normalizer_run(norm, scan, token->content, strlen(token->content), &text, err) != 0)
+    if (regex_scan_new(&scan, err) != 0 || normalizer_run(norm, scan, token->content, strlen(token->content), &text, err) != 0)
         goto done;
     rc = 0;
     if (text.len > 0) {
@@ -93,8 +92,11 @@ int added_tokens_add(struct added_tokens *a, const struct added_token *token, in
     }
     if (a->flags[id].known)
         return err_set(err, ERR_INPUT, "%s: the token '%.60s' stands twice", where, token->content);
-    a->flags[id] = (struct flags){.known = true, .special = token->special, .single_word = token->single_word,
-                                  .lstrip = token->lstrip, .rstrip = token->rstrip};
+    a->flags[id] = (struct flags){.known = true,
+                                  .special = token->special,
+                                  .single_word = token->single_word,
+                                  .lstrip = token->lstrip,
+                                  .rstrip = token->rstrip};
     return put_pattern(a, token, (uint32_t)id, norm, err);
 }
 
@@ -124,7 +126,8 @@ int added_tokens_read(struct added_tokens *a, const struct json_doc *doc, const 
     if (json_is_null(list))
         return 0;
     if (json_type(list) != JSON_ARRAY)
-        return err_set(err, ERR_INPUT, "%s: field 'added_tokens': expected a list, found %s", json_name(doc), json_type_name(list));
+        return err_set(err, ERR_INPUT, "%s: field 'added_tokens': expected a list, found %s", json_name(doc),
+                       json_type_name(list));
     (void)snprintf(where, sizeof where, "%s: field 'added_tokens'", json_name(doc));
     for (const struct json *t = json_first(list); t != NULL; t = json_next(t))
         if (read_one(a, doc, t, norm, vocab, where, err) != 0)
@@ -169,8 +172,8 @@ static uint32_t match_at(const struct trie *trie, const char *text, size_t len, 
     return found;
 }
 
-int added_tokens_split(const struct added_tokens *a, bool normalized, const char *text, size_t len, added_tokens_fn fn,
-                       void *ctx, struct err *err)
+int added_tokens_split(const struct added_tokens *a, bool normalized, const char *text, size_t len, added_tokens_fn fn, void *ctx,
+                       struct err *err)
 {
     const struct trie *trie = normalized ? &a->normalized : &a->raw;
     size_t done = 0, next;

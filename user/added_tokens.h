@@ -41,7 +41,7 @@ bool added_tokens_is_special(const struct added_tokens *a, int32_t id);
 /* id -1: a piece of text at [start, end); otherwise that token. */
 typedef int (*added_tokens_fn)(void *ctx, const char *text, size_t start, size_t end, int32_t id, struct err *err);
 /* `normalized` selects the tokens that are looked for in normalised text; the others are looked for in raw text. */
-MUST_CHECK int added_tokens_split(const struct added_tokens *a, bool normalized, const char *text, size_t len,
-                                  added_tokens_fn fn, void *ctx, struct err *err);
+MUST_CHECK int added_tokens_split(const struct added_tokens *a, bool normalized, const char *text, size_t len, added_tokens_fn fn,
+                                  void *ctx, struct err *err);
 
 #endif

@@ -13,10 +13,10 @@
 
 struct bpe {
     const struct vocab *vocab;
-    struct map64 ranks;  /* left id << 32 | right id -> rank */
-    int32_t *merged;     /* by rank: the id that the pair becomes */
+    struct map64 ranks; /* left id << 32 | right id -> rank */
+    int32_t *merged;    /* by rank: the id that the pair becomes */
     size_t n_merges, cap_merges;
-    int32_t unk;         /* -1: none */
+    int32_t unk;           /* -1: none */
     int32_t byte_ids[256]; /* of "<0x00>" ... "<0xFF>", -1: none */
     bool byte_fallback, fuse_unk, ignore_merges;
     char prefix[AFFIX_MAX + 1], suffix[AFFIX_MAX + 1];
@@ -31,7 +31,8 @@ struct bpe_symbol {
 
 /* ------------------------------------------------------------------ reading */
 
-static int read_affix(char out[AFFIX_MAX + 1], const struct json_doc *doc, const struct json *model, const char *key, struct err *err)
+static int read_affix(char out[AFFIX_MAX + 1], const struct json_doc *doc, const struct json *model, const char *key,
+                      struct err *err)
 {
     const char *text = "";
     if (json_opt_str(doc, model, key, &text, err) != 0)
@@ -104,7 +105,8 @@ static int add_merge(struct bpe *b, const char *left, size_t left_len, const cha
                        n < 60 ? n : 60, left_id < 0 ? left : right);
     }
     if (right_len < cut)
-        return err_set(err, ERR_INPUT, "%s: merge %zu: the right token is shorter than continuing_subword_prefix", where, b->n_merges);
+        return err_set(err, ERR_INPUT, "%s: merge %zu: the right token is shorter than continuing_subword_prefix", where,
+                       b->n_merges);
     memcpy(both, left, left_len);
     memcpy(both + left_len, right + cut, right_len - cut);
     int32_t id = vocab_find(b->vocab, both, left_len + right_len - cut);
@@ -140,7 +142,8 @@ int bpe_read_merges(struct bpe *b, const struct json_doc *doc, const struct json
     char where[512];
     const struct json *merges = json_get(model, "merges");
     if (merges == NULL || json_type(merges) != JSON_ARRAY)
-        return err_set(err, ERR_INPUT, "%s: field 'model.merges': expected a list, found %s", json_name(doc), json_type_name(merges));
+        return err_set(err, ERR_INPUT, "%s: field 'model.merges': expected a list, found %s", json_name(doc),
+                       json_type_name(merges));
     (void)snprintf(where, sizeof where, "%s: field 'model.merges'", json_name(doc));
     for (const struct json *m = json_first(merges); m != NULL; m = json_next(m)) {
         const char *line = json_string(m);

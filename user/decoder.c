@@ -12,8 +12,17 @@
 #define DECODE_MAX ((size_t)1 << 30) /* bytes of held text */
 #define REPLACEMENT "\xEF\xBF\xBD"   /* U+FFFD */
 
-enum step_kind { STEP_JOIN, STEP_BYTE_LEVEL, STEP_BYTE_FALLBACK, STEP_WORDPIECE, STEP_METASPACE, STEP_REPLACE, STEP_STRIP, STEP_FUSE,
-                 STEP_BPE };
+enum step_kind {
+    STEP_JOIN,
+    STEP_BYTE_LEVEL,
+    STEP_BYTE_FALLBACK,
+    STEP_WORDPIECE,
+    STEP_METASPACE,
+    STEP_REPLACE,
+    STEP_STRIP,
+    STEP_FUSE,
+    STEP_BPE
+};
 
 struct step {
     enum step_kind kind;
@@ -52,8 +61,7 @@ static int read_metaspace(struct step *s, const struct json_doc *doc, const stru
 {
     const char *mark, *scheme = "always";
     bool prefix_space = true;
-    if (json_get_str(doc, node, "replacement", &mark, err) != 0 ||
-        json_opt_str(doc, node, "prepend_scheme", &scheme, err) != 0 ||
+    if (json_get_str(doc, node, "replacement", &mark, err) != 0 || json_opt_str(doc, node, "prepend_scheme", &scheme, err) != 0 ||
         json_opt_bool(doc, node, "add_prefix_space", &prefix_space, err) != 0)
         return -1;
     s->drop_first = prefix_space && strcmp(scheme, "never") != 0;
@@ -74,7 +82,8 @@ static int read_strip(struct step *s, const struct json_doc *doc, const struct j
 {
     const char *content;
     uint32_t cp;
-    if (json_get_str(doc, node, "content", &content, err) != 0 || json_get_int(doc, node, "start", 0, 1000, &s->start, err) != 0 ||
+    if (json_get_str(doc, node, "content", &content, err) != 0 ||
+        json_get_int(doc, node, "start", 0, 1000, &s->start, err) != 0 ||
         json_get_int(doc, node, "stop", 0, 1000, &s->stop, err) != 0)
         return -1;
     if (content[0] == '\0' || utf8_decode(content, strlen(content), &cp) != strlen(content))
@@ -95,9 +104,14 @@ static int read_step(void *ctx, const struct json_doc *doc, const char *type, co
         enum step_kind kind;
         int (*read)(struct step *, const struct json_doc *, const struct json *, struct err *);
     } kinds[] = {
-        {"ByteLevel", STEP_BYTE_LEVEL, NULL},     {"ByteFallback", STEP_BYTE_FALLBACK, NULL}, {"Fuse", STEP_FUSE, NULL},
-        {"WordPiece", STEP_WORDPIECE, read_wordpiece}, {"Metaspace", STEP_METASPACE, read_metaspace},
-        {"Replace", STEP_REPLACE, read_replace},  {"Strip", STEP_STRIP, read_strip},          {"BPEDecoder", STEP_BPE, read_bpe},
+        {"ByteLevel", STEP_BYTE_LEVEL, NULL},
+        {"ByteFallback", STEP_BYTE_FALLBACK, NULL},
+        {"Fuse", STEP_FUSE, NULL},
+        {"WordPiece", STEP_WORDPIECE, read_wordpiece},
+        {"Metaspace", STEP_METASPACE, read_metaspace},
+        {"Replace", STEP_REPLACE, read_replace},
+        {"Strip", STEP_STRIP, read_strip},
+        {"BPEDecoder", STEP_BPE, read_bpe},
     };
     struct decoder *d = ctx;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -181,8 +195,8 @@ static void put_replaced(struct buf *out, const char *text, size_t len, const ch
 /* BERT's detokenisation: punctuation and contractions move to the word before. */
 static void wordpiece_cleanup(struct buf *text, struct buf *spare)
 {
-    static const char *const rules[][2] = {{" .", "."},  {" ?", "?"},     {" !", "!"},   {" ,", ","},
-                                           {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
+    static const char *const rules[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                           {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
                                            {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; i < sizeof rules / sizeof *rules && !text->failed; i++) {
         spare->len = 0;
@@ -296,7 +310,8 @@ static int pass_bpe(struct decoder_run *run, size_t i, bool end, struct err *err
 {
     struct state *st = &run->states[i];
     st->made.len = 0;
-    put_replaced(&st->made, st->held.len == 0 ? "" : (const char *)st->held.data, st->held.len, run->d->steps[i].text, end ? "" : " ");
+    put_replaced(&st->made, st->held.len == 0 ? "" : (const char *)st->held.data, st->held.len, run->d->steps[i].text,
+                 end ? "" : " ");
     st->held.len = 0;
     return pass_made(run, i, true, err);
 }
@@ -372,7 +387,8 @@ static int whole_token(struct decoder_run *run, size_t i, const char *text, size
             buf_put8(&st->made, ' ');
         buf_put(&st->made, text, len);
         return pass_made(run, i, true, err);
-    case STEP_STRIP: case STEP_FUSE:
+    case STEP_STRIP:
+    case STEP_FUSE:
         break;
     }
     return 0;
@@ -419,7 +435,11 @@ static int step_end(struct decoder_run *run, size_t i, struct err *err)
     case STEP_BPE:
         rc = run->states[i].tokens > 0 ? pass_bpe(run, i, true, err) : 0;
         break;
-    case STEP_JOIN: case STEP_WORDPIECE: case STEP_METASPACE: case STEP_REPLACE: case STEP_STRIP:
+    case STEP_JOIN:
+    case STEP_WORDPIECE:
+    case STEP_METASPACE:
+    case STEP_REPLACE:
+    case STEP_STRIP:
         break;
     }
     return rc;

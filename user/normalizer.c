@@ -11,16 +11,23 @@
 #include "user/unicode.h"
 
 enum step_kind {
-    STEP_FORM, STEP_LOWERCASE, STEP_STRIP_ACCENTS, STEP_STRIP, STEP_PREPEND, STEP_REPLACE, STEP_BERT, STEP_BYTE_LEVEL,
+    STEP_FORM,
+    STEP_LOWERCASE,
+    STEP_STRIP_ACCENTS,
+    STEP_STRIP,
+    STEP_PREPEND,
+    STEP_REPLACE,
+    STEP_BERT,
+    STEP_BYTE_LEVEL,
     STEP_PRECOMPILED,
 };
 
 struct step {
     enum step_kind kind;
     enum unicode_form form;
-    bool left, right;                                      /* Strip */
+    bool left, right;                                         /* Strip */
     bool clean_text, chinese_chars, strip_accents, lowercase; /* Bert */
-    char *content;                                         /* Prepend, Replace */
+    char *content;                                            /* Prepend, Replace */
     struct pattern pattern;
     struct precompiled *precompiled;
 };
@@ -59,12 +66,10 @@ static int read_step(void *ctx, const struct json_doc *doc, const char *type, co
         enum step_kind kind;
         enum unicode_form form;
     } kinds[] = {
-        {"NFC", STEP_FORM, UNICODE_NFC},        {"NFD", STEP_FORM, UNICODE_NFD},
-        {"NFKC", STEP_FORM, UNICODE_NFKC},      {"NFKD", STEP_FORM, UNICODE_NFKD},
-        {"Lowercase", STEP_LOWERCASE, 0},       {"StripAccents", STEP_STRIP_ACCENTS, 0},
-        {"Strip", STEP_STRIP, 0},               {"Prepend", STEP_PREPEND, 0},
-        {"Replace", STEP_REPLACE, 0},           {"BertNormalizer", STEP_BERT, 0},
-        {"ByteLevel", STEP_BYTE_LEVEL, 0},      {"Precompiled", STEP_PRECOMPILED, 0},
+        {"NFC", STEP_FORM, UNICODE_NFC},   {"NFD", STEP_FORM, UNICODE_NFD},   {"NFKC", STEP_FORM, UNICODE_NFKC},
+        {"NFKD", STEP_FORM, UNICODE_NFKD}, {"Lowercase", STEP_LOWERCASE, 0},  {"StripAccents", STEP_STRIP_ACCENTS, 0},
+        {"Strip", STEP_STRIP, 0},          {"Prepend", STEP_PREPEND, 0},      {"Replace", STEP_REPLACE, 0},
+        {"BertNormalizer", STEP_BERT, 0},  {"ByteLevel", STEP_BYTE_LEVEL, 0}, {"Precompiled", STEP_PRECOMPILED, 0},
     };
     struct normalizer *n = ctx;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -86,7 +91,10 @@ static int read_step(void *ctx, const struct json_doc *doc, const char *type, co
             return read_bert(s, doc, node, err);
         case STEP_PRECOMPILED:
             return precompiled_new(&s->precompiled, doc, node, err);
-        case STEP_FORM: case STEP_LOWERCASE: case STEP_STRIP_ACCENTS: case STEP_BYTE_LEVEL:
+        case STEP_FORM:
+        case STEP_LOWERCASE:
+        case STEP_STRIP_ACCENTS:
+        case STEP_BYTE_LEVEL:
             return 0;
         }
     }

@@ -23,7 +23,7 @@ struct normalizer;
 /* `node` is the value of "normalizer"; null or absent gives a normalizer that changes nothing. */
 MUST_CHECK int normalizer_new(struct normalizer **out, const struct json_doc *doc, const struct json *node, struct err *err);
 void normalizer_free(struct normalizer *n);
-MUST_CHECK int normalizer_run(const struct normalizer *n, struct regex_scan *scan, const char *text, size_t len,
-                              struct buf *out, struct err *err);
+MUST_CHECK int normalizer_run(const struct normalizer *n, struct regex_scan *scan, const char *text, size_t len, struct buf *out,
+                              struct err *err);
 
 #endif

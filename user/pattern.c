@@ -47,9 +47,8 @@ int pattern_next(const struct pattern *p, struct regex_scan *scan, const char *t
                  size_t *start, size_t *end, struct err *err)
 {
     if (p->literal != NULL) {
-        const char *at = p->literal_len == 0 || c->from >= len
-                             ? NULL
-                             : memmem(text + c->from, len - c->from, p->literal, p->literal_len);
+        const char *at =
+            p->literal_len == 0 || c->from >= len ? NULL : memmem(text + c->from, len - c->from, p->literal, p->literal_len);
         if (at == NULL)
             return 0;
         *start = (size_t)(at - text);

@@ -38,7 +38,7 @@ MUST_CHECK int pattern_next(const struct pattern *p, struct regex_scan *scan, co
                             struct pattern_cursor *c, size_t *start, size_t *end, struct err *err);
 /* Appends text with every match replaced. */
 struct buf;
-MUST_CHECK int pattern_replace(const struct pattern *p, struct regex_scan *scan, const char *text, size_t len,
-                               const char *with, size_t with_len, struct buf *out, struct err *err);
+MUST_CHECK int pattern_replace(const struct pattern *p, struct regex_scan *scan, const char *text, size_t len, const char *with,
+                               size_t with_len, struct buf *out, struct err *err);
 
 #endif

@@ -13,7 +13,8 @@ struct piece {
     int32_t type_id;
 };
 
-struct template {
+struct template
+{
     struct piece pieces[PIECES_MAX];
     size_t n;
 };

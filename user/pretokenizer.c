@@ -19,10 +19,10 @@ struct step {
     enum step_kind kind;
     enum split_behavior behavior;
     bool invert;
-    struct pattern pattern;         /* STEP_PATTERN; of STEP_BYTE_LEVEL when it uses a regex */
-    bool (*matches)(uint32_t cp);   /* STEP_CLASS */
-    bool use_regex, prefix_space;   /* STEP_BYTE_LEVEL */
-    char replacement[5];            /* STEP_METASPACE, one character */
+    struct pattern pattern;       /* STEP_PATTERN; of STEP_BYTE_LEVEL when it uses a regex */
+    bool (*matches)(uint32_t cp); /* STEP_CLASS */
+    bool use_regex, prefix_space; /* STEP_BYTE_LEVEL */
+    char replacement[5];          /* STEP_METASPACE, one character */
     enum prepend prepend;
     bool split;
 };
@@ -336,8 +336,8 @@ static int run_from(struct pretok_run *run, size_t step, const char *text, size_
     return 0;
 }
 
-int pretok_run_new(struct pretok_run **out, const struct pretokenizer *p, struct regex_scan *scan, pretok_piece_fn fn,
-                   void *ctx, struct err *err)
+int pretok_run_new(struct pretok_run **out, const struct pretokenizer *p, struct regex_scan *scan, pretok_piece_fn fn, void *ctx,
+                   struct err *err)
 {
     enum { CEILING = 1 << 30 };
     struct pretok_run *run = calloc(1, sizeof *run);

@@ -29,8 +29,8 @@ MUST_CHECK int pretokenizer_new(struct pretokenizer **out, const struct json_doc
 void pretokenizer_free(struct pretokenizer *p);
 
 /* Borrows p and scan. */
-MUST_CHECK int pretok_run_new(struct pretok_run **out, const struct pretokenizer *p, struct regex_scan *scan,
-                              pretok_piece_fn fn, void *ctx, struct err *err);
+MUST_CHECK int pretok_run_new(struct pretok_run **out, const struct pretokenizer *p, struct regex_scan *scan, pretok_piece_fn fn,
+                              void *ctx, struct err *err);
 void pretok_run_free(struct pretok_run *run);
 /* at_start: this text begins where the user's text begins (not behind an added token). */
 MUST_CHECK int pretok_run_text(struct pretok_run *run, const char *text, size_t len, bool at_start, struct err *err);

@@ -290,8 +290,8 @@ void regex_scan_free(struct regex_scan *s)
     free(s);
 }
 
-int regex_find(const struct regex *r, struct regex_scan *s, const char *text, size_t len, size_t from, size_t *start,
-               size_t *end, struct err *err)
+int regex_find(const struct regex *r, struct regex_scan *s, const char *text, size_t len, size_t from, size_t *start, size_t *end,
+               struct err *err)
 {
     /* A sound pattern backtracks at most once over the text at one place. */
     uint64_t limit = 1000000u + 8u * (uint64_t)len;

@@ -33,7 +33,7 @@ void regex_scan_free(struct regex_scan *s);
 
 /* First match that starts at `from` or later: 1 and its place, 0 if there is none, -1 on error.
  * The text must be valid UTF-8. */
-MUST_CHECK int regex_find(const struct regex *r, struct regex_scan *s, const char *text, size_t len, size_t from,
-                          size_t *start, size_t *end, struct err *err);
+MUST_CHECK int regex_find(const struct regex *r, struct regex_scan *s, const char *text, size_t len, size_t from, size_t *start,
+                          size_t *end, struct err *err);
 
 #endif

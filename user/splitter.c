@@ -16,9 +16,10 @@ int splitter_read_behavior(const struct json_doc *doc, const struct json *step, 
         }
     if (name == NULL)
         return 0;
-    return err_set(err, ERR_INPUT,
-                   "%s: field 'behavior': expected Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, found '%.40s'",
-                   json_name(doc), name);
+    return err_set(
+        err, ERR_INPUT,
+        "%s: field 'behavior': expected Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, found '%.40s'",
+        json_name(doc), name);
 }
 
 static int emit(struct splitter *s, size_t start, size_t end, struct err *err)
@@ -36,7 +37,8 @@ static bool joins(const struct splitter *s, bool match)
         return match && !s->last_matched;
     case SPLIT_MERGED_WITH_NEXT:
         return !match && s->last_matched;
-    case SPLIT_ISOLATED: case SPLIT_REMOVED:
+    case SPLIT_ISOLATED:
+    case SPLIT_REMOVED:
         break;
     }
     return false;

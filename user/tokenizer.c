@@ -143,8 +143,8 @@ static int encode_text(const struct tokenizer *t, const char *text, size_t len, 
     return rc;
 }
 
-int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, const char *pair, size_t pair_len,
-                     bool add_special, struct token_ids *out, struct err *err)
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, const char *pair, size_t pair_len, bool add_special,
+                     struct token_ids *out, struct err *err)
 {
     struct token_ids a = {0}, b = {0};
     size_t before = out->n, dropped = out->dropped;

@@ -65,8 +65,7 @@ int tokenizer_json_read(struct tokenizer *t, const struct json_doc *doc, bool wi
     if (json_type(root) != JSON_OBJECT)
         return err_set(err, ERR_INPUT, "%s: expected an object, found %s", json_name(doc), json_type_name(root));
     /* Added tokens come before the post-processor, which names them, and after the normalizer, which changes them. */
-    if (read_model(t, doc, with_vocab, err) != 0 ||
-        normalizer_new(&t->normalizer, doc, json_get(root, "normalizer"), err) != 0 ||
+    if (read_model(t, doc, with_vocab, err) != 0 || normalizer_new(&t->normalizer, doc, json_get(root, "normalizer"), err) != 0 ||
         added_tokens_new(&t->added, err) != 0 ||
         added_tokens_read(t->added, doc, json_get(root, "added_tokens"), t->normalizer, &t->vocab, err) != 0 ||
         pretokenizer_new(&t->pretokenizer, doc, json_get(root, "pre_tokenizer"), err) != 0 ||

@@ -8,8 +8,8 @@
 #include "user/byte_level.h"
 #include "user/tokenizer_impl.h"
 
-#define QWEN2_REGEX                                                                                                          \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"      \
+#define QWEN2_REGEX                                                                                                              \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"            \
     "\\s+(?!\\S)|\\s+"
 
 struct legacy {
@@ -49,8 +49,16 @@ static bool one_of(const char *name, const char *const *list)
 
 static int choose_family(struct legacy *l, bool vocab_txt, struct err *err)
 {
-    static const char *const bert[] = {"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
-                                       "ElectraTokenizer", "ElectraTokenizerFast", "bert", "distilbert", "electra", NULL};
+    static const char *const bert[] = {"BertTokenizer",
+                                       "BertTokenizerFast",
+                                       "DistilBertTokenizer",
+                                       "DistilBertTokenizerFast",
+                                       "ElectraTokenizer",
+                                       "ElectraTokenizerFast",
+                                       "bert",
+                                       "distilbert",
+                                       "electra",
+                                       NULL};
     static const char *const gpt2[] = {"GPT2Tokenizer", "GPT2TokenizerFast", "gpt2", NULL};
     static const char *const roberta[] = {"RobertaTokenizer", "RobertaTokenizerFast", "roberta", NULL};
     static const char *const qwen2[] = {"Qwen2Tokenizer", "Qwen2TokenizerFast", "qwen2", "qwen3", NULL};
@@ -155,8 +163,8 @@ static void put_added(struct legacy *l, struct json *list, const char *content, 
 /* added_tokens_decoder says all there is; before it existed, added_tokens.json and the named special tokens did. */
 static int put_added_tokens(struct legacy *l, struct json *list, struct err *err)
 {
-    static const char *const named[][2] = {{"unk_token", "[UNK]"}, {"sep_token", "[SEP]"}, {"pad_token", "[PAD]"},
-                                           {"cls_token", "[CLS]"}, {"mask_token", "[MASK]"}};
+    static const char *const named[][2] = {
+        {"unk_token", "[UNK]"}, {"sep_token", "[SEP]"}, {"pad_token", "[PAD]"}, {"cls_token", "[CLS]"}, {"mask_token", "[MASK]"}};
     static const char *const roberta[] = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
     const struct json *known = json_get(json_root(l->tokenizer_config), "added_tokens_decoder");
     for (const struct json *m = json_first(known); m != NULL; m = json_next(m)) {

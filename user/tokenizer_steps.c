@@ -24,8 +24,8 @@ static int read_node(struct walk *w, const struct json *node, int depth, struct 
             return err_set(err, ERR_INPUT, "%s: field '%s.%s': expected a list, found %s", json_name(w->doc), w->field, w->list,
                            json_type_name(members));
         if (depth == TOKENIZER_STEPS_DEPTH)
-            return err_set(err, ERR_INPUT, "%s: field '%s': Sequences are nested more than %d deep", json_name(w->doc),
-                           w->field, TOKENIZER_STEPS_DEPTH);
+            return err_set(err, ERR_INPUT, "%s: field '%s': Sequences are nested more than %d deep", json_name(w->doc), w->field,
+                           TOKENIZER_STEPS_DEPTH);
         for (const struct json *m = json_first(members); m != NULL; m = json_next(m))
             if (read_node(w, m, depth + 1, err) != 0)
                 return -1;

@@ -15,7 +15,8 @@
 #define TOKENIZER_STEPS_DEPTH 8
 
 /* Reads one step; type is its "type". */
-typedef int (*tokenizer_step_fn)(void *ctx, const struct json_doc *doc, const char *type, const struct json *step, struct err *err);
+typedef int (*tokenizer_step_fn)(void *ctx, const struct json_doc *doc, const char *type, const struct json *step,
+                                 struct err *err);
 
 /* `list` is how a Sequence of this pipeline calls its members, for example "normalizers". null or absent: no steps. */
 MUST_CHECK int tokenizer_steps_read(const struct json_doc *doc, const struct json *node, const char *field, const char *list,

@@ -72,9 +72,9 @@ static uint32_t lower_of_young(uint32_t cp)
     static const struct {
         uint32_t first, last, step;
         int32_t by;
-    } young[] = {{0x1C89, 0x1C89, 1, 1},         {0xA7CB, 0xA7CB, 1, 0x264 - 0xA7CB}, {0xA7CC, 0xA7CE, 2, 1},
-                 {0xA7D2, 0xA7D4, 2, 1},         {0xA7DA, 0xA7DA, 1, 1},              {0xA7DC, 0xA7DC, 1, 0x19B - 0xA7DC},
-                 {0x10D50, 0x10D65, 1, 0x20},    {0x16EA0, 0x16EB8, 1, 0x1B}};
+    } young[] = {
+        {0x1C89, 0x1C89, 1, 1}, {0xA7CB, 0xA7CB, 1, 0x264 - 0xA7CB}, {0xA7CC, 0xA7CE, 2, 1},      {0xA7D2, 0xA7D4, 2, 1},
+        {0xA7DA, 0xA7DA, 1, 1}, {0xA7DC, 0xA7DC, 1, 0x19B - 0xA7DC}, {0x10D50, 0x10D65, 1, 0x20}, {0x16EA0, 0x16EB8, 1, 0x1B}};
     for (size_t i = 0; i < sizeof young / sizeof *young; i++)
         if (cp >= young[i].first && cp <= young[i].last && (cp - young[i].first) % young[i].step == 0)
             return (uint32_t)((int32_t)cp + young[i].by);
@@ -176,7 +176,8 @@ int unicode_normalize(enum unicode_form form, const char *text, size_t len, stru
     }
     order_marks(cps, n, spare);
     if (compose) {
-        utf8proc_ssize_t got = utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)n, (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+        utf8proc_ssize_t got =
+            utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)n, (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
         if (got < 0) {
             err_set(err, ERR_INTERNAL, "utf8proc cannot compose: %s", utf8proc_errmsg(got));
             goto done;

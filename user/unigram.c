@@ -35,15 +35,16 @@ static int add_piece(struct unigram *u, struct vocab *vocab, const struct json_d
     const struct json *first = json_first(piece), *second = first == NULL ? NULL : json_next(first);
     const char *text = json_string(first);
     if (json_type(piece) != JSON_ARRAY || text == NULL || second == NULL || json_type(second) != JSON_NUMBER)
-        return err_set(err, ERR_INPUT, "%s: field 'model.vocab': entry %zu: expected [token, score], found %s", json_name(doc), id,
-                       json_type_name(piece));
+        return err_set(err, ERR_INPUT, "%s: field 'model.vocab': entry %zu: expected [token, score], found %s", json_name(doc),
+                       id, json_type_name(piece));
     u->scores[id] = json_number(second);
     return vocab_add(vocab, text, strlen(text), (int64_t)id, where, err) != 0
                ? -1
                : trie_put(&u->pieces, text, strlen(text), (uint32_t)id, err);
 }
 
-static int read_model(struct unigram *u, const struct json_doc *doc, const struct json *model, struct vocab *vocab, struct err *err)
+static int read_model(struct unigram *u, const struct json_doc *doc, const struct json *model, struct vocab *vocab,
+                      struct err *err)
 {
     char where[512];
     const struct json *list = json_get(model, "vocab");

@@ -60,15 +60,15 @@ int vocab_add(struct vocab *v, const char *text, size_t len, int64_t id, const c
         return err_set(err, ERR_INPUT, "%s: token '%.60s': expected an id from 0 to %lld, found %lld", where, text,
                        (long long)VOCAB_ID_MAX, (long long)id);
     if (len > VOCAB_TOKEN_MAX)
-        return err_set(err, ERR_INPUT, "%s: id %lld: expected a token of at most %zu bytes, found %zu", where,
-                       (long long)id, VOCAB_TOKEN_MAX, len);
+        return err_set(err, ERR_INPUT, "%s: id %lld: expected a token of at most %zu bytes, found %zu", where, (long long)id,
+                       VOCAB_TOKEN_MAX, len);
     if (v->n_slots != 0 && *slot_of(v, text, len) != 0)
         return err_set(err, ERR_INPUT, "%s: the token '%.60s' stands twice", where, text);
     size_t held;
     const char *holder = vocab_text(v, id, &held);
     if (holder != NULL)
-        return err_set(err, ERR_INPUT, "%s: the id %lld belongs to two tokens, '%.60s' and '%.60s'", where,
-                       (long long)id, holder, text);
+        return err_set(err, ERR_INPUT, "%s: the id %lld belongs to two tokens, '%.60s' and '%.60s'", where, (long long)id, holder,
+                       text);
     if (2 * (v->count + 1) > v->n_slots && grow_slots(v, err) != 0)
         return -1;
     if (grow_ids(v, (size_t)id + 1, err) != 0)

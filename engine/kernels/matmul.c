@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <string.h>
 
+/* Up to here one pass over the weights per row is faster than sgemm's single one (measured, 5632x2048, OpenBLAS 0.3.21). */
+#define GEMV_ROWS 3
+
 void matmul(float *y, const float *x, const float *w, const float *bias, int rows, int out, int in)
 {
     assert(rows > 0 && out > 0 && in > 0);
@@ -16,10 +19,13 @@ void matmul(float *y, const float *x, const float *w, const float *bias, int row
         else
             memset(row, 0, (size_t)out * sizeof *row);
     }
-    if (rows == 1)
-        cblas_sgemv(CblasRowMajor, CblasNoTrans, out, in, 1.0f, w, in, x, 1, 1.0f, y, 1);
-    else
+    if (rows > GEMV_ROWS) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, out, in, 1.0f, x, in, w, in, 1.0f, y, out);
+        return;
+    }
+    for (int r = 0; r < rows; r++)
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, out, in, 1.0f, w, in, x + (size_t)r * (size_t)in, 1, 1.0f,
+                    y + (size_t)r * (size_t)out, 1);
 }
 
 void matmul_threads(int n)

@@ -8,7 +8,7 @@
  * Secrets     none of its own.
  *
  * Row i of y depends on row i of x only: a NaN stays in its row, and what other rows share the pass changes rounding at
- * most. One row streams the weights once (sgemv); several go through sgemm, which would be half as fast for one.
+ * most. Single rows stream the weights once each (sgemv); more than a few go through sgemm, half as fast for one.
  * The same shape and number of threads give the same bits.
  */
 #ifndef STIP_ENGINE_KERNELS_MATMUL_H

@@ -20,7 +20,8 @@ static void decode_both_ways(const struct tokenizer *t, const struct token_ids *
     for (size_t i = 0; i <= ids->n; i++) {
         const char *piece;
         size_t n;
-        if ((i < ids->n ? tokenizer_stream_feed(s, ids->ids[i], &piece, &n, NULL) : tokenizer_stream_end(s, &piece, &n, NULL)) != 0)
+        if ((i < ids->n ? tokenizer_stream_feed(s, ids->ids[i], &piece, &n, NULL) : tokenizer_stream_end(s, &piece, &n, NULL)) !=
+            0)
             abort();
         if (n > len - at || memcmp(text + at, piece, n) != 0)
             abort();

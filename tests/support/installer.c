@@ -50,6 +50,12 @@ static void serve(struct listener *l, struct install *in, unsigned die_at)
 void installer_start(struct installer *s, const char *package, const struct identity *self, const struct peer_key *allow,
                      size_t n, unsigned die_at)
 {
+    installer_start_at(s, "tcp://127.0.0.1:*", package, self, allow, n, die_at);
+}
+
+void installer_start_at(struct installer *s, const char *endpoint, const char *package, const struct identity *self,
+                        const struct peer_key *allow, size_t n, unsigned die_at)
+{
     struct err err = {0};
     int up[2];
     if (pipe(up) != 0)
@@ -61,10 +67,10 @@ void installer_start(struct installer *s, const char *package, const struct iden
         struct install *in = NULL;
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         must(transport_open(&t, &err), &err);
-        must(listener_open(&l, t, "admin", "tcp://127.0.0.1:*", self, allow, n, &err), &err);
+        must(listener_open(&l, t, "admin", endpoint, self, allow, n, &err), &err);
         must(install_new(&in, package, (struct install_sender){send_frame, l}, &err), &err);
-        const char *endpoint = listener_endpoint(l);
-        if (write(up[1], endpoint, strlen(endpoint) + 1) < 0)
+        const char *bound = listener_endpoint(l);
+        if (write(up[1], bound, strlen(bound) + 1) < 0)
             abort();
         serve(l, in, die_at);
     }

@@ -22,6 +22,9 @@ struct installer {
 /* die_at: the process kills itself (SIGKILL) when CHUNK number die_at arrives, counted from 1; 0: never. */
 void installer_start(struct installer *s, const char *package, const struct identity *self, const struct peer_key *allow,
                      size_t n, unsigned die_at);
+/* The same at a given address. */
+void installer_start_at(struct installer *s, const char *endpoint, const char *package, const struct identity *self,
+                        const struct peer_key *allow, size_t n, unsigned die_at);
 void installer_stop(struct installer *s);
 
 #endif

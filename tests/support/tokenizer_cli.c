@@ -17,7 +17,7 @@ static void check(int rc, const struct err *err)
     if (rc == 0)
         return;
     (void)fprintf(stderr, "%s\n", err->text);
-    exit(err->code);
+    exit((int)err->code);
 }
 
 static char *read_text(uint32_t len)

@@ -1,5 +1,6 @@
 /* Key files: what is accepted, what is refused and in which words. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

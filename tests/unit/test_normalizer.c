@@ -47,19 +47,24 @@ Test(normalizer, simple_steps)
     expect("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\" $0\"}", "a   b c", "a $0b c"); /* no groups */
     expect("{\"type\":\"ByteLevel\"}", " \xC3\xA9", "\xC4\xA0\xC3\x83\xC2\xA9");
     expect("null", "A b", "A b");
-    expect("{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"},{\"type\":\"Prepend\",\"prepend\":\"X\"}]}", "A", "Xa");
+    expect("{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"},{\"type\":\"Prepend\",\"prepend\":\"X\"}]}", "A",
+           "Xa");
 }
 
 /* Mutation caught: strip_accents not following lowercase when it is null. */
 Test(normalizer, bert)
 {
-#define BERT(accents, lower) \
-    "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,\"strip_accents\":" accents ",\"lowercase\":" lower "}"
+#define BERT(accents, lower)                                                                                                     \
+    "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,\"strip_accents\":" accents                  \
+    ",\"lowercase\":" lower "}"
     expect(BERT("null", "true"), "\xC3\x89\tB\x01\xEF\xBF\xBD\xC2\xAD", "e b");
     expect(BERT("null", "false"), "\xC3\x89", "\xC3\x89");
     expect(BERT("true", "false"), "\xC3\x89", "E");
     expect(BERT("false", "true"), "\xC3\x89", "\xC3\xA9");
-    expect(BERT("null", "true"), "a\xE4\xB8\x96" "b", "a \xE4\xB8\x96 b");
+    expect(BERT("null", "true"),
+           "a\xE4\xB8\x96"
+           "b",
+           "a \xE4\xB8\x96 b");
 }
 
 /* A quarter of a million marks in the wrong order: quadratic ordering would take minutes. */
@@ -82,7 +87,7 @@ Test(normalizer, many_marks_take_no_longer_than_other_text, .timeout = 20)
     cr_assert_eq(regex_scan_new(&scan, &err), 0);
     cr_assert_eq(normalizer_run(n, scan, text, 4 * N + 1, &out, &err), 0, "%s", err.text);
     cr_expect_eq(memcmp(out.data, "\xE1\xBA\xA1\xCC\xA3", 5), 0); /* the first dot below joins the a */
-    cr_expect_eq(out.len, 4 * N + 1); /* a and one mark, 3 bytes, became one character of 3 bytes */
+    cr_expect_eq(out.len, 4 * N + 1);                             /* a and one mark, 3 bytes, became one character of 3 bytes */
     regex_scan_free(scan);
     normalizer_free(n);
     json_free(doc);

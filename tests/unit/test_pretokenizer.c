@@ -54,12 +54,20 @@ Test(pretokenizer, split_does_with_delimiters_what_its_behavior_says)
 /* Mutations caught: PCRE2's own \s and \w, whose sets differ from the original's. */
 Test(pretokenizer, regular_expressions_mean_what_they_mean_to_the_original)
 {
-    expect(SPLIT("{\"Regex\":\"\\\\s+\"}", "Removed"), "a b\xE1\xA0\x8E" "c", true, "a|b\xE1\xA0\x8E" "c"); /* U+180E */
-    expect(SPLIT("{\"Regex\":\"[^\\\\s]+\"}", "Isolated"), "a\xC2\xA0" "b", true, "a|\xC2\xA0|b");
+    expect(SPLIT("{\"Regex\":\"\\\\s+\"}", "Removed"),
+           "a b\xE1\xA0\x8E"
+           "c",
+           true,
+           "a|b\xE1\xA0\x8E"
+           "c"); /* U+180E */
+    expect(SPLIT("{\"Regex\":\"[^\\\\s]+\"}", "Isolated"),
+           "a\xC2\xA0"
+           "b",
+           true, "a|\xC2\xA0|b");
     expect(SPLIT("{\"Regex\":\"\\\\w+\"}", "Removed"), "e\xCC\x81!", true, "!"); /* combining marks are word characters */
-    expect(SPLIT("{\"Regex\":\"\\\\h\"}", "Removed"), "xFy", true, "x|y");    /* hexadecimal digit, not blank */
+    expect(SPLIT("{\"Regex\":\"\\\\h\"}", "Removed"), "xFy", true, "x|y");       /* hexadecimal digit, not blank */
     expect(SPLIT("{\"Regex\":\"[x[yz]]\"}", "Isolated"), "axyz", true, "a|x|y|z");
-    expect(SPLIT("{\"Regex\":\"^.\"}", "Isolated"), "ab\ncd", true, "a|b\n|c|d"); /* ^ is at every line */
+    expect(SPLIT("{\"Regex\":\"^.\"}", "Isolated"), "ab\ncd", true, "a|b\n|c|d");      /* ^ is at every line */
     expect(SPLIT("{\"Regex\":\"(?m:b.c)\"}", "Isolated"), "ab\ncd", true, "a|b\nc|d"); /* m: . takes newlines */
     expect(SPLIT("{\"Regex\":\"x*\"}", "Isolated"), "axxb", true, "a|xx|b");
 }
@@ -84,12 +92,20 @@ Test(pretokenizer, metaspace_marks_the_beginning_as_its_scheme_says)
     expect(METASPACE("first"), "a b", false, "a|_b");
     expect(METASPACE("never"), "a b", true, "a|_b");
     expect(METASPACE("always"), " a", true, "_a");
-    expect("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"WhitespaceSplit\"}," METASPACE("first") "]}", "a b", true, "_a|b");
+    expect("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"WhitespaceSplit\"}," METASPACE("first") "]}", "a b", true,
+           "_a|b");
 }
 
 Test(pretokenizer, byte_level_puts_one_space_in_front_if_asked)
 {
-    expect("{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "a b", true, "\xC4\xA0" "a|\xC4\xA0" "b");
-    expect("{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", " a", true, "\xC4\xA0" "a");
-    expect("{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "a b", true, "a\xC4\xA0" "b");
+    expect("{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "a b", true,
+           "\xC4\xA0"
+           "a|\xC4\xA0"
+           "b");
+    expect("{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", " a", true,
+           "\xC4\xA0"
+           "a");
+    expect("{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "a b", true,
+           "a\xC4\xA0"
+           "b");
 }

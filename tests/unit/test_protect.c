@@ -127,8 +127,8 @@ static void check_family(const char *architecture, const struct synth_shape *sha
     cr_assert_eq(file_remove_tree(tempdir_path(dir, "plain"), NULL), 0);
 }
 
-/* Catches rows permuted by the inverse, Conv1D permuted as if it were [out,in], the fused matrix in one order, a bias left
- * as it was (all tried). All sizes differ. */
+/* Catches columns permuted by the inverse, rows left as they were, Conv1D permuted as if it were [out,in], the fused matrix
+ * under the key of Q alone, a bias left as it was (all tried). */
 Test(protect, every_tensor_equals_the_definition_for_every_family)
 {
     const struct synth_shape any = {.D = 24, .H = 6, .L = 2, .V = 50, .F = 40, .classes = 3, .untied = true};

@@ -47,7 +47,8 @@ static void expect_text(const struct tokenizer *t, const int32_t *ids, size_t n,
     for (size_t i = 0; i <= n; i++) {
         size_t piece_len;
         cr_assert_eq(i < n ? tokenizer_stream_feed(s, ids[i], &piece, &piece_len, &err)
-                           : tokenizer_stream_end(s, &piece, &piece_len, &err), 0);
+                           : tokenizer_stream_end(s, &piece, &piece_len, &err),
+                     0);
         cr_expect(utf8_valid(piece, piece_len, NULL), "a piece of '%s' ends inside a character", expected);
         cr_assert(at + piece_len <= len && memcmp(piece, text + at, piece_len) == 0, "streaming '%s' differs", expected);
         at += piece_len;
@@ -59,7 +60,8 @@ static void expect_text(const struct tokenizer *t, const int32_t *ids, size_t n,
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define IDS(...) ((const int32_t[]){__VA_ARGS__}), COUNT(((const int32_t[]){__VA_ARGS__}))
-#define EXPECT_IDS(t, text, ...) expect_pair(t, text, NULL, true, ((const int32_t[]){__VA_ARGS__}), NULL, COUNT(((const int32_t[]){__VA_ARGS__})))
+#define EXPECT_IDS(t, text, ...)                                                                                                 \
+    expect_pair(t, text, NULL, true, ((const int32_t[]){__VA_ARGS__}), NULL, COUNT(((const int32_t[]){__VA_ARGS__})))
 
 /* Mutations caught: ties in the heap taken from the right (hellld), leftmost pair before best rank (ell), NFC left out. */
 Test(tokenizer, byte_level_bpe_merges_by_rank_and_from_the_left)
@@ -127,6 +129,18 @@ Test(tokenizer, byte_fallback_bpe_falls_back_to_bytes_and_then_to_one_unknown)
     expect_text(t, IDS(10, 4, 10), true, "hi\xEF\xBF\xBD hi");
     expect_text(t, IDS(4, 5, 4), true, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"); /* one bad byte spoils its run */
     expect_text(t, IDS(10, 999), true, "hi");
+    tokenizer_free(t);
+}
+
+/* Mutation caught: unknown characters joined although fuse_unk is false. */
+Test(tokenizer, unknown_characters_stay_apart_unless_fused)
+{
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"?\":0,\"a\":1},\"merges\":[]}}";
+    struct err err = {0};
+    struct tokenizer *t = NULL;
+    cr_assert_eq(tokenizer_parse(&t, json, strlen(json), "inline", &err), 0, "%s", err.text);
+    EXPECT_IDS(t, "xxaxx", 0, 0, 1, 0, 0);
+    expect_text(t, IDS(1, 0), true, "a ?"); /* no decoder: a space between tokens */
     tokenizer_free(t);
 }
 

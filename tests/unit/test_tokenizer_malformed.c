@@ -106,17 +106,21 @@ Test(tokenizer_malformed, steps_are_refused_by_name)
     expect("{\"normalizer\":{\"type\":\"Prepend\"}," GOOD "}", "field 'prepend'");
     expect("{\"normalizer\":{\"type\":\"Replace\",\"content\":\"\"}," GOOD "}", "field 'pattern'");
     expect("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"x\"}," GOOD "}", "field 'precompiled_charsmap'");
-    expect("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," GOOD "}", "field 'precompiled_charsmap'");
+    expect("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," GOOD "}",
+           "field 'precompiled_charsmap'");
     expect("{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," GOOD "}", "'UnicodeScripts' is not supported");
     expect("{\"pre_tokenizer\":{\"type\":\"ByteLevel\"}," GOOD "}", "field 'add_prefix_space'");
     expect("{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"__\"}," GOOD "}", "field 'replacement'");
-    expect("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"-\"},\"behavior\":\"Sideways\"}," GOOD "}", "field 'behavior'");
+    expect("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"-\"},\"behavior\":\"Sideways\"}," GOOD "}",
+           "field 'behavior'");
     expect("{\"post_processor\":{\"type\":\"Other\"}," GOOD "}", "'Other' is not supported");
     expect("{\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"a\",0],\"cls\":[\"x\",9]}," GOOD "}", "field 'cls'");
     expect("{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\",\"type_id\":0}}],"
-           "\"pair\":[],\"special_tokens\":{}}," GOOD "}", "field 'special_tokens'");
+           "\"pair\":[],\"special_tokens\":{}}," GOOD "}",
+           "field 'special_tokens'");
     expect("{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\",\"type_id\":0}}],"
-           "\"pair\":[],\"special_tokens\":{}}," GOOD "}", "field 'single'");
+           "\"pair\":[],\"special_tokens\":{}}," GOOD "}",
+           "field 'single'");
     expect("{\"decoder\":{\"type\":\"CTC\"}," GOOD "}", "'CTC' is not supported");
     expect("{\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}," GOOD "}", "field 'content'");
     expect("{\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}," GOOD "}", "field 'start'");
@@ -147,7 +151,8 @@ static void expect_regex(const char *regex, const char *said)
 {
     char json[1024];
     (void)snprintf(json, sizeof json,
-                   "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\"}," GOOD "}", regex);
+                   "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\"}," GOOD "}",
+                   regex);
     expect(json, said);
 }
 
@@ -177,7 +182,9 @@ Test(tokenizer_malformed, regular_expressions_that_cannot_be_right)
 /* Mutation caught: without the limits this runs for longer than anyone waits. */
 Test(tokenizer_malformed, a_hostile_regular_expression_ends_with_an_error, .timeout = 100)
 {
-    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|a)*(a|a)*[b-d]\"},\"behavior\":\"Isolated\"}," GOOD "}";
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|a)*(a|a)*[b-d]\"},\"behavior\":\"Isolated\"}," GOOD
+        "}";
     struct err err = {0};
     struct tokenizer *t = NULL;
     struct token_ids out = {0};

@@ -12,12 +12,22 @@
 #define DATA STIP_SOURCE_DIR "/../shared/data"
 
 static const char *const FOLDERS[][2] = {
-    {"bert-bge", "bert-base-uncased"}, {"gpt-2", "gpt2"},           {"llama-bpe", "llama3"},
-    {"llama-spm", "llama2"},           {"phi-3", "phi-3-mini"},     {"qwen2", "qwen2"},
-    {"roberta-bpe", "roberta-base"},   {"falcon", "falcon"},        {"Xenova/bert-base-uncased", "bert-base-uncased"},
-    {"Xenova/gpt2", "gpt2"},           {"openai-community/gpt2", "gpt2"},
-    {"Xenova/llama-tokenizer", "llama2"}, {"Xenova/llama3-tokenizer-new", "llama3"},
-    {"Xenova/Qwen1.5-0.5B-Chat", "qwen2"}, {"tiiuae/falcon-7b", "falcon"}, {"Xenova/t5-small", "t5-small"},
+    {"bert-bge", "bert-base-uncased"},
+    {"gpt-2", "gpt2"},
+    {"llama-bpe", "llama3"},
+    {"llama-spm", "llama2"},
+    {"phi-3", "phi-3-mini"},
+    {"qwen2", "qwen2"},
+    {"roberta-bpe", "roberta-base"},
+    {"falcon", "falcon"},
+    {"Xenova/bert-base-uncased", "bert-base-uncased"},
+    {"Xenova/gpt2", "gpt2"},
+    {"openai-community/gpt2", "gpt2"},
+    {"Xenova/llama-tokenizer", "llama2"},
+    {"Xenova/llama3-tokenizer-new", "llama3"},
+    {"Xenova/Qwen1.5-0.5B-Chat", "qwen2"},
+    {"tiiuae/falcon-7b", "falcon"},
+    {"Xenova/t5-small", "t5-small"},
     {"google-t5/t5-small", "t5-small"},
 };
 
@@ -54,8 +64,8 @@ static char *restore_nul(const char *text, size_t *len)
 /* What transformers does to decoded text unless clean_up_tokenization_spaces is false; the tokenizer itself does not. */
 static void clean_up(char *text)
 {
-    static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},     {" ,", ","},     {" ' ", "'"},
-                                           {" n't", "n't"}, {" 'm", "'m"},   {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+                                           {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         for (char *at = text; (at = strstr(at, rules[i][0])) != NULL;) {
             size_t from = strlen(rules[i][0]), to = strlen(rules[i][1]);
@@ -100,7 +110,8 @@ static size_t check_vectors(const struct tokenizer *t, const struct json_doc *do
         size_t len;
         char *text = restore_nul(json_string(json_get(v, "text")), &len);
         const char *pair = json_string(json_get(v, "text_pair"));
-        cr_assert_eq(tokenizer_encode(t, text, len, pair, pair == NULL ? 0 : strlen(pair), special, &ids, &err), 0, "%s", err.text);
+        cr_assert_eq(tokenizer_encode(t, text, len, pair, pair == NULL ? 0 : strlen(pair), special, &ids, &err), 0, "%s",
+                     err.text);
         cr_expect(same_ids(json_get(v, "ids"), &ids), "%s: '%s'", name, text);
         if (json_get(v, "decoded") != NULL)
             check_decoded(t, &ids, json_string(json_get(v, "decoded")));
@@ -139,7 +150,8 @@ Test(tokenizer_vectors, older_files_of_real_tokenizers_agree_with_their_tokenize
     } cases[] = {{"gpt2", {"vocab.json", "merges.txt"}},
                  {"qwen2", {"vocab.json", "merges.txt", "tokenizer_config.json"}},
                  {"bert-base-uncased", {"vocab.txt", "tokenizer_config.json"}}};
-    static const char text[] = "Hello  World's na\xC3\xAFve caf\xC3\xA9\n\n12345 \xE4\xB8\x96\xE7\x95\x8C <|endoftext|><|im_end|>[MASK]!";
+    static const char text[] =
+        "Hello  World's na\xC3\xAFve caf\xC3\xA9\n\n12345 \xE4\xB8\x96\xE7\x95\x8C <|endoftext|><|im_end|>[MASK]!";
     if (!file_is_dir(DATA "/tokenizers"))
         cr_skip_test("no ../shared/data");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

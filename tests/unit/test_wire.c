@@ -68,7 +68,7 @@ struct change {
     enum wire_code code;
 };
 
-/* Every field once; each line was seen to pass when its check in wire.c was taken out. */
+/* Every field once. Mutation: any one check of wire.c taken out. */
 Test(wire, every_changed_field_is_refused)
 {
     static const struct change changes[] = {

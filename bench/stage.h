@@ -1,0 +1,26 @@
+/* bench/stage.h - three roles as three processes on loopback, in one temporary folder.
+ *
+ * Data flow   checkpoint -> keygen x3, protect -> server, model_dev (pushes the package) -> user joins -> user commands.
+ *             Folder: model_dev.id/ server.id/ user.id/ protected/ server.package/ grant/ *.json *.log
+ * Units       none.
+ * Errors      what a role printed, with its exit code.
+ * Memory      stage_open gives; stage_close ends all processes and removes the folder.
+ * Secrets     a bench holds all three roles' secrets; the folder is 0700.
+ */
+#ifndef STIP_BENCH_STAGE_H
+#define STIP_BENCH_STAGE_H
+
+#include "base/cli.h"
+#include "bench/process.h"
+
+struct stage;
+/* Flags profile, head, local-layers, dtype, seed and threads of `cmd`, where it has them. */
+MUST_CHECK int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err);
+void stage_close(struct stage *st, bool keep);
+const char *stage_dir(const struct stage *st);
+pid_t stage_pid(const struct stage *st, const char *role); /* "server" or "model_dev" */
+/* Runs stip-user with --config put behind the subcommand; stdin and stderr are ours, and stdout too unless `out` is given,
+ * which takes at most cap - 1 bytes of it. *status is the exit status. */
+MUST_CHECK int stage_user(struct stage *st, int argc, char *const *argv, char *out, size_t cap, int *status, struct err *err);
+
+#endif
