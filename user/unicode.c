@@ -99,9 +99,17 @@ bool unicode_grapheme_break(uint32_t a, uint32_t b, int32_t *state)
     return utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, state);
 }
 
+/* A mark that utf8proc knows and the original's older normaliser does not: to the latter it is an ordinary character. */
+static bool is_young_mark(utf8proc_int32_t cp)
+{
+    utf8proc_category_t c = utf8proc_category(cp);
+    return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME && !unicode_is_mark((uint32_t)cp);
+}
+
 static unsigned combining_class(utf8proc_int32_t cp)
 {
-    return (unsigned)utf8proc_get_property(cp)->combining_class & 0xFFu;
+    unsigned c = (unsigned)utf8proc_get_property(cp)->combining_class & 0xFFu;
+    return c != 0 && is_young_mark(cp) ? 0 : c;
 }
 
 /* Stable counting sort of one run of marks by combining class. utf8proc's own ordering is quadratic in the run. */
@@ -127,6 +135,23 @@ static void order_marks(utf8proc_int32_t *cps, size_t n, utf8proc_int32_t *spare
             order_run(cps + i, end - i, spare);
         i = end + 1;
     }
+}
+
+/* Composes in place, each stretch between young marks by itself; the new length, or -1. */
+static utf8proc_ssize_t compose_all(utf8proc_int32_t *cps, size_t n)
+{
+    size_t done = 0;
+    for (size_t start = 0, end; start < n; start = end) {
+        for (end = start + 1; end < n && !is_young_mark(cps[end]);)
+            end++;
+        utf8proc_ssize_t got = utf8proc_normalize_utf32(cps + start, (utf8proc_ssize_t)(end - start),
+                                                        (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+        if (got < 0)
+            return got;
+        memmove(cps + done, cps + start, (size_t)got * sizeof *cps);
+        done += (size_t)got;
+    }
+    return (utf8proc_ssize_t)done;
 }
 
 static bool is_ascii(const char *text, size_t len)
@@ -162,6 +187,10 @@ int unicode_normalize(enum unicode_form form, const char *text, size_t len, stru
         }
         uint32_t cp = 0;
         at += utf8_decode(text + at, len - at, &cp);
+        if (cp == 0x11938) { /* its decomposition is younger than the original's normaliser */
+            cps[n++] = (utf8proc_int32_t)cp;
+            continue;
+        }
         int last = 0;
         utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)cp, cps + n, LONGEST, how, &last);
         if (got < 0 || got > LONGEST) {
@@ -176,8 +205,7 @@ int unicode_normalize(enum unicode_form form, const char *text, size_t len, stru
     }
     order_marks(cps, n, spare);
     if (compose) {
-        utf8proc_ssize_t got =
-            utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)n, (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+        utf8proc_ssize_t got = compose_all(cps, n);
         if (got < 0) {
             err_set(err, ERR_INTERNAL, "utf8proc cannot compose: %s", utf8proc_errmsg(got));
             goto done;

@@ -17,7 +17,7 @@
 #include "transport/client.h"
 
 static struct err err;
-static char dir[FILE_PATH_MAX];
+static char dir[FILE_PATH_MAX], source_dir[FILE_PATH_MAX];
 static struct blob_list list;
 static const struct {
     const char *name;
@@ -36,18 +36,17 @@ static uint32_t next_random(uint32_t *state)
 static void make(void)
 {
     tempdir_make(dir);
-    cr_assert_eq(mkdir(tempdir_path(dir, "source"), 0700), 0);
+    cr_assert_eq(file_join(source_dir, dir, "source", &err), 0);
+    cr_assert_eq(mkdir(source_dir, 0700), 0);
     for (size_t i = 0; i < FILE_COUNT; i++) {
-        char path[FILE_PATH_MAX];
         struct blob_file f;
         uint8_t *data = malloc(FILES[i].size + 1);
         uint32_t state = (uint32_t)i + 1;
         for (size_t k = 0; k < FILES[i].size; k++)
             data[k] = (uint8_t)next_random(&state);
-        (void)snprintf(path, sizeof path, "%s/source/%s", dir, FILES[i].name);
-        tempdir_spill(path, data, FILES[i].size);
+        tempdir_spill(tempdir_path(source_dir, FILES[i].name), data, FILES[i].size);
         free(data);
-        cr_assert_eq(blob_file_hash(&f, tempdir_path(dir, "source"), FILES[i].name, &err), 0, "%s", err.text);
+        cr_assert_eq(blob_file_hash(&f, source_dir, FILES[i].name, &err), 0, "%s", err.text);
         cr_assert_eq(blob_list_add(&list, &f, &err), 0, "%s", err.text);
     }
 }
@@ -60,14 +59,12 @@ static void drop(void)
 
 TestSuite(blob, .init = make, .fini = drop, .timeout = 120);
 
-static void expect_whole(const char *folder)
+static void expect_whole(const char *name)
 {
-    for (size_t i = 0; i < FILE_COUNT; i++) {
-        char a[FILE_PATH_MAX], b[FILE_PATH_MAX];
-        (void)snprintf(a, sizeof a, "%s/source/%s", dir, FILES[i].name);
-        (void)snprintf(b, sizeof b, "%s/%s", folder, FILES[i].name);
-        cr_expect(tempdir_same(a, b), "%s", FILES[i].name);
-    }
+    char folder[FILE_PATH_MAX];
+    cr_assert_eq(file_join(folder, dir, name, &err), 0);
+    for (size_t i = 0; i < FILE_COUNT; i++)
+        cr_expect(tempdir_same(tempdir_path(source_dir, FILES[i].name), tempdir_path(folder, FILES[i].name)), "%s", FILES[i].name);
     cr_expect_eq(tempdir_count(folder), (int)FILE_COUNT);
 }
 
@@ -91,9 +88,7 @@ static enum wire_code move(struct blob_source *source, struct blob_sink *sink, u
 static struct blob_source *open_source(void)
 {
     struct blob_source *s = NULL;
-    static char folder[FILE_PATH_MAX];
-    (void)snprintf(folder, sizeof folder, "%s/source", dir);
-    cr_assert_eq(blob_source_open(&s, folder, &list, (const uint8_t *)"manifest", 8, &err), 0, "%s", err.text);
+    cr_assert_eq(blob_source_open(&s, source_dir, &list, (const uint8_t *)"manifest", 8, &err), 0, "%s", err.text);
     return s;
 }
 
@@ -130,7 +125,7 @@ Test(blob, any_interruption_is_taken_up_again)
         cr_assert(blob_sink_complete(sink));
         cr_assert_eq(blob_sink_install(sink, &err), 0, "%s", err.text);
         blob_sink_close(sink);
-        expect_whole(tempdir_path(dir, "package"));
+        expect_whole("package");
         cr_assert_eq(file_remove_tree(tempdir_path(dir, "package"), &err), 0);
     }
     blob_source_close(source);
@@ -209,7 +204,7 @@ Test(blob, a_full_disk_is_named_leaves_nothing_and_can_be_resumed)
     blob_sink_forget(sink);
     cr_expect_eq(move(source, sink, 100, &moved), WIRE_OK, "%s", err.text);
     cr_expect_eq(blob_sink_install(sink, &err), 0, "%s", err.text);
-    expect_whole(tempdir_path(dir, "package"));
+    expect_whole("package");
     blob_sink_close(sink);
     blob_source_close(source);
 }
@@ -226,7 +221,7 @@ Test(blob, what_another_attempt_left_does_not_become_part_of_it)
     struct blob_sink *sink = open_sink();
     cr_assert_eq(move(source, sink, 100, &moved), WIRE_OK, "%s", err.text);
     cr_assert_eq(blob_sink_install(sink, &err), 0, "%s", err.text);
-    expect_whole(tempdir_path(dir, "package"));
+    expect_whole("package");
     blob_sink_close(sink);
     cr_expect_eq(blob_sink_open(&sink, tempdir_path(dir, "package"), &list, &err), -1);
     cr_expect(strstr(err.text, "exists already") != NULL, "%s", err.text);
@@ -366,12 +361,11 @@ Test(blob, a_receiver_that_is_killed_goes_on_where_it_was)
     struct blob_source *source = NULL;
     uint8_t *manifest = NULL;
     size_t len = 0;
-    char endpoint[64] = "tcp://127.0.0.1:*", folder[FILE_PATH_MAX];
+    char endpoint[64] = "tcp://127.0.0.1:*";
     uint32_t state = 7;
     make_parties();
-    (void)snprintf(folder, sizeof folder, "%s/source", dir);
     cr_assert_eq(blob_list_encode(&list, &manifest, &len, &err), 0);
-    cr_assert_eq(blob_source_open(&source, folder, &list, manifest, len, &err), 0);
+    cr_assert_eq(blob_source_open(&source, source_dir, &list, manifest, len, &err), 0);
     struct msg_offer offer = {.manifest_bytes = len, .files = FILE_COUNT};
     pid_t pid = start_receiver(endpoint); /* before this process has threads */
     cr_assert_eq(transport_open(&t, &err), 0);
@@ -388,7 +382,7 @@ Test(blob, a_receiver_that_is_killed_goes_on_where_it_was)
     if (!file_exists(tempdir_path(dir, "package")))
         cr_assert_eq(push(t, endpoint, source, &offer, &nobody), 0, "%s", err.text);
     cr_expect_lt(nobody.seen, blob_list_bytes(&list), "the last attempt started from nothing");
-    expect_whole(tempdir_path(dir, "package"));
+    expect_whole("package");
     (void)kill(pid, SIGKILL);
     (void)waitpid(pid, NULL, 0);
     transport_close(t);
@@ -402,12 +396,10 @@ Test(blob, a_receiver_that_is_killed_goes_on_where_it_was)
 Test(blob, a_grant_is_pulled_and_a_flipped_bit_in_it_is_named)
 {
     struct transport *t = NULL;
-    char folder[FILE_PATH_MAX];
     make_parties();
-    (void)snprintf(folder, sizeof folder, "%s/source", dir);
     cr_assert_eq(transport_open(&t, &err), 0);
     for (unsigned corrupt = 0; corrupt <= 7; corrupt += 7) {
-        struct toy_config config = {.link = PHASE_GRANT, .folder = folder, .list = &list, .corrupt_chunk = corrupt};
+        struct toy_config config = {.link = PHASE_GRANT, .folder = source_dir, .list = &list, .corrupt_chunk = corrupt};
         struct toy_server *s = toy_server_start("tcp://127.0.0.1:*", server_id, &user_key, 1, &config);
         struct channel *ch = NULL;
         struct msg_hello_ok ok;
@@ -416,7 +408,9 @@ Test(blob, a_grant_is_pulled_and_a_flipped_bit_in_it_is_named)
         struct blob_sink *sink = NULL;
         char *manifest = NULL;
         size_t len = 0;
-        const char *into = tempdir_path(dir, corrupt == 0 ? "grant" : "bad");
+        const char *name = corrupt == 0 ? "grant" : "bad";
+        char into[FILE_PATH_MAX];
+        cr_assert_eq(file_join(into, dir, name, &err), 0);
         cr_assert_eq(channel_open(&ch, t, toy_server_endpoint(s), &server_key, user_id, 5000, &err), 0, "%s", err.text);
         cr_assert_eq(client_hello(ch, NULL, &ok, &err), 0, "%s", err.text);
         cr_assert_eq(client_grant(ch, NULL, &offer, &err), 0, "%s", err.text);
@@ -427,7 +421,7 @@ Test(blob, a_grant_is_pulled_and_a_flipped_bit_in_it_is_named)
         if (corrupt == 0) {
             cr_assert_eq(rc, 0, "%s", err.text);
             cr_assert_eq(blob_sink_install(sink, &err), 0, "%s", err.text);
-            expect_whole(into);
+            expect_whole(name);
         } else {
             cr_assert_eq(rc, -1);
             cr_expect_eq(err.code, ERR_PEER);

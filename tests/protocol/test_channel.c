@@ -97,8 +97,8 @@ Test(channel, another_server_key_than_the_pinned_one_is_refused)
     toy_server_stop(s);
 }
 
-/* Mutation: listener_open without transport_guard's list, or an allow_find that says yes. */
-Test(channel, the_self_check_fails_when_strangers_are_admitted)
+/* Mutation: the gatekeeper says 200 to everybody, or the probe is not recorded. */
+Test(channel, the_self_check_wants_proof_that_a_stranger_is_refused)
 {
     struct listener *l = NULL;
     cr_assert_eq(listener_open(&l, transport, "open", "tcp://127.0.0.1:*", server_id, NULL, 0, &err), 0, "%s", err.text);

@@ -349,6 +349,10 @@ Test(install, a_signed_manifest_that_was_not_offered_is_refused)
     (void)answer(&p, &o, 1000, 0, &last);
     cr_assert_eq(last.f.h.code, WIRE_BAD_FRAME);
     o.offer.files--;
+    memset(o.offer.context, 0, sizeof o.offer.context); /* what an empty server announces, not what it has */
+    offer(&p, &o);
+    (void)answer(&p, &o, 1000, 0, &last);
+    cr_assert_eq(last.f.h.code, WIRE_WRONG_CONTEXT);
     o.offer.manifest_bytes = CRYPTO_SIG_LEN; /* no manifest in front of the signature */
     offer(&p, &o);
     struct sent get = expect(&p, WIRE_GET);
