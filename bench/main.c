@@ -31,11 +31,16 @@ int main(int argc, char **argv)
                                   {"threads", "N", "threads of server and user", NULL},
                                   PROTECT,
                                   END};
+    struct cli_opt keys_opts[] = {{"model", "DIR", "a folder with a config.json", NULL},
+                                  {"json", NULL, "print one JSON object", NULL},
+                                  END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
          "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
         {"equality", "plain and private in one process, same kernels", "stip-bench equality --model HFDIR --prompt \"Once\" --json",
          equality_opts, cmd_equality, NULL},
+        {"keys", "time of key derivation and of permuting one token, medians of 5", "stip-bench keys --model HFDIR --json", keys_opts,
+         cmd_keys, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",
          "stip-bench loopback --model HFDIR -- generate --prompt \"Once\" --json", loopback_opts, cmd_loopback, "COMMAND ..."},
         {NULL, NULL, NULL, NULL, NULL, NULL}};

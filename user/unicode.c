@@ -162,6 +162,17 @@ static bool is_ascii(const char *text, size_t len)
     return true;
 }
 
+/* Characters that the original's older normaliser leaves alone. */
+static bool has_young_decomposition(uint32_t cp)
+{
+    static const struct unicode_range young[] = {{0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},   {0x10781, 0x107BA},
+                                                 {0x11938, 0x11938}, {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+    for (size_t i = 0; i < sizeof young / sizeof *young; i++)
+        if (cp >= young[i].first && cp <= young[i].last)
+            return true;
+    return false;
+}
+
 int unicode_normalize(enum unicode_form form, const char *text, size_t len, struct buf *out, struct err *err)
 {
     if (is_ascii(text, len)) {
@@ -187,7 +198,7 @@ int unicode_normalize(enum unicode_form form, const char *text, size_t len, stru
         }
         uint32_t cp = 0;
         at += utf8_decode(text + at, len - at, &cp);
-        if (cp == 0x11938) { /* its decomposition is younger than the original's normaliser */
+        if (has_young_decomposition(cp)) {
             cps[n++] = (utf8proc_int32_t)cp;
             continue;
         }
