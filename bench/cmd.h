@@ -14,5 +14,6 @@ MUST_CHECK int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, st
 MUST_CHECK int cmd_demo(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_keys(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_loopback(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
 #endif

@@ -34,6 +34,11 @@ int main(int argc, char **argv)
     struct cli_opt keys_opts[] = {{"model", "DIR", "a folder with a config.json", NULL},
                                   {"json", NULL, "print one JSON object", NULL},
                                   END};
+    struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL},
+                                   {"out", "DIR", "folder for config.json and model.safetensors", NULL},
+                                   {"dtype", "TYPE", "f32 (default) or bf16", NULL},
+                                   {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL},
+                                   END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
          "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
@@ -41,6 +46,8 @@ int main(int argc, char **argv)
          equality_opts, cmd_equality, NULL},
         {"keys", "time of key derivation and of permuting one token, medians of 5", "stip-bench keys --model HFDIR --json", keys_opts,
          cmd_keys, NULL},
+        {"synth", "a checkpoint of random weights of a named shape",
+         "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",
          "stip-bench loopback --model HFDIR -- generate --prompt \"Once\" --json", loopback_opts, cmd_loopback, "COMMAND ..."},
         {NULL, NULL, NULL, NULL, NULL, NULL}};

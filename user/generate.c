@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 #define TEXT_MAX (64 << 20)
 
@@ -13,6 +14,8 @@ int generate_prompt(const struct grant *g, const char *text, size_t len, bool fi
     size_t before = ids->n;
     if (tokenizer_encode(g->tokenizer, text, len, NULL, 0, first, ids, err) != 0)
         return -1;
+    if (ids->dropped > 0)
+        log_warn("%zu characters are not in the model's vocabulary and were left out", ids->dropped);
     if (ids->n > before)
         return 0;
     if (first && g->config->bos >= 0)

@@ -11,7 +11,7 @@
 static struct {
     int runs, argc;
     const char *model, *first;
-    int64_t tokens;
+    int64_t tokens, seed;
     double heat;
     bool json;
 } seen;
@@ -23,7 +23,8 @@ static int run_generate(const struct cli_cmd *cmd, int argc, char **argv, struct
     seen.first = argc > 0 ? argv[0] : NULL;
     seen.model = cli_str(cmd, "model", "the fallback");
     seen.json = cli_on(cmd, "json");
-    if (cli_int(cmd, "max-tokens", 1, 1000, &seen.tokens, err) != 0)
+    if (cli_int(cmd, "max-tokens", 1, 1000, &seen.tokens, err) != 0 ||
+        cli_int(cmd, "seed", INT64_MIN, INT64_MAX, &seen.seed, err) != 0)
         return -1;
     return cli_num(cmd, "heat", 0, 2, &seen.heat, err);
 }
@@ -40,7 +41,7 @@ static int run_fails(const struct cli_cmd *cmd, int argc, char **argv, struct er
 
 static struct cli_opt generate_opts[] = {
     {"model", "DIR", "the checkpoint", NULL}, {"max-tokens", "N", "at most", NULL}, {"heat", "X", "temperature", NULL},
-    {"json", NULL, "one object", NULL},       {0},
+    {"json", NULL, "one object", NULL},       {"seed", "N", "of the draw", NULL},     {0},
 };
 static struct cli_opt fails_opts[] = {{"key", "FILE", "a key", NULL}, {0}};
 static const struct cli_cmd cmds[] = {
@@ -90,6 +91,8 @@ Test(cli, flags_take_their_value_behind_a_space_or_an_equals_sign)
     cr_expect_str_eq(seen.first, "file");
     cr_expect_eq(run("generate|--model=a=b|--model=", NULL, NULL), 0, "the last one counts; an empty value is a value");
     cr_expect_str_eq(seen.model, "");
+    cr_expect_eq(run("generate|--seed|-9223372036854775808", NULL, NULL), 0);
+    cr_expect_eq(seen.seed, INT64_MIN);
 }
 
 Test(cli, what_is_not_given_keeps_its_default)
@@ -147,6 +150,7 @@ Test(cli, mistakes_are_named_and_exit_with_2)
         {"generate|--max-tokens|1.5", "found '1.5'"},
         {"generate|--max-tokens=", "found ''"},
         {"generate|--max-tokens|99999999999999999999999", "found '99999999999999999999999'"},
+        {"generate|--seed|9223372036854775808", "found '9223372036854775808'"},
         {"generate|--heat|nan", "--heat: expected a number from 0 to 2, found 'nan'"},
         {"generate|--heat|-0.1", "found '-0.1'"},
         {"generate|--heat|1e", "found '1e'"},

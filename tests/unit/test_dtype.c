@@ -103,6 +103,22 @@ Test(dtype, conversion_rounds_to_nearest_even)
     }
 }
 
+/* Catches: cutting the payload off, which makes an infinity of a NaN whose payload sits in the low bits (tried). */
+Test(dtype, every_nan_stays_a_nan)
+{
+    unsigned long wrong = 0;
+    for (int i = 0; i < 2; i++)
+        for (uint32_t payload = 1; payload < 0x800000; payload = payload * 2 + 1)
+            for (uint32_t low = 0; low < 2; low++) {
+                uint32_t bits = 0x7f800000 | (low == 1 ? payload : 0x800000 - payload);
+                float x;
+                memcpy(&x, &bits, sizeof x);
+                wrong += (convert(&formats[i], x) & 0x7fff) <= infinity(&formats[i]);
+                wrong += (convert(&formats[i], -x) & 0x7fff) <= infinity(&formats[i]);
+            }
+    cr_expect_eq(wrong, 0);
+}
+
 Test(dtype, f32_is_copied_from_and_to_any_alignment)
 {
     float in[3] = {1.5f, -0.0f, 3e-42f}, out[3] = {0};

@@ -147,13 +147,14 @@ Test(json, nesting_has_a_limit)
 Test(json, comments_are_skipped_only_where_they_are_allowed)
 {
     static const char text[] = "// head\n{ /* a \"quoted\" one\n over two lines */ \"a\": 1, // tail\n"
-                               "\"url\": \"http://x/*y*/\", \"slash\": \"C:\\\\\" } // \"end\\\" of file";
+                               "\"url\": \"http://x/*y*/\", \"slash\": \"C:\\\\\", \"quote\": \"a\\\"//b\" } // \"end\\\" of file";
     struct json_doc *doc = NULL;
     struct err err = {0};
     cr_assert_eq(json_parse(&doc, text, strlen(text), true, "c.json", &err), 0, "%s", err.text);
     cr_expect_eq(json_number(json_get(json_root(doc), "a")), 1);
     cr_expect_str_eq(json_string(json_get(json_root(doc), "url")), "http://x/*y*/");
     cr_expect_str_eq(json_string(json_get(json_root(doc), "slash")), "C:\\");
+    cr_expect_str_eq(json_string(json_get(json_root(doc), "quote")), "a\"//b");
     json_free(doc);
     cr_expect_eq(json_parse(&doc, text, strlen(text), false, "c.json", &err), -1);
 }

@@ -116,7 +116,7 @@ static void compare(const struct sample_opts *o, const float *logits, const int3
 }
 
 /* Catches: top-p that keeps one token too few or too many, top-p before top-k, min-p against the sum instead of the largest,
- * temperature after the filters, history counted twice (the first, third and last tried). */
+ * no temperature, history counted twice (all tried). */
 Test(sample, every_mix_of_filters_equals_the_slow_twin)
 {
     static const double temperatures[] = {0.3, 1, 1.7}, ps[] = {1, 0.95, 0.5, 0.05, 0}, ms[] = {0, 0.05, 0.5};
@@ -152,6 +152,25 @@ Test(sample, the_draw_has_the_distribution_of_the_softmax)
     o.top_k = 10;
     o.top_p = 0.8;
     compare(&o, logits, NULL, 0, 100000);
+}
+
+/* The smallest set that reaches p, not one more. Catches: <= for < (tried). */
+Test(sample, top_p_that_is_reached_exactly_keeps_no_more)
+{
+    for (int k = 0; k < 2; k++) {
+        const struct sample_opts o = {.temperature = 1, .top_k = k == 0 ? 0 : 4, .top_p = 0.5, .repeat_penalty = 1, .seed = 1};
+        struct sampler *s = NULL;
+        unsigned seen = 0;
+        cr_assert_eq(sampler_new(&s, &o, 5, NULL), 0);
+        for (int i = 0; i < 200; i++) {
+            float logits[5] = {0, 0, -1000, 0, 0}; /* four equal ones */
+            int32_t token = -1;
+            cr_assert_eq(sampler_next(s, logits, NULL, 0, &token, NULL), 0);
+            seen |= 1u << token;
+        }
+        cr_expect_eq(seen, 3, "tokens 0 and 1, of equals the first");
+        sampler_free(s);
+    }
 }
 
 Test(sample, temperature_zero_is_greedy_and_takes_the_first_of_equals)

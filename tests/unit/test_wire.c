@@ -161,7 +161,38 @@ Test(wire, only_full_fragments_may_precede_the_last)
     cr_expect_eq(wire_check(&f.h, &err), WIRE_OK, "%s", err.text);
     f.h.offset = UINT64_MAX - 15;
     f.h.length = 16;
-    cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME, "offset + length overflows");
+    cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME);
+    f.h.offset = UINT64_MAX - WIRE_PAYLOAD_MAX + 1;
+    f.h.length = WIRE_PAYLOAD_MAX;
+    f.h.flags = 0;
+    cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME, "offset + length is 0 again");
+}
+
+/* Mutation: wire_check without the range of total lengths. */
+Test(wire, every_type_has_its_range_of_lengths)
+{
+    static uint8_t payload[WIRE_PAYLOAD_MAX];
+    static const uint8_t session[WIRE_SESSION_BYTES] = {1};
+    static const struct {
+        enum wire_type type;
+        size_t good, bad;
+    } lengths[] = {{WIRE_HELLO, 36, 35},   {WIRE_HELLO, 36, 37},  {WIRE_HELLO_OK, 76, 77}, {WIRE_PING, 0, 1},   {WIRE_GRANT, 32, 33},
+                   {WIRE_OFFER, 48, 47},   {WIRE_CHUNK, 1, 0},    {WIRE_STATS, 88, 5000},  {WIRE_DONE, 0, 8},   {WIRE_GET, 0, 4},
+                   {WIRE_STATS_GET, 0, 1}, {WIRE_STATS, 4096, 0}, {WIRE_CLOSE, 0, 1},      {WIRE_CANCEL, 0, 1}, {WIRE_OPEN, 0, 4}};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        bool in_session = lengths[i].type == WIRE_CLOSE || lengths[i].type == WIRE_CANCEL || lengths[i].type == WIRE_OPEN;
+        struct frame f = wire_frame(lengths[i].type, in_session ? session : NULL, payload, lengths[i].good);
+        cr_expect_eq(wire_check(&f.h, &err), WIRE_OK, "%zu: %s", i, err.text);
+        f = wire_frame(lengths[i].type, in_session ? session : NULL, payload, lengths[i].bad);
+        cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME, "%zu", i);
+    }
+    struct frame f = rows_frame(payload);
+    f.h.flags = WIRE_FIRST;
+    f.h.length = WIRE_PAYLOAD_MAX;
+    f.h.total = WIRE_TENSOR_MAX;
+    cr_expect_eq(wire_check(&f.h, &err), WIRE_OK, "%s", err.text);
+    f.h.total = WIRE_TENSOR_MAX + 16;
+    cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME);
 }
 
 Test(wire, codes_have_names_classes_and_exit_codes)

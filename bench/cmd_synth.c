@@ -1,0 +1,43 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "bench/cmd.h"
+#include "bench/shapes.h"
+
+#define SEED 20261121
+#define TOKENIZER_MAX ((size_t)256 << 20)
+
+static int copy_tokenizer(const char *from, const char *to, struct err *err)
+{
+    char src[FILE_PATH_MAX], dst[FILE_PATH_MAX];
+    char *text;
+    size_t len;
+    if (file_join(src, from, "tokenizer.json", err) != 0 || file_join(dst, to, "tokenizer.json", err) != 0 ||
+        file_read(src, TOKENIZER_MAX, &text, &len, err) != 0)
+        return -1;
+    int rc = file_write(dst, text, len, 0644, err);
+    free(text);
+    return rc;
+}
+
+int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+{
+    const char *name, *dir, *dtype = cli_str(cmd, "dtype", "f32"), *tokenizer = cli_str(cmd, "tokenizer", NULL);
+    (void)argc;
+    (void)argv;
+    if (cli_need(cmd, "shape", &name, err) != 0 || cli_need(cmd, "out", &dir, err) != 0)
+        return -1;
+    const struct named_shape *s = shapes_find(name);
+    if (s == NULL)
+        return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
+    struct synth_shape shape = s->shape;
+    if (strcmp(dtype, "bf16") == 0)
+        shape.dtype = DTYPE_BF16;
+    else if (strcmp(dtype, "f32") != 0)
+        return err_set(err, ERR_USAGE, "--dtype: expected f32 or bf16, found '%.20s'", dtype);
+    if (file_mkdirs(dir, 0755, err) != 0 || synth_checkpoint(dir, s->architecture, &shape, SEED, err) != 0)
+        return -1;
+    return tokenizer == NULL ? 0 : copy_tokenizer(tokenizer, dir, err);
+}
