@@ -22,7 +22,7 @@ static void add(float *x, const float *y, int rows, int D)
 }
 
 /* Puts the rows of all sequences under each other in s->x, with the angles of their positions; gives their number. */
-static int gather_rows(const struct net *net, struct scratch *s, const struct forward_seq *seqs, int B)
+static int stack_rows(const struct net *net, struct scratch *s, const struct forward_seq *seqs, int B)
 {
     const struct config *c = &net->config;
     size_t D = (size_t)c->D, half = (size_t)c->K / 2;
@@ -130,7 +130,7 @@ static void write_outputs(const struct net *net, struct scratch *s, const struct
 void forward(const struct net *net, struct scratch *s, struct forward_seq *seqs, int B)
 {
     const struct config *c = &net->config;
-    int rows = gather_rows(net, s, seqs, B);
+    int rows = stack_rows(net, s, seqs, B);
 
     for (int l = 0; l < c->L; l++) {
         const struct net_layer *layer = &net->layers[l];

@@ -318,7 +318,12 @@ Test(channel, a_reader_that_does_not_read_costs_bounded_memory)
     cr_expect_lt(sent, 150, "%u MiB accepted", sent);
     cr_expect_gt(listener_stats(l).sends_full, 0);
     /* Both ends are in this process: 64 frames queued at the reader, 16 at the writer, and what the kernel holds. */
-    cr_expect_lt(resident_kib() - before, 160 * 1024, "%ld KiB", resident_kib() - before);
+#ifdef __SANITIZE_ADDRESS__
+    const long allowed = 160 + 256 + 64; /* the sanitizer keeps 256 MiB of freed memory */
+#else
+    const long allowed = 160;
+#endif
+    cr_expect_lt(resident_kib() - before, allowed * 1024, "%ld KiB", resident_kib() - before);
     channel_close(ch);
     uint64_t until = clock_ms() + 5000;
     enum listener_sent r;
