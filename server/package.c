@@ -21,6 +21,7 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     char *text = NULL;
     size_t len = 0;
     uint8_t sig[CRYPTO_SIG_LEN];
+    struct checkpoint *checkpoint = NULL;
     bool head;
     int rc = -1;
     if (manifest_load(&p->manifest, dir, &text, &len, sig, err) != 0)
@@ -36,16 +37,17 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     memcpy(p->proof + len, sig, sizeof sig);
     p->proof_len = len + sizeof sig;
     head = strcmp(p->manifest.head, "server") == 0;
-    if (checkpoint_open(&p->checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
+    if (checkpoint_open(&checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
         goto done;
-    size_t bytes = net_bytes(checkpoint_config(p->checkpoint), head);
+    size_t bytes = net_bytes(checkpoint_config(checkpoint), head);
     if (max_bytes != 0 && bytes > max_bytes) {
         err_set(err, ERR_INTERNAL, "%s: the weights need %zu bytes in memory, the limit (limits.weights_mb) is %zu", dir, bytes,
                 max_bytes);
         goto done;
     }
-    rc = net_load(&p->net, p->checkpoint, head, err);
+    rc = net_load(&p->net, checkpoint, head, err);
 done:
+    checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
     free(text);
     return rc;
 }
@@ -69,7 +71,6 @@ void package_free(struct package *p)
     if (p == NULL)
         return;
     net_free(p->net);
-    checkpoint_close(p->checkpoint);
     manifest_free(&p->manifest);
     free(p->proof);
     free(p);

@@ -20,7 +20,6 @@ struct package {
     uint8_t *proof; /* manifest.json and its 64-byte signature, as users pull it */
     size_t proof_len;
     uint8_t context[CRYPTO_HASH_LEN];
-    struct checkpoint *checkpoint;
     struct net *net;
 };
 

@@ -301,6 +301,15 @@ int listener_recv(struct listener *l, enum listener_got *got, struct listener_pe
     return 0;
 }
 
+/* Names the peer of the next part. */
+static int send_rid(struct listener *l, const struct listener_peer *peer)
+{
+    int rc;
+    while ((rc = zmq_send(l->socket, peer->rid, peer->rid_len, ZMQ_SNDMORE | ZMQ_DONTWAIT)) < 0 && errno == EINTR)
+        continue;
+    return rc;
+}
+
 enum listener_sent listener_send(struct listener *l, const struct listener_peer *peer, const struct frame *f)
 {
     zmq_msg_t msg;
@@ -312,8 +321,15 @@ enum listener_sent listener_send(struct listener *l, const struct listener_peer 
     wire_put(&f->h, bytes);
     if (f->h.length > 0)
         memcpy(bytes + WIRE_HEADER_BYTES, f->payload, f->h.length);
-    while ((rc = zmq_send(l->socket, peer->rid, peer->rid_len, ZMQ_SNDMORE | ZMQ_DONTWAIT)) < 0 && errno == EINTR)
-        continue;
+    rc = send_rid(l, peer);
+    if (rc < 0 && errno == EAGAIN) {
+        /* Not always true: in a busy millisecond libzmq does not look at what the peer has taken meanwhile. Asking for the
+         * events makes it look. */
+        int events = 0;
+        size_t size = sizeof events;
+        (void)zmq_getsockopt(l->socket, ZMQ_EVENTS, &events, &size);
+        rc = send_rid(l, peer);
+    }
     if (rc >= 0) {
         /* A failing trace must not look like a failing peer; the next receive meets the same disk and reports it. */
         (void)!trace_frame(l->trace, '>', bytes, len, NULL, 0, NULL);

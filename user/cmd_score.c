@@ -50,12 +50,14 @@ static int score(const struct setup *set, const struct token_ids *ids, size_t st
     struct progress bar;
     int rc = logits == NULL ? err_oom(err, (size_t)ROWS * (size_t)c->V * sizeof *logits) : 0;
     progress_start(&bar, "score", "tokens", ids->n);
-    for (size_t begin = 0, scored = 1; rc == 0 && scored < ids->n; begin += stride) {
-        /* One token more than the context: the last row of the window predicts it. */
-        size_t end = begin + context + 1 < ids->n ? begin + context + 1 : ids->n;
-        rc = window(set, ids, begin, scored, end, logits, out, err);
-        scored = end;
-        progress_at(&bar, scored);
+    /* As transformers' guide to perplexity has it: a window holds `context` tokens and scores those that the window before
+     * did not; a token without a predecessor in its window is not scored. */
+    for (size_t begin = 0, end = 0; rc == 0 && end < ids->n; begin += stride) {
+        size_t first = end > begin + 1 ? end : begin + 1;
+        end = begin + context < ids->n ? begin + context : ids->n;
+        if (first < end)
+            rc = window(set, ids, begin, first, end, logits, out, err);
+        progress_at(&bar, end);
     }
     progress_end(&bar);
     free(logits);
@@ -112,7 +114,7 @@ int cmd_score(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     }
     size_t context = set.connection->server.max_tokens;
     if (stride == 0 || (size_t)stride > context)
-        stride = (int64_t)(stride == 0 ? (context + 1) / 2 : context);
+        stride = (int64_t)context;
     if ((s.each = malloc(ids.n * sizeof *s.each)) == NULL) {
         err_oom(err, ids.n * sizeof *s.each);
         goto done;

@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL},
                                       {"file", "FILE", "one text per line; one result per line", NULL}, CMD_TRACE, CMD_JSON, END};
     struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL}, CMD_TRACE, CMD_JSON, END};
-    struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: half the context)", NULL},
+    struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL},
                                    CMD_TRACE, CMD_JSON, END};
     struct cli_opt chat_opts[] = {CMD_CONFIG,
                                   {"turn", "FORMAT", "how a line becomes a turn; %s stands for the line (config: chat_turn)", NULL},
