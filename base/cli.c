@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,7 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
         }
     struct err err = {0};
     int rest = 0;
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), with a sentence */
     from_environment(cmd);
     if (parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0)
         return 0;

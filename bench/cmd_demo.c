@@ -14,6 +14,7 @@
 #include "transport/trace.h"
 #include "transport/wire.h"
 #include "user/sample.h"
+#include "user/tokenizer.h"
 
 #define ANSWER_MAX (1 << 20)
 #define SHOWN 6 /* numbers and ids to show */
@@ -145,6 +146,39 @@ done:
     return rc;
 }
 
+/* Label and logits by plain inference in this process; *far is the largest difference of a logit. */
+static int plain_label(const char *model, const char *text, const struct json *logits, int *label, double *far, struct err *err)
+{
+    struct tokenizer *t = NULL;
+    struct token_ids ids = {0};
+    struct plain plain = {0};
+    float *out = NULL;
+    int rc = -1;
+    if (tokenizer_load(&t, model, err) != 0 || tokenizer_encode(t, text, strlen(text), NULL, 0, true, &ids, err) != 0 ||
+        plain_open(&plain, model, true, (int)ids.n, err) != 0)
+        goto done;
+    if ((out = malloc((size_t)plain.config->C * sizeof *out)) == NULL) {
+        err_oom(err, (size_t)plain.config->C * sizeof *out);
+        goto done;
+    }
+    if (plain_append(&plain, ids.ids, ids.type_ids, (int)ids.n, 1, out, err) != 0)
+        goto done;
+    const struct json *logit = json_first(logits);
+    *far = 0;
+    for (int i = 0; i < plain.config->C; i++, logit = logit == NULL ? NULL : json_next(logit)) {
+        double d = fabs((double)out[i] - json_number(logit));
+        *far = d > *far || isnan(d) ? d : *far;
+    }
+    *label = sample_argmax(out, plain.config->C);
+    rc = 0;
+done:
+    free(out);
+    plain_close(&plain);
+    token_ids_free(&ids);
+    tokenizer_free(t);
+    return rc;
+}
+
 static int show_classify(struct stage *st, const char *model, const char *prompt, struct err *err)
 {
     char trace[FILE_PATH_MAX], out[4096];
@@ -159,11 +193,16 @@ static int show_classify(struct stage *st, const char *model, const char *prompt
         return err_set(err, (enum err_code)status, "stip-user ended with status %d", status);
     if ((answer = parse_answer(out, err)) == NULL)
         return -1;
-    (void)model;
-    printf("1. What the user typed\n   %s\n\n2. What the server received\n", prompt);
-    if (print_wire(trace, err) == 0) {
-        printf("\n3. The answer\n   %s\n\n", json_string(json_get(json_root(answer), "label")));
-        rc = 0;
+    const struct json *root = json_root(answer);
+    int label = -1;
+    double far = NAN;
+    printf("1. What the user typed (stays on the user's machine)\n   %s\n\n2. What the server received\n", prompt);
+    if (print_wire(trace, err) == 0 && plain_label(model, prompt, json_get(root, "logits"), &label, &far, err) == 0) {
+        bool same = label == (int)json_number(json_get(root, "id"));
+        printf("\n3. The answer\n   %s\n\n4. The check: plain inference of the same checkpoint in one process\n   the same label: %s; "
+               "largest difference of a logit: %.2g\n\n",
+               json_string(json_get(root, "label")), same ? "yes" : "NO", far);
+        rc = same && far < 1e-3 ? 0 : err_set(err, ERR_CHECK, "the private answer is not the plain answer");
     }
     json_free(answer);
     return rc;
