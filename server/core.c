@@ -11,8 +11,9 @@
 #include "transport/phase.h"
 
 #define BUCKETS 4096u
-#define CONNECTION_IDLE_MS 600000 /* a connection that said nothing for this long is forgotten; it greets again */
+#define CONNECTION_IDLE_MS 600000 /* a connection that said nothing for this long, and longer than a session lives, is forgotten */
 #define SLOW_READER_MS 30000
+#define RETRY_MS 20 /* of an answer that the socket did not take */
 
 struct connection {
     struct connection *next;
@@ -24,7 +25,7 @@ struct connection {
 struct core {
     struct core_limits limits;
     struct core_model model;
-    bool has_model, draining;
+    bool has_model;
     struct core_sender sender;
     struct connection *connections[BUCKETS];
     int connection_count;
@@ -60,10 +61,11 @@ static struct connection *connection_of(struct core *c, const struct listener_pe
 
 static void forget_connections(struct core *c, uint64_t now_ms, bool all)
 {
+    uint64_t idle_ms = c->limits.ttl_ms > CONNECTION_IDLE_MS ? (uint64_t)c->limits.ttl_ms : CONNECTION_IDLE_MS;
     for (size_t b = 0; b < BUCKETS; b++)
         for (struct connection **at = &c->connections[b]; *at != NULL;) {
             struct connection *k = *at;
-            if (!all && now_ms - k->seen_ms < CONNECTION_IDLE_MS) {
+            if (!all && now_ms - k->seen_ms <= idle_ms) {
                 at = &k->next;
                 continue;
             }
@@ -101,13 +103,15 @@ static void refuse(struct core *c, const struct listener_peer *peer, const struc
     (void)send_frame(c, peer, &f);
 }
 
-/* The session's step failed: tell, and end the session if the code says so. */
-static void fail(struct core *c, struct session *s, enum wire_code code, const char *text)
+/* Step `seq` failed: tell, and end the session if the code says so. An answer that is kept stays: the user may ask for it. */
+static void fail(struct core *c, struct session *s, uint64_t seq, enum wire_code code, const char *text)
 {
     frag_in_drop(&s->in);
-    (void)say(c, s, msg_error_encode(s->id, code, s->step.seq, text));
+    s->sending = false;
+    (void)say(c, s, msg_error_encode(s->id, code, seq, text));
     log_debug("session %s: %s: %s", s->name, wire_code_name(code), text);
-    session_drop_step(c->sessions, s);
+    if (!session_answered(s))
+        session_drop_step(c->sessions, s);
     if (wire_code_ends_session(code))
         session_end(c->sessions, s);
 }
@@ -120,11 +124,12 @@ static void flush(struct core *c, struct session *s, uint64_t now_ms)
         switch (say(c, s, f)) {
         case LISTENER_SENT:
             frag_out_sent(&s->out_frag);
-            s->blocked_ms = 0;
+            s->blocked = false;
             break;
         case LISTENER_FULL:
-            if (s->blocked_ms == 0)
+            if (!s->blocked)
                 s->blocked_ms = now_ms;
+            s->blocked = true;
             if (now_ms - s->blocked_ms > SLOW_READER_MS) {
                 log_warn("session %s: the user does not read its answer; the session ends", s->name);
                 c->stats.peers_dropped++;
@@ -148,11 +153,11 @@ static void answer(struct core *c, struct session *s, uint64_t now_ms)
                         .cached = (uint32_t)s->kv->len, .rows = s->step.out_n, .width = c->model.hello.out_width};
     memcpy(m.session, s->id, sizeof m.session);
     if (msg_out_send(&s->out_frag, &m, s->y, &err) != WIRE_OK) {
-        fail(c, s, WIRE_INTERNAL, "the answer could not be encoded");
+        fail(c, s, s->step.seq, WIRE_INTERNAL, "the answer could not be encoded");
         return;
     }
     s->sending = true;
-    s->blocked_ms = 0;
+    s->blocked = false;
     c->stats.rows_out += s->step.out_n;
     flush(c, s, now_ms);
 }
@@ -237,10 +242,6 @@ static void on_open(struct core *c, uint64_t now_ms, const struct listener_peer 
     }
     struct session *s = session_find(c->sessions, m.session, &peer->key);
     if (s == NULL) {
-        if (c->draining) {
-            refuse(c, peer, f, WIRE_DRAINING, "the server is about to stop");
-            return;
-        }
         if (m.max_tokens < 1 || m.max_tokens > c->model.hello.max_tokens) {
             refuse(c, peer, f, WIRE_CONTEXT_FULL, "more tokens than this server gives a session");
             return;
@@ -267,6 +268,35 @@ static void on_open(struct core *c, uint64_t now_ms, const struct listener_peer 
     (void)say(c, s, msg_opened_encode(&opened));
 }
 
+/* The same question; the rows themselves are compared as they arrive. */
+static bool same_step(const struct msg_rows *a, const struct msg_rows *b)
+{
+    return a->pos == b->pos && a->rows == b->rows && a->out_from == b->out_from && a->out_n == b->out_n;
+}
+
+/* Why a step that is well formed cannot be taken, or NULL. */
+static const char *step_refused(const struct core *c, const struct session *s, const struct msg_rows *m, enum wire_code *code)
+{
+    const struct config *config = &c->model.net->config;
+    *code = WIRE_BAD_SEQ;
+    if (m->epoch != c->model.hello.epoch) {
+        *code = WIRE_WRONG_EPOCH;
+        return "rows of another epoch";
+    }
+    if (s->again)
+        return same_step(m, &s->step) ? NULL : "this step was answered for other rows";
+    if (m->seq != s->answered + 1)
+        return "steps count up by one";
+    if (m->pos > (uint32_t)s->kv->len)
+        return "the rows start behind the cached ones";
+    *code = WIRE_BAD_SHAPE;
+    if (!config->causal && m->pos != 0)
+        return "a bidirectional model takes whole texts from position 0";
+    if (config->head == HEAD_CLASSIFY && c->model.hello.head_at_server != 0 && (m->out_from != 0 || m->out_n > 1))
+        return "a classifier answers the first row only";
+    return NULL;
+}
+
 /* The first fragment says everything about the step; nothing was allocated for it yet. */
 static bool start_step(struct core *c, struct session *s, const struct frame *f)
 {
@@ -274,46 +304,31 @@ static bool start_step(struct core *c, struct session *s, const struct frame *f)
     struct msg_rows m;
     const struct msg_rows_limits limits = {.D = c->model.hello.D, .max_tokens = (uint32_t)s->kv->cap,
                                            .max_rows = c->model.hello.max_rows, .max_out_rows = c->model.hello.max_out_rows};
-    const struct config *config = &c->model.net->config;
     enum wire_code code = msg_rows_decode(&m, f, &limits, &err);
-    s->again = code == WIRE_OK && m.seq == s->answered && s->answered != 0 && s->y != NULL;
-    s->wanted_seq = m.seq;
     if (code != WIRE_OK) {
-        s->step.seq = f->h.seq;
-        fail(c, s, code, err.text);
+        fail(c, s, f->h.seq, code, err.text);
         return false;
     }
-    const char *wrong = NULL;
-    if (m.epoch != c->model.hello.epoch) {
-        code = WIRE_WRONG_EPOCH;
-        wrong = "rows of another epoch";
-    } else if (!s->again && m.seq != s->answered + 1) {
-        code = WIRE_BAD_SEQ;
-        wrong = "steps count up by one";
-    } else if (!s->again && m.pos > (uint32_t)s->kv->len) {
-        code = WIRE_BAD_SEQ;
-        wrong = "the rows start behind the cached ones";
-    } else if (!config->causal && (m.pos != 0 || m.rows < 1)) {
-        code = WIRE_BAD_SHAPE;
-        wrong = "a bidirectional model takes whole texts from position 0";
-    } else if (config->head == HEAD_CLASSIFY && c->model.hello.head_at_server != 0 && (m.out_from != 0 || m.out_n > 1)) {
-        code = WIRE_BAD_SHAPE;
-        wrong = "a classifier answers the first row only";
-    } else if (m.rows < 1) {
-        code = WIRE_BAD_SHAPE;
-        wrong = "a step needs at least one row";
-    }
-    if (wrong == NULL && !session_step_buffers(c->sessions, s, &m, (int)c->model.hello.D, (int)c->model.hello.out_width)) {
+    s->again = session_answered(s) && m.seq == s->answered;
+    const char *refused = step_refused(c, s, &m, &code);
+    if (refused == NULL && !s->again &&
+        !session_step_buffers(c->sessions, s, &m, (int)c->model.hello.D, (int)c->model.hello.out_width)) {
         code = WIRE_BUSY;
-        wrong = "no memory left for this step";
+        refused = "no memory left for this step";
     }
-    if (wrong != NULL) {
-        s->step.seq = m.seq;
-        fail(c, s, code, wrong);
+    if (refused != NULL) {
+        fail(c, s, m.seq, code, refused);
         return false;
     }
     frag_in_start(&s->in, f, s->x);
     return true;
+}
+
+/* A step that is asked again brings the rows that are here already. */
+static bool repeats(const struct session *s, const struct frame *f)
+{
+    return f->h.offset <= s->in.first.total && f->h.length <= s->in.first.total - f->h.offset &&
+           (f->h.length == 0 || memcmp((const uint8_t *)s->x + f->h.offset, f->payload, f->h.length) == 0);
 }
 
 static void on_rows(struct core *c, uint64_t now_ms, struct session *s, const struct frame *f)
@@ -322,21 +337,45 @@ static void on_rows(struct core *c, uint64_t now_ms, struct session *s, const st
     bool complete = false;
     if ((f->h.flags & WIRE_FIRST) != 0 && !start_step(c, s, f))
         return;
+    if (s->again && !repeats(s, f)) {
+        fail(c, s, f->h.seq, WIRE_BAD_SEQ, "this step was answered for other rows");
+        return;
+    }
     enum wire_code code = msg_rows_recv(&s->in, f, s->x, &complete, &err);
     if (code != WIRE_OK) {
-        s->step.seq = s->wanted_seq;
-        fail(c, s, code, err.text);
+        fail(c, s, f->h.seq, code, err.text);
         return;
     }
     if (!complete) {
         (void)say(c, s, frag_in_ack(&s->in));
         return;
     }
-    c->stats.rows_in += s->again ? 0 : s->step.rows;
-    if (s->again)
+    if (s->again) {
         answer(c, s, now_ms);
-    else
-        session_queue(c->sessions, s);
+        return;
+    }
+    c->stats.rows_in += s->step.rows;
+    session_queue(c->sessions, s);
+}
+
+/* Takes back the step that is being received, computed or sent: the cache returns to where it began, and its number may be used
+ * again. */
+static void cancel(struct core *c, struct session *s, enum phase before)
+{
+    frag_in_drop(&s->in);
+    session_unqueue(c->sessions, s);
+    if (s->running) {
+        s->cancelled = true; /* core_done answers */
+        return;
+    }
+    if (before == PHASE_WAITING && session_answered(s)) {
+        kvcache_truncate(s->kv, (int)s->step.pos);
+        s->answered--;
+    }
+    if (!session_answered(s))
+        session_drop_step(c->sessions, s);
+    s->sending = false;
+    (void)say(c, s, msg_cancelled_encode(s->id));
 }
 
 static void on_session_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f)
@@ -352,6 +391,7 @@ static void on_session_frame(struct core *c, uint64_t now_ms, const struct liste
             refuse(c, peer, f, WIRE_UNKNOWN_SESSION, "no such session on this connection; open it first");
         return;
     }
+    const enum phase before = s->phase;
     s->used_ms = now_ms;
     switch (phase_step(PHASE_INFER, &s->phase, PHASE_CLIENT, &f->h)) {
     case PHASE_IGNORE:
@@ -370,16 +410,10 @@ static void on_session_frame(struct core *c, uint64_t now_ms, const struct liste
         if (!s->sending || frag_out_ack(&s->out_frag, f))
             flush(c, s, now_ms);
         else
-            fail(c, s, WIRE_BAD_FRAME, "acknowledges more than was sent");
+            fail(c, s, f->h.seq, WIRE_BAD_FRAME, "acknowledges more than was sent");
         break;
     case WIRE_CANCEL:
-        frag_in_drop(&s->in);
-        s->sending = false;
-        session_unqueue(c->sessions, s);
-        if (s->running)
-            s->cancelled = true; /* core_done answers */
-        else
-            (void)say(c, s, msg_cancelled_encode(s->id));
+        cancel(c, s, before);
         break;
     case WIRE_CLOSE:
         (void)say(c, s, msg_closed_encode(s->id));
@@ -450,7 +484,6 @@ void core_done(struct core *c, uint64_t now_ms, const struct core_job *job, uint
         return;
     }
     if (s->cancelled) {
-        /* Taken back: the cache returns to where the step began and the same number may be used again. */
         s->cancelled = false;
         kvcache_truncate(s->kv, job->pos);
         session_drop_step(c->sessions, s);
@@ -467,12 +500,12 @@ int core_tick(struct core *c, uint64_t now_ms)
     int wait = 1000;
     for (struct session *s = session_first(c->sessions), *next; s != NULL; s = next) {
         next = session_after(s);
-        if (s->sending) {
-            flush(c, s, now_ms);
-            wait = wait > 20 ? 20 : wait;
-        } else if (!s->running && !s->queued && now_ms - s->used_ms > (uint64_t)c->limits.ttl_ms) {
+        if (!s->running && !s->queued && now_ms - s->used_ms > (uint64_t)c->limits.ttl_ms) {
             log_info("session %s: idle for %d s, its memory is freed", s->name, c->limits.ttl_ms / 1000);
             session_end(c->sessions, s);
+        } else if (s->sending && s->blocked) {
+            flush(c, s, now_ms);
+            wait = RETRY_MS;
         }
     }
     forget_connections(c, now_ms, false);
@@ -533,14 +566,11 @@ void core_set_model(struct core *c, const struct core_model *model)
     h->session_ttl_s = (uint32_t)(c->limits.ttl_ms / 1000);
 }
 
-void core_drain(struct core *c)
+void core_count(struct core *c, uint64_t uptime_ms, uint64_t keys_refused, uint64_t frames_refused)
 {
-    c->draining = true;
-}
-
-bool core_busy(const struct core *c)
-{
-    return session_first(c->sessions) != NULL;
+    c->stats.uptime_ms = uptime_ms;
+    c->stats.keys_refused = keys_refused;
+    c->stats.frames_refused = frames_refused;
 }
 
 void core_stats(const struct core *c, struct msg_stats *out)

@@ -53,8 +53,6 @@ MUST_CHECK int core_new(struct core **out, const struct core_limits *limits, con
 void core_free(struct core *c);
 /* Another model: all sessions end with EPOCH_CHANGED. Only while no job is out. */
 void core_set_model(struct core *c, const struct core_model *model);
-/* Refuses new sessions from now on (DRAINING). */
-void core_drain(struct core *c);
 
 void core_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f);
 /* Steps that are ready, oldest first, while their rows fit into max_rows. Gives how many. */
@@ -62,8 +60,8 @@ int core_take(struct core *c, struct core_job *jobs, int max_jobs, int max_rows)
 void core_done(struct core *c, uint64_t now_ms, const struct core_job *job, uint32_t server_us);
 /* Milliseconds until it wants to be called again. */
 int core_tick(struct core *c, uint64_t now_ms);
-/* True when sessions are open. */
-bool core_busy(const struct core *c);
+/* What only the socket knows, for STATS. */
+void core_count(struct core *c, uint64_t uptime_ms, uint64_t keys_refused, uint64_t frames_refused);
 void core_stats(const struct core *c, struct msg_stats *out);
 
 #endif

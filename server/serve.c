@@ -132,7 +132,10 @@ static int drain(struct listener *l, struct server *s, struct err *err)
 static int loop(struct server *s, struct err *err)
 {
     struct listener *listeners[2] = {s->infer, s->admin};
+    const uint64_t start = clock_ms();
     while (!stop) {
+        const struct listener_stats seen = listener_stats(s->infer);
+        core_count(s->core, clock_ms() - start, seen.keys_refused, seen.frames_refused);
         bool ready[2] = {false, false}, woken = false;
         int wait = core_tick(s->core, clock_ms()), install = install_tick(s->install, clock_ms());
         wait = install >= 0 && install < wait ? install : wait;
@@ -175,6 +178,7 @@ static void catch_signals(void)
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk: an error, not an end */
 }
 
 int serve(const struct settings *set, bool json, struct err *err)

@@ -136,13 +136,14 @@ struct session *session_after(const struct session *s)
     return n;
 }
 
+bool session_answered(const struct session *s)
+{
+    return s->answered != 0 && s->step.seq == s->answered && s->y != NULL;
+}
+
 bool session_step_buffers(struct session_table *t, struct session *s, const struct msg_rows *m, int D, int width)
 {
     size_t x_bytes = (size_t)m->rows * (size_t)D * sizeof(float), y_bytes = (size_t)m->out_n * (size_t)width * sizeof(float);
-    if (s->again) {
-        /* The repeated rows are read into the void they came from; the kept answer stays. */
-        return m->rows == s->step.rows && m->out_n == s->step.out_n && s->x != NULL;
-    }
     session_drop_step(t, s);
     if (!reserve(t, x_bytes + y_bytes))
         return false;
@@ -164,7 +165,7 @@ void session_drop_step(struct session_table *t, struct session *s)
     free(s->x);
     free(s->y);
     s->x = s->y = NULL;
-    s->sending = false;
+    s->sending = s->blocked = false;
     t->used -= s->step_bytes;
     s->step_bytes = 0;
 }

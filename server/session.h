@@ -28,15 +28,14 @@ struct session {
     struct peer_key owner;
     struct listener_peer peer;             /* the connection it is on now */
     enum phase phase;
-    uint64_t used_ms, blocked_ms;
+    uint64_t used_ms, blocked_ms;          /* last sign of life; since when the socket takes nothing */
     struct kvcache *kv;
     uint64_t answered;                     /* last step that was computed */
     struct msg_rows step;                  /* the one being received, computed, or kept for asking again */
-    uint64_t wanted_seq;                   /* of the message being received */
-    bool again;                            /* ... which repeats the answered step */
+    bool again;                            /* the message being received repeats the answered step */
     struct frag_in in;
     struct frag_out out_frag;
-    bool sending, queued, running, cancelled, ended;
+    bool sending, blocked, queued, running, cancelled, ended;
     float *x, *y;
     size_t kv_bytes, step_bytes;
     uint32_t server_us;
@@ -55,7 +54,9 @@ void session_end(struct session_table *t, struct session *s);
 struct session *session_first(const struct session_table *t);
 struct session *session_after(const struct session *s);
 
-/* Room for a new step's rows and outputs; replaces the kept answer unless s->again. False: over the budget. */
+/* True while the answer of the last step, and its rows, are kept. */
+bool session_answered(const struct session *s);
+/* Room for a new step's rows and outputs; replaces the kept answer. False: over the budget. */
 bool session_step_buffers(struct session_table *t, struct session *s, const struct msg_rows *m, int D, int width);
 void session_drop_step(struct session_table *t, struct session *s);
 

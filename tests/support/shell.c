@@ -23,25 +23,17 @@ static void die(const struct shell *s, const char *what)
     abort();
 }
 
-/* Tests stand in BUILD/tests, programs in BUILD/bin. */
+/* The build puts tests and programs into one folder. */
 const char *shell_program(const char *name)
 {
-    static char paths[4][FILE_PATH_MAX], bin[FILE_PATH_MAX];
+    static char paths[4][FILE_PATH_MAX];
     static unsigned turn;
-    if (bin[0] == '\0') {
-        const char *given = getenv("STIP_BIN_DIR");
-        if (given != NULL && given[0] != '\0') {
-            (void)snprintf(bin, sizeof bin, "%s", given);
-        } else {
-            char exe[FILE_PATH_MAX], dir[FILE_PATH_MAX];
-            ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-            exe[n > 0 ? n : 0] = '\0';
-            if (file_dir(dir, exe, NULL) == 0)
-                (void)snprintf(bin, sizeof bin, "%s%s", dir, file_exists("/nonexistent") ? "" : "/../bin");
-        }
-    }
+    char exe[FILE_PATH_MAX], dir[FILE_PATH_MAX];
     char *out = paths[turn++ % 4];
-    (void)snprintf(out, FILE_PATH_MAX, "%s/%s", bin, name);
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    if (file_dir(dir, exe, NULL) != 0 || file_join(out, dir, name, NULL) != 0)
+        abort();
     return out;
 }
 

@@ -1,0 +1,165 @@
+#include "tests/support/trio.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/tempdir.h"
+
+#define READY_MS 120000
+#define NOWHERE "tcp://127.0.0.1:1"
+
+static void must(int rc, const struct err *err)
+{
+    if (rc == 0)
+        return;
+    (void)fprintf(stderr, "tests/support/trio: %s\n", err->text);
+    abort();
+}
+
+static void run(const char *const argv[])
+{
+    struct shell s;
+    shell_run(&s, argv);
+    if (s.status != 0) {
+        (void)fprintf(stderr, "tests/support/trio: %s: exit status %d: %s\n", s.command, s.status, s.err);
+        abort();
+    }
+    shell_free(&s);
+}
+
+const char *trio_path(const struct trio *t, const char *name)
+{
+    return tempdir_path(t->dir, name);
+}
+
+void trio_make(struct trio *t, const char *model, const char *head)
+{
+    char dir[FILE_PATH_MAX];
+    *t = (struct trio){.server.out = -1, .model_dev.out = -1, .users_at = NOWHERE, .developers_at = NOWHERE, .grants_at = NOWHERE};
+    tempdir_make(dir);
+    (void)snprintf(t->dir, sizeof t->dir, "%s", dir);
+    (void)snprintf(t->model, sizeof t->model, "%s", model);
+    run(SHELL_ARGV("stip-model-dev", "keygen", "--out", trio_path(t, "model_dev.id")));
+    run(SHELL_ARGV("stip-server", "keygen", "--out", trio_path(t, "server.id")));
+    run(SHELL_ARGV("stip-user", "keygen", "--out", trio_path(t, "user.id")));
+    run(SHELL_ARGV("stip-user", "keygen", "--out", trio_path(t, "other.id")));
+    run(SHELL_ARGV("stip-model-dev", "protect", "--model", model, "--out", trio_path(t, "protected"), "--identity",
+                   trio_path(t, "model_dev.id"), "--head", head));
+}
+
+void trio_close(struct trio *t)
+{
+    (void)process_stop(&t->model_dev);
+    (void)process_stop(&t->server);
+    tempdir_remove(t->dir);
+}
+
+static void take_endpoint(const struct json_doc *event, const char *key, char out[128])
+{
+    const char *value;
+    struct err err;
+    must(json_get_str(event, json_root(event), key, &value, &err), &err);
+    (void)snprintf(out, 128, "%s", value);
+}
+
+static void start(struct trio *t, struct process *p, const char *program, const char *config, const char *log, struct json_doc **ready)
+{
+    char exe[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    struct err err;
+    (void)snprintf(exe, sizeof exe, "%s", shell_program(program));
+    (void)snprintf(path, sizeof path, "%s", trio_path(t, config));
+    char *argv[] = {exe, "serve", "--config", path, "--json", NULL};
+    must(process_start(p, program, argv, true, trio_path(t, log), &err), &err);
+    must(process_event(p, "ready", READY_MS, ready, &err), &err);
+}
+
+void trio_start_server(struct trio *t, const char *limits)
+{
+    char text[2048];
+    struct json_doc *ready;
+    int n = snprintf(text, sizeof text,
+                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
+                     "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":1,"
+                     "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
+                     "\"limits\":{%s}}\n",
+                     limits == NULL ? "" : limits);
+    tempdir_spill(trio_path(t, "server.json"), text, (size_t)n);
+    start(t, &t->server, "stip-server", "server.json", "server.log", &ready);
+    take_endpoint(ready, "endpoint", t->users_at);
+    take_endpoint(ready, "admin", t->developers_at);
+    json_free(ready);
+}
+
+void trio_start_model_dev(struct trio *t)
+{
+    char text[3 * FILE_PATH_MAX];
+    struct json_doc *ready;
+    int n = snprintf(text, sizeof text,
+                     "{\"role\":\"model_dev\",\"identity\":\"model_dev.id\",\"listen\":\"tcp://127.0.0.1:*\","
+                     "\"protected\":\"protected\",\"model\":\"%s\",\"allow\":[\"@user.id/identity.pub\",\"@other.id/identity.pub\"],"
+                     "\"peers\":{\"servers\":[{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"}]}}\n",
+                     t->model, t->developers_at);
+    tempdir_spill(trio_path(t, "model_dev.json"), text, (size_t)n);
+    start(t, &t->model_dev, "stip-model-dev", "model_dev.json", "model_dev.log", &ready);
+    take_endpoint(ready, "endpoint", t->grants_at);
+    json_free(ready);
+}
+
+void trio_wait_serving(struct trio *t)
+{
+    struct json_doc *serving;
+    struct err err;
+    must(process_event(&t->server, "serving", READY_MS, &serving, &err), &err);
+    json_free(serving);
+}
+
+void trio_write_user(const struct trio *t, const char *name)
+{
+    char text[2048], file[64];
+    int n = snprintf(text, sizeof text,
+                     "{\"role\":\"user\",\"identity\":\"%s.id\",\"grant\":\"%s.grant\",\"threads\":1,\"log\":{\"level\":\"warn\"},"
+                     "\"peers\":{\"server\":{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"},"
+                     "\"model_dev\":{\"endpoint\":\"%s\",\"key\":\"@model_dev.id/identity.pub\"}}}\n",
+                     name, name, t->users_at, t->grants_at);
+    (void)snprintf(file, sizeof file, "%s.json", name);
+    tempdir_spill(trio_path(t, file), text, (size_t)n);
+}
+
+void trio_open_limited(struct trio *t, const char *model, const char *head, const char *limits)
+{
+    struct shell s;
+    trio_make(t, model, head);
+    trio_start_server(t, limits);
+    trio_start_model_dev(t);
+    trio_wait_serving(t);
+    trio_write_user(t, "user");
+    trio_user(t, &s, SHELL_ARGV("join"));
+    if (s.status != 0) {
+        (void)fprintf(stderr, "tests/support/trio: %s\n", s.err);
+        abort();
+    }
+    shell_free(&s);
+}
+
+void trio_open(struct trio *t, const char *model, const char *head)
+{
+    trio_open_limited(t, model, head, NULL);
+}
+
+void trio_start_as(const struct trio *t, const char *name, struct shell *s, const char *const words[])
+{
+    char config[64];
+    (void)snprintf(config, sizeof config, "%s.json", name);
+    const char *argv[64] = {"stip-user", words[0], "--config", trio_path(t, config)};
+    size_t n = 4;
+    for (size_t i = 1; words[i] != NULL && n < 63; i++)
+        argv[n++] = words[i];
+    shell_start(s, argv);
+}
+
+void trio_user(const struct trio *t, struct shell *s, const char *const words[])
+{
+    trio_start_as(t, "user", s, words);
+    shell_wait(s);
+}

@@ -1,0 +1,42 @@
+/* tests/support/trio.h - model developer, server and user as three processes on loopback, each in a state that the test chooses.
+ *
+ * Data flow   checkpoint -> three identities, protect, configs -> trio_serve -> trio_join -> trio_user(command) -> shell.
+ *             Folder: model_dev.id/ server.id/ user.id/ other.id/ protected/ server.package/ user.grant/ *.json *.log. Tests change what they want in there.
+ * Errors      a step that fails ends the test with a message; steps that shall fail are run through shell.h by the test.
+ * Memory      the caller owns the struct; trio_close ends the processes and removes the folder.
+ * Secrets     of a test.
+ */
+#ifndef STIP_TESTS_SUPPORT_TRIO_H
+#define STIP_TESTS_SUPPORT_TRIO_H
+
+#include "base/file.h"
+#include "bench/process.h"
+#include "tests/support/shell.h"
+
+struct trio {
+    char dir[FILE_PATH_MAX - 64], model[FILE_PATH_MAX - 64];
+    struct process server, model_dev;
+    char users_at[128], developers_at[128], grants_at[128]; /* endpoints; "tcp://127.0.0.1:1" while not serving */
+};
+
+/* head: "auto", "server" or "user". Identities and package are made, nothing runs yet. */
+void trio_make(struct trio *t, const char *model, const char *head);
+void trio_close(struct trio *t);
+/* limits: what stands in the config's `limits`, NULL for none. Waits until it is ready. */
+void trio_start_server(struct trio *t, const char *limits);
+/* Waits until its first package is being served. */
+void trio_start_model_dev(struct trio *t);
+void trio_wait_serving(struct trio *t);
+/* Writes NAME.json of "user" or "other", who are both allowed, for the endpoints known now. */
+void trio_write_user(const struct trio *t, const char *name);
+/* All of it: both daemons, the package pushed, the user joined. limits as for trio_start_server. */
+void trio_open_limited(struct trio *t, const char *model, const char *head, const char *limits);
+void trio_open(struct trio *t, const char *model, const char *head);
+/* stip-user COMMAND --config DIR/NAME.json WORDS... */
+void trio_start_as(const struct trio *t, const char *name, struct shell *s, const char *const words[]);
+/* The same as "user", to its end. */
+void trio_user(const struct trio *t, struct shell *s, const char *const words[]);
+/* DIR/name, as tempdir_path. */
+const char *trio_path(const struct trio *t, const char *name);
+
+#endif
