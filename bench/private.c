@@ -135,3 +135,8 @@ const struct grant *private_grant(const struct private *p)
 {
     return p->grant;
 }
+
+const struct net *private_net(const struct private *p)
+{
+    return p->net;
+}

@@ -24,5 +24,7 @@ MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32
                               float *logits, struct err *err);
 void private_restart(struct private *p);
 const struct grant *private_grant(const struct private *p);
+/* What the server would hold. */
+const struct net *private_net(const struct private *p);
 
 #endif

@@ -19,12 +19,24 @@ struct stage {
     struct process server, model_dev, user;
 };
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, waited_for; /* the child that we wait for ends with us */
 
 static void on_signal(int signal_number)
 {
     (void)signal_number;
     interrupted = 1;
+    if (waited_for > 0)
+        (void)kill((pid_t)waited_for, SIGTERM);
+}
+
+static int wait_for(struct process *p, int *status, struct err *err)
+{
+    waited_for = p->pid;
+    if (interrupted) /* before we had said whom to end */
+        (void)kill(p->pid, SIGTERM);
+    int rc = process_wait(p, status, err);
+    waited_for = 0;
+    return rc;
 }
 
 /* Runs a program to its end; its stdout goes to the log of the stage. */
@@ -34,7 +46,7 @@ static int run(const struct stage *st, char *const argv[], struct err *err)
     char log[FILE_PATH_MAX];
     int status;
     if (file_join(log, st->dir, "setup.log", err) != 0 || process_start(&p, argv[0], argv, true, log, err) != 0 ||
-        process_wait(&p, &status, err) != 0)
+        wait_for(&p, &status, err) != 0)
         return -1;
     process_stop(&p);
     if (status == 0)
@@ -281,11 +293,12 @@ int stage_user(struct stage *st, int argc, char *const *argv, char *out, size_t 
     (void)fflush(stdout);
     if (process_start(&st->user, "stip-user", args, out != NULL, NULL, err) != 0)
         return -1;
+    waited_for = st->user.pid;
     for (ssize_t got = 1; out != NULL && got > 0 && have + 1 < cap; have += (size_t)(got > 0 ? got : 0))
         got = read(st->user.out, out + have, cap - 1 - have);
     if (out != NULL)
         out[have] = '\0';
-    int rc = process_wait(&st->user, status, err);
+    int rc = wait_for(&st->user, status, err);
     (void)process_stop(&st->user);
     return rc;
 }

@@ -20,6 +20,7 @@
 
 #define STAGING ".protect.tmp"
 #define INDEX "model.safetensors.index.json"
+#define BLOCK ((size_t)8 << 20) /* bytes */
 
 /* All that is decided before a byte is written. */
 struct plan {
@@ -81,6 +82,30 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
     else if (crypto_random(p->key->seed, sizeof p->key->seed, err) != 0)
         return -1;
     return keyset_new(&p->keys, &p->key->shape, p->key->seed, err);
+}
+
+/* What stays out of the package goes to the users with their grants. Its values are looked at here, so that a bad one is found
+ * before anything is written, and not by the first user. The package's own are looked at while they are copied. */
+static int check_granted(const struct plan *p, struct err *err)
+{
+    const struct config *c = checkpoint_config(p->cp);
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
+        if (!arch_present(c, row) || (row->part != PART_EMBED && (row->part != PART_HEAD || !p->head_user)))
+            continue;
+        const struct tensor *t = checkpoint_tensor(p->cp, row->role, 0); /* none of these roles is per layer */
+        const size_t size = dtype_size(t->dtype), elements = BLOCK / size;
+        for (uint64_t at = 0; at < t->count; at += elements) {
+            size_t n = t->count - at < elements ? (size_t)(t->count - at) : elements;
+            size_t bad = dtype_first_nonfinite(t->dtype, t->data + at * size, n);
+            if (bad < n)
+                return err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %llu; the model cannot be protected", t->name,
+                               (unsigned long long)(at + bad));
+            if ((at / elements) % 32 == 31) /* constant memory */
+                safetensors_release(t);
+        }
+        safetensors_release(t);
+    }
+    return 0;
 }
 
 static void free_plan(struct plan *p)
@@ -314,6 +339,8 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
     struct protect_report report = {0};
     uint64_t start = clock_us();
     int rc = make_plan(&plan, opts, err);
+    if (rc == 0)
+        rc = check_granted(&plan, err);
     if (rc == 0)
         rc = open_place(&place, opts, err);
     if (rc == 0)

@@ -5,10 +5,12 @@
 # Exit status 0 only if all of it held.
 set -eu
 cd "$(dirname "$0")/.."
+bench=build/bin/stip-bench
 
 if [ -n "${MODEL:-}" ]; then
-  build/bin/stip-bench demo --model "$MODEL" --prompt "${PROMPT:-Once upon a time}"
-else
-  build/bin/stip-bench demo --model examples/demo-lm --prompt "${PROMPT:-Once upon a time}"
-  build/bin/stip-bench demo --model examples/demo-classifier --prompt "The food was not bad at all, and our waiter was kind."
+  exec "$bench" demo --model "$MODEL" --prompt "${PROMPT:-Once upon a time}"
 fi
+
+"$bench" demo --model examples/demo-lm --prompt "${PROMPT:-Once upon a time}"
+echo "----------------------------------------------------------------"
+"$bench" demo --model examples/demo-classifier --prompt "The start was slow, but the ending was wonderful."

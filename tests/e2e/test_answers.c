@@ -1,5 +1,6 @@
 /* Three processes, one private answer: what the user gets is what independent programs computed from the plain checkpoint.
- * Mutation: swap two entries of a key, leave a bias unpermuted, shift a position, cut a cache wrongly: an id or a label changes. */
+ * Mutation: swap two entries of a key, leave a bias unpermuted, shift a position, cut a cache wrongly: an id or a label changes.
+ */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -105,9 +106,12 @@ Test(answers, the_demo_model_writes_its_recorded_stories_with_either_head)
 Test(answers, every_layout_of_the_llama_checkpoint_writes_the_published_story)
 {
     /* Half precision rounds the weights: the first 60 tokens are known to survive that. */
-    static const struct { const char *name; size_t most; } layouts[] = {
-        {"llama-stories260K", 0}, {"llama-stories260K-sharded", 0}, {"llama-stories260K-untied", 0},
-        {"llama-stories260K-mistral", 0}, {"llama-stories260K-qwen2", 0}, {"llama-stories260K-bf16", 40}, {"llama-stories260K-f16", 40}};
+    static const struct {
+        const char *name;
+        size_t most;
+    } layouts[] = {{"llama-stories260K", 0},         {"llama-stories260K-sharded", 0}, {"llama-stories260K-untied", 0},
+                   {"llama-stories260K-mistral", 0}, {"llama-stories260K-qwen2", 0},   {"llama-stories260K-bf16", 40},
+                   {"llama-stories260K-f16", 40}};
     char model[FILE_PATH_MAX], expected[FILE_PATH_MAX];
     if (!shared(expected, "expected", "llama-stories260K.json"))
         cr_skip_test("no shared data on this machine");
@@ -133,7 +137,8 @@ Test(answers, loopback_passes_the_answer_and_the_exit_status_through)
     shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once upon a time",
                              "--max-tokens", "8", "--json"));
     struct json_doc *doc = shell_json(&s), *e = load(DEMO_LM "/expected.json");
-    same_ids(json_get(json_root(doc), "tokens"), json_get(json_first(json_get(json_root(e), "cases")), "greedy_ids"), 0, 8, "loopback");
+    same_ids(json_get(json_root(doc), "tokens"), json_get(json_first(json_get(json_root(e), "cases")), "greedy_ids"), 0, 8,
+             "loopback");
     const struct json *root = json_root(doc), *wire = json_get(root, "wire"), *timings = json_get(root, "timings");
     cr_expect_str_eq(json_string(json_get(root, "finish_reason")), "length");
     cr_expect(json_number(json_get(wire, "bytes_up")) > 8 * 4 * 64 && json_number(json_get(wire, "bytes_down")) > 0);
@@ -151,13 +156,15 @@ Test(answers, loopback_passes_the_answer_and_the_exit_status_through)
 static void equality(const char *model, const char *flag, const char *text, const char *head)
 {
     struct shell s;
-    shell_run(&s, SHELL_ARGV("stip-bench", "equality", "--model", model, flag, text, "--head", head, "--gen", "256", "--limit", "600",
-                             "--threads", "1", "--json"));
+    shell_run(&s, SHELL_ARGV("stip-bench", "equality", "--model", model, flag, text, "--head", head, "--gen", "256", "--limit",
+                             "600", "--threads", "1", "--json"));
     struct json_doc *doc = shell_json(&s);
     const struct json *root = json_root(doc);
-    cr_expect(json_true(json_get(root, "ok")) && json_true(json_get(root, "tokens_identical")), "%s, head %s: %s", model, head, s.out);
+    cr_expect(json_true(json_get(root, "ok")) && json_true(json_get(root, "tokens_identical")), "%s, head %s: %s", model, head,
+              s.out);
     if (json_get(root, "perplexity_plain") != NULL) {
-        double plain = json_number(json_get(root, "perplexity_plain")), private = json_number(json_get(root, "perplexity_private"));
+        double plain = json_number(json_get(root, "perplexity_plain")),
+               private = json_number(json_get(root, "perplexity_private"));
         cr_expect(fabs(plain - private) < 1e-6 * plain, "%s: perplexity %.9g, %.9g", model, plain, private);
     }
     json_free(doc);
@@ -167,8 +174,8 @@ static void equality(const char *model, const char *flag, const char *text, cons
 /* 256 tokens where the context allows, and logits within four times the plain run's own rounding. */
 Test(answers, plain_and_private_are_equal_in_tokens_perplexity_and_classes)
 {
-    static const char *const models[] = {"llama-stories260K", "llama-stories260K-bf16", "llama-stories260K-f16", "llama-stories260K-untied",
-                                         "llama-stories260K-qwen2", "llama-stories260K-mistral"};
+    static const char *const models[] = {"llama-stories260K",        "llama-stories260K-bf16",  "llama-stories260K-f16",
+                                         "llama-stories260K-untied", "llama-stories260K-qwen2", "llama-stories260K-mistral"};
     char model[FILE_PATH_MAX], text[FILE_PATH_MAX];
     equality(DEMO_LM, "--text", DEMO_LM "/sample.txt", "server");
     equality(DEMO_LM, "--text", DEMO_LM "/sample.txt", "user");
@@ -405,8 +412,8 @@ Test(answers, each_story_has_the_likelihood_that_an_independent_program_computed
         size_t len, stories = 0;
         char *all = tempdir_slurp(text, &len), *at = all;
         trio_open(&t, model, user ? "user" : "server");
-        for (const struct json *c = json_first(json_get(json_get(json_root(e), "tinystories_sample"), "nll_per_story")); c != NULL;
-             c = json_next(c), stories++) {
+        for (const struct json *c = json_first(json_get(json_get(json_root(e), "tinystories_sample"), "nll_per_story"));
+             c != NULL; c = json_next(c), stories++) {
             double want = json_number(json_first(c)), want_tokens = json_number(json_next(json_first(c))), tokens;
             char *end = strstr(at, mark), *stop = end == NULL ? at + strlen(at) : end;
             at += strspn(at, space);
@@ -471,7 +478,8 @@ Test(answers, a_prompt_of_several_fragments_is_answered_as_by_plain_inference)
     tempdir_spill(tempdir_path(dir, "prompt"), sample, len < 3000 ? len : 3000);
     free(sample);
     trio_open(&t, model, "server");
-    trio_user(&t, &s, SHELL_ARGV("generate", "--file", tempdir_path(dir, "prompt"), "--max-tokens", "12", "--ignore-eos", "--json"));
+    trio_user(&t, &s,
+              SHELL_ARGV("generate", "--file", tempdir_path(dir, "prompt"), "--max-tokens", "12", "--ignore-eos", "--json"));
     struct json_doc *doc = shell_json(&s);
     for (const struct json *j = json_first(json_get(json_root(doc), "prompt_tokens")); j != NULL && n < 1000; j = json_next(j))
         ids[n++] = (int32_t)json_number(j);
@@ -498,8 +506,9 @@ Test(answers, a_seed_repeats_a_sampled_text_and_another_one_does_not)
     trio_open(&t, DEMO_LM, "server");
     for (int i = 0; i < 3; i++) {
         struct shell s;
-        trio_user(&t, &s, SHELL_ARGV("generate", "--prompt", "One day", "--max-tokens", "48", "--temperature", "1.3", "--top-k", "200",
-                                     "--seed", i < 2 ? "7" : "8", "--json"));
+        trio_user(&t, &s,
+                  SHELL_ARGV("generate", "--prompt", "One day", "--max-tokens", "48", "--temperature", "1.3", "--top-k", "200",
+                             "--seed", i < 2 ? "7" : "8", "--json"));
         doc[i] = shell_json(&s);
         shell_free(&s);
     }
@@ -516,8 +525,8 @@ Test(answers, a_seed_repeats_a_sampled_text_and_another_one_does_not)
 Test(answers, users_at_the_same_time_each_get_the_answer_they_get_alone)
 {
     enum { AT_ONCE = 6 };
-    static const char *const prompts[AT_ONCE] = {"Once upon a time", "Lily found a", "One day, a little fox", "The sky", "Sam had a big",
-                                                 "In the forest"};
+    static const char *const prompts[AT_ONCE] = {"Once upon a time", "Lily found a",  "One day, a little fox",
+                                                 "The sky",          "Sam had a big", "In the forest"};
     struct trio t;
     struct shell s[AT_ONCE], joined;
     struct json_doc *alone[AT_ONCE];
@@ -568,7 +577,8 @@ Test(answers, a_grant_as_a_file_serves_the_user_it_is_sealed_to_and_nobody_else)
     cr_expect_eq(s.status, 0, "%s", s.err);
     shell_free(&s);
     struct json_doc *doc = generate(&t, "Once upon a time", "64"), *e = load(DEMO_LM "/expected.json");
-    same_ids(json_get(json_root(doc), "tokens"), json_get(json_first(json_get(json_root(e), "cases")), "greedy_ids"), 0, 0, "sealed");
+    same_ids(json_get(json_root(doc), "tokens"), json_get(json_first(json_get(json_root(e), "cases")), "greedy_ids"), 0, 0,
+             "sealed");
     json_free(doc);
     json_free(e);
     trio_close(&t);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/support/synth.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 
@@ -184,7 +183,8 @@ Test(errors, prompts_that_cannot_be_answered_are_refused_before_anything_is_sent
     trio_close(&t);
 }
 
-/* Two packages of one checkpoint: the old grant's keys would give nonsense. Mutation: no check of the context at HELLO. */
+/* Two packages of one checkpoint: the old grant's keys would give nonsense. Mutation: no check of the context
+ * by the server (test_core has that alone) and none by the user. */
 Test(errors, a_grant_of_another_context_is_refused_before_a_row_is_sent)
 {
     struct trio t;
@@ -211,19 +211,6 @@ Test(errors, a_grant_of_another_context_is_refused_before_a_row_is_sent)
 
 /* ------------------------------------------------------------------ processes that die */
 
-/* Slow enough to be caught in the middle of an answer. */
-static void slow_model(char model[FILE_PATH_MAX], const char *dir)
-{
-    const struct synth_shape shape = {.D = 256, .H = 8, .L = 8, .V = 2048, .F = 1024, .positions = 4096, .bos = 1};
-    struct err err = {0};
-    size_t len;
-    (void)snprintf(model, FILE_PATH_MAX, "%s/slow", dir);
-    cr_assert_eq(synth_checkpoint(model, "LlamaForCausalLM", &shape, 5, &err), 0, "%s", err.text);
-    char *tokenizer = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
-    tempdir_spill(tempdir_path(model, "tokenizer.json"), tokenizer, len);
-    free(tokenizer);
-}
-
 /* Starts a long answer and waits for its first words. */
 static void in_the_middle(const struct trio *t, struct shell *s)
 {
@@ -241,7 +228,7 @@ Test(errors, a_server_killed_in_the_middle_of_an_answer_ends_the_user_soon)
     struct trio t;
     struct shell s;
     tempdir_make(dir);
-    slow_model(model, dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
     trio_open(&t, model, "server");
     in_the_middle(&t, &s);
     (void)kill(t.server.pid, SIGKILL);
@@ -263,7 +250,7 @@ Test(errors, a_server_that_hangs_ends_the_user_within_half_a_minute)
     struct trio t;
     struct shell s;
     tempdir_make(dir);
-    slow_model(model, dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
     trio_open(&t, model, "server");
     in_the_middle(&t, &s);
     (void)kill(t.server.pid, SIGSTOP);
@@ -283,7 +270,7 @@ Test(errors, users_killed_in_the_middle_of_answers_do_not_harm_the_next)
     char dir[FILE_PATH_MAX], model[FILE_PATH_MAX];
     struct trio t;
     tempdir_make(dir);
-    slow_model(model, dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
     trio_open(&t, model, "server");
     for (int i = 0; i < 5; i++) {
         struct shell s;
@@ -327,7 +314,8 @@ Test(errors, a_full_disk_while_a_package_arrives_is_named_and_survived)
     trio_start_model_dev(&t);
     cr_expect(log_says(&t, "model_dev.log", "DISK_FULL", 20000), "the developer is told");
     cr_expect(log_says(&t, "server.log", "disk", 1000) || log_says(&t, "server.log", "space", 1000) ||
-              log_says(&t, "server.log", "too large", 1000), "the operator is told");
+                  log_says(&t, "server.log", "too large", 1000),
+              "the operator is told");
     cr_expect(!file_exists(trio_path(&t, "server.package")));
     cr_assert_eq(prlimit(t.server.pid, RLIMIT_FSIZE, &before, NULL), 0);
     trio_wait_serving(&t); /* the developer tries again */
@@ -351,8 +339,10 @@ static void flip(const char *path, off_t at)
 /* One bit of any file. Mutation: hashes not compared, or the signature not checked. */
 Test(errors, a_package_with_one_wrong_bit_is_not_served)
 {
-    static const struct { const char *file; off_t at; } flips[] = {{"model.safetensors", -5}, {"config.json", 20}, {"manifest.json", 40},
-                                                                   {"manifest.sig", 3}};
+    static const struct {
+        const char *file;
+        off_t at;
+    } flips[] = {{"model.safetensors", -5}, {"config.json", 20}, {"manifest.json", 40}, {"manifest.sig", 3}};
     struct trio t;
     struct shell s;
     trio_open(&t, DEMO_LM, "server");

@@ -230,7 +230,8 @@ static void weights_are_permuted(const struct trio *t, const char *model, size_t
         if (a->rank == 2 && a->dim[1] >= 16) {
             size_t row = (size_t)(a->bytes / a->dim[0]);
             for (uint64_t r = 0; r < a->dim[0]; r += 1 + a->dim[0] / 16)
-                cr_expect(!holds(b->data, b->bytes, a->data + r * row, row), "%s: row %llu is plain", b->name, (unsigned long long)r);
+                cr_expect(!holds(b->data, b->bytes, a->data + r * row, row), "%s: row %llu is plain", b->name,
+                          (unsigned long long)r);
         }
     }
     cr_expect_geq(compared, least, "%zu tensors were compared", compared);

@@ -1,4 +1,5 @@
-/* Broken checkpoints through the programs: refused with exit status 3 and a sentence that names the thing, and nothing written. */
+/* Broken checkpoints through the programs: refused with exit status 3 and a sentence that names the thing, and nothing written.
+ */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -36,9 +37,9 @@ enum change { CONFIG, CONFIG_BYTES, TOKENIZER, WEIGHTS, NO_FILE };
 struct broken {
     const char *name;
     enum change change;
-    const char *from, *to;      /* text replaced in the file; to NULL: see weights() and remove */
-    const char *says;           /* in the sentence */
-    const char *architecture;   /* NULL: LlamaForCausalLM */
+    const char *from, *to;    /* text replaced in the file; to NULL: see weights() and remove */
+    const char *says;         /* in the sentence */
+    const char *architecture; /* NULL: LlamaForCausalLM */
 };
 
 static const struct broken CASES[] = {
@@ -49,14 +50,15 @@ static const struct broken CASES[] = {
     {"groups", CONFIG, "\"num_key_value_heads\":\t2", "\"num_key_value_heads\":3", "num_key_value_heads", NULL},
     {"architecture", CONFIG, "LlamaForCausalLM", "MambaForCausalLM", "MambaForCausalLM", NULL},
     {"activation", CONFIG, "\"hidden_act\":\t\"silu\"", "\"hidden_act\":\"swishy\"", "swishy", NULL},
-    {"rope type", CONFIG, "\"rope_theta\":\t10000", "\"rope_theta\":10000,\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}", "yarn",
-     NULL},
-    {"gpt2 activation", CONFIG, "\"activation_function\":\t\"gelu_new\"", "\"activation_function\":\"tanh\"", "tanh", "GPT2LMHeadModel"},
+    {"rope type", CONFIG, "\"rope_theta\":\t10000", "\"rope_theta\":10000,\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}",
+     "yarn", NULL},
+    {"gpt2 activation", CONFIG, "\"activation_function\":\t\"gelu_new\"", "\"activation_function\":\"tanh\"", "tanh",
+     "GPT2LMHeadModel"},
     {"bert relative positions", CONFIG, "\"type_vocab_size\"", "\"position_embedding_type\":\"relative_key\",\"type_vocab_size\"",
      "relative_key", "BertForSequenceClassification"},
-    {"quantised", CONFIG, "\"hidden_size\":\t32", "\"quantization_config\":{\"quant_method\":\"gptq\"},\"hidden_size\":32", "quantization_config",
-     NULL},
-    {"cut config", CONFIG_BYTES, NULL, "{\"architectures\":[\"LlamaFor", "not valid JSON", NULL},
+    {"quantised", CONFIG, "\"hidden_size\":\t32", "\"quantization_config\":{\"quant_method\":\"gptq\"},\"hidden_size\":32",
+     "quantization_config", NULL},
+    {"cut config", CONFIG_BYTES, NULL, "{\"architectures\":[\"LlamaFor", "string without end", NULL},
     {"empty config", CONFIG_BYTES, NULL, "", "config.json", NULL},
     {"config twice", CONFIG, "\"hidden_size\":\t32", "\"hidden_size\":32,\"hidden_size\":64", "hidden_size", NULL},
     {"no config", NO_FILE, "config.json", NULL, "config.json", NULL},
@@ -70,9 +72,9 @@ static const struct broken CASES[] = {
     {"tensors that overlap", WEIGHTS, "overlap", NULL, "overlap", NULL},
     {"unknown dtype", WEIGHTS, "dtype", NULL, "dtype", NULL},
     {"shape that is not its bytes", WEIGHTS, "shape", NULL, "shape", NULL},
-    {"missing tensor", WEIGHTS, "missing", NULL, "model.norm.weight", NULL},
-    {"NaN", WEIGHTS, "nan", NULL, "NaN", NULL},
-    {"infinity", WEIGHTS, "inf", NULL, "nfinit", NULL},
+    {"missing tensor", WEIGHTS, "missing", NULL, "model.norm.wrong", NULL},
+    {"NaN in the embeddings", WEIGHTS, "nan 5000", NULL, "'model.embed_tokens.weight': NaN or infinity at element 5000", NULL},
+    {"infinity in a layer", WEIGHTS, "inf 65600", NULL, "'model.layers.0", NULL},
 };
 
 static void replace(const char *path, const char *from, const char *to)
@@ -107,7 +109,7 @@ static void weights(const char *path, const char *how)
     char *data = tempdir_slurp(path, &len);
     data = realloc(data, len + 8);
     size_t header = (size_t)le_get64((const uint8_t *)data);
-    uint32_t bad = strcmp(how, "nan") == 0 ? 0x7fc00000u : 0x7f800000u;
+    const uint32_t bad = strncmp(how, "nan", 3) == 0 ? 0x7fc00000u : 0x7f800000u;
     if (strcmp(how, "cut") == 0)
         len -= 10;
     else if (strcmp(how, "empty") == 0)
@@ -136,7 +138,7 @@ static void weights(const char *path, const char *how)
     else if (strcmp(how, "missing") == 0)
         edit_header(data, "model.norm.weight", "model.norm.wrong");
     else
-        memcpy(data + 8 + header + 4 * 5000, &bad, sizeof bad);
+        memcpy(data + 8 + header + 4 * strtoul(how + 4, NULL, 10), &bad, sizeof bad);
     tempdir_spill(path, data, len);
     free(data);
 }
@@ -147,20 +149,28 @@ static void make_case(const struct broken *c, const char *model)
     const char *config = tempdir_path(model, "config.json"), *tensors = tempdir_path(model, "model.safetensors");
     struct err err = {0};
     size_t len;
-    cr_assert_eq(synth_checkpoint(model, c->architecture == NULL ? "LlamaForCausalLM" : c->architecture, &shape, 2, &err), 0, "%s", err.text);
+    cr_assert_eq(synth_checkpoint(model, c->architecture == NULL ? "LlamaForCausalLM" : c->architecture, &shape, 2, &err), 0,
+                 "%s", err.text);
     char *tokenizer = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
     tempdir_spill(tempdir_path(model, "tokenizer.json"), tokenizer, len);
     free(tokenizer);
     switch (c->change) {
-    case CONFIG: replace(config, c->from, c->to); break;
-    case CONFIG_BYTES: tempdir_spill(config, c->to, strlen(c->to)); break;
-    case WEIGHTS: weights(tensors, c->from); break;
+    case CONFIG:
+        replace(config, c->from, c->to);
+        break;
+    case CONFIG_BYTES:
+        tempdir_spill(config, c->to, strlen(c->to));
+        break;
+    case WEIGHTS:
+        weights(tensors, c->from);
+        break;
     case NO_FILE:
         if (c->to != NULL)
             tempdir_spill(tempdir_path(model, c->to), "PK", 2);
         cr_assert_eq(unlink(tempdir_path(model, c->from)), 0);
         break;
-    case TOKENIZER: break;
+    case TOKENIZER:
+        break;
     }
 }
 
@@ -201,16 +211,20 @@ Test(malformed, each_broken_checkpoint_is_refused_and_nothing_is_written)
 /* ------------------------------------------------------------------ tokenizers */
 
 static const struct broken TOKENIZERS[] = {
-    {"model type", TOKENIZER, NULL, "{\"version\":\"1.0\",\"model\":{\"type\":\"Marvel\",\"vocab\":{\"a\":0},\"merges\":[]}}", "Marvel", NULL},
+    {"model type", TOKENIZER, NULL, "{\"version\":\"1.0\",\"model\":{\"type\":\"Marvel\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+     "Marvel", NULL},
     {"normalizer", TOKENIZER, NULL,
-     "{\"version\":\"1.0\",\"normalizer\":{\"type\":\"Rot13\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", "Rot13", NULL},
+     "{\"version\":\"1.0\",\"normalizer\":{\"type\":\"Rot13\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+     "Rot13", NULL},
     {"pre-tokenizer", TOKENIZER, NULL,
-     "{\"version\":\"1.0\",\"pre_tokenizer\":{\"type\":\"Chopper\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", "Chopper",
-     NULL},
+     "{\"version\":\"1.0\",\"pre_tokenizer\":{\"type\":\"Chopper\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]"
+     "}}",
+     "Chopper", NULL},
     {"decoder", TOKENIZER, NULL,
-     "{\"version\":\"1.0\",\"decoder\":{\"type\":\"Unscramble\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", "Unscramble",
-     NULL},
-    {"bad UTF-8", TOKENIZER, NULL, "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\xff\":0},\"merges\":[]}}", "UTF-8", NULL},
+     "{\"version\":\"1.0\",\"decoder\":{\"type\":\"Unscramble\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+     "Unscramble", NULL},
+    {"bad UTF-8", TOKENIZER, NULL, "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\xff\":0},\"merges\":[]}}",
+     "UTF-8", NULL},
     {"cut", TOKENIZER, NULL, "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vo", "tokenizer.json", NULL},
     {"empty", TOKENIZER, NULL, "", "tokenizer.json", NULL},
     {"a merge of nothing known", TOKENIZER, NULL,

@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
-#include "tests/support/shell.h"
 #include "tests/support/tempdir.h"
+#include "tests/support/trio.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 
@@ -65,7 +66,8 @@ static void nothing_left(const char *when)
 Test(tidy, loopback_leaves_nothing_after_success_and_failure)
 {
     struct shell s;
-    shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once", "--max-tokens", "4"));
+    shell_run(
+        &s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once", "--max-tokens", "4"));
     cr_expect_eq(s.status, 0, "%s", s.err);
     shell_free(&s);
     nothing_left("success");
@@ -73,7 +75,8 @@ Test(tidy, loopback_leaves_nothing_after_success_and_failure)
     cr_expect_eq(s.status, 2, "%s", s.err);
     shell_free(&s);
     nothing_left("a user's command that fails");
-    shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--head", "nobody", "--", "generate", "--prompt", "x"));
+    shell_run(&s,
+              SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--head", "nobody", "--", "generate", "--prompt", "x"));
     cr_expect_eq(s.status, 2, "%d: %s", s.status, s.err);
     cr_expect_not_null(strstr(s.err, "nobody"), "%s", s.err);
     shell_free(&s);
@@ -96,8 +99,8 @@ Test(tidy, loopback_leaves_nothing_after_being_interrupted)
         struct shell s;
         char when[64];
         int signal_number = i % 2 == 0 ? SIGINT : SIGTERM, ms = moments[i / 2];
-        shell_start(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once", "--max-tokens",
-                                   "400", "--ignore-eos"));
+        shell_start(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once",
+                                   "--max-tokens", "400", "--ignore-eos"));
         (void)poll(NULL, 0, ms);
         (void)kill(s.pid, signal_number);
         uint64_t start = clock_ms();
@@ -111,12 +114,37 @@ Test(tidy, loopback_leaves_nothing_after_being_interrupted)
     }
 }
 
+/* A long answer does not hold it up, though only the bench gets the signal. Mutation: waiting for the user's command to end. */
+Test(tidy, loopback_ends_soon_when_interrupted_in_a_long_answer)
+{
+    char home[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    (void)snprintf(home, sizeof home, "%s", dir);
+    trio_slow_model(model, home, DEMO_LM "/tokenizer.json");
+    for (int i = 0; i < 2; i++) {
+        struct shell s;
+        struct stat st = {0};
+        shell_start(&s, SHELL_ARGV("stip-bench", "loopback", "--model", model, "--threads", "1", "--", "generate", "--prompt",
+                                   "Once", "--max-tokens", "4000", "--ignore-eos"));
+        for (int k = 0; k < 6000 && fstat(s.out_fd, &st) == 0 && st.st_size == 0; k++)
+            (void)poll(NULL, 0, 10);
+        cr_assert_gt(st.st_size, 0, "no answer began");
+        (void)kill(s.pid, i == 0 ? SIGINT : SIGTERM);
+        uint64_t start = clock_ms();
+        shell_wait(&s);
+        cr_expect_lt(clock_ms() - start, 2000, "%llu ms", (unsigned long long)(clock_ms() - start));
+        cr_expect_neq(s.status, 0);
+        shell_free(&s);
+    }
+    cr_assert_eq(file_remove_tree(model, NULL), 0);
+    nothing_left("interrupted in a long answer");
+}
+
 /* Even a bench that is killed takes its children with it; only the folder stays. */
 Test(tidy, no_process_outlives_a_bench_that_is_killed)
 {
     struct shell s;
-    shell_start(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once", "--max-tokens", "500",
-                               "--ignore-eos"));
+    shell_start(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", "Once", "--max-tokens",
+                               "500", "--ignore-eos"));
     for (int i = 0; i < 500 && ours() < 3; i++)
         (void)poll(NULL, 0, 2);
     (void)kill(s.pid, SIGKILL);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/synth.h"
 #include "tests/support/tempdir.h"
 
 #define READY_MS 120000
@@ -36,7 +37,8 @@ const char *trio_path(const struct trio *t, const char *name)
 void trio_make(struct trio *t, const char *model, const char *head)
 {
     char dir[FILE_PATH_MAX];
-    *t = (struct trio){.server.out = -1, .model_dev.out = -1, .users_at = NOWHERE, .developers_at = NOWHERE, .grants_at = NOWHERE};
+    *t =
+        (struct trio){.server.out = -1, .model_dev.out = -1, .users_at = NOWHERE, .developers_at = NOWHERE, .grants_at = NOWHERE};
     tempdir_make(dir);
     (void)snprintf(t->dir, sizeof t->dir, "%s", dir);
     (void)snprintf(t->model, sizeof t->model, "%s", model);
@@ -63,7 +65,8 @@ static void take_endpoint(const struct json_doc *event, const char *key, char ou
     (void)snprintf(out, 128, "%s", value);
 }
 
-static void start(struct trio *t, struct process *p, const char *program, const char *config, const char *log, struct json_doc **ready)
+static void start(struct trio *t, struct process *p, const char *program, const char *config, const char *log,
+                  struct json_doc **ready)
 {
     char exe[FILE_PATH_MAX], path[FILE_PATH_MAX];
     struct err err;
@@ -81,7 +84,8 @@ void trio_start_server(struct trio *t, const char *limits)
     int n = snprintf(text, sizeof text,
                      "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
                      "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":1,"
-                     "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
+                     "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/"
+                     "identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
                      "\"limits\":{%s}}\n",
                      limits == NULL ? "" : limits);
     tempdir_spill(trio_path(t, "server.json"), text, (size_t)n);
@@ -95,11 +99,12 @@ void trio_start_model_dev(struct trio *t)
 {
     char text[3 * FILE_PATH_MAX];
     struct json_doc *ready;
-    int n = snprintf(text, sizeof text,
-                     "{\"role\":\"model_dev\",\"identity\":\"model_dev.id\",\"listen\":\"tcp://127.0.0.1:*\","
-                     "\"protected\":\"protected\",\"model\":\"%s\",\"allow\":[\"@user.id/identity.pub\",\"@other.id/identity.pub\"],"
-                     "\"peers\":{\"servers\":[{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"}]}}\n",
-                     t->model, t->developers_at);
+    int n =
+        snprintf(text, sizeof text,
+                 "{\"role\":\"model_dev\",\"identity\":\"model_dev.id\",\"listen\":\"tcp://127.0.0.1:*\","
+                 "\"protected\":\"protected\",\"model\":\"%s\",\"allow\":[\"@user.id/identity.pub\",\"@other.id/identity.pub\"],"
+                 "\"peers\":{\"servers\":[{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"}]}}\n",
+                 t->model, t->developers_at);
     tempdir_spill(trio_path(t, "model_dev.json"), text, (size_t)n);
     start(t, &t->model_dev, "stip-model-dev", "model_dev.json", "model_dev.log", &ready);
     take_endpoint(ready, "endpoint", t->grants_at);
@@ -117,11 +122,12 @@ void trio_wait_serving(struct trio *t)
 void trio_write_user(const struct trio *t, const char *name)
 {
     char text[2048], file[64];
-    int n = snprintf(text, sizeof text,
-                     "{\"role\":\"user\",\"identity\":\"%s.id\",\"grant\":\"%s.grant\",\"threads\":1,\"log\":{\"level\":\"warn\"},"
-                     "\"peers\":{\"server\":{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"},"
-                     "\"model_dev\":{\"endpoint\":\"%s\",\"key\":\"@model_dev.id/identity.pub\"}}}\n",
-                     name, name, t->users_at, t->grants_at);
+    int n =
+        snprintf(text, sizeof text,
+                 "{\"role\":\"user\",\"identity\":\"%s.id\",\"grant\":\"%s.grant\",\"threads\":1,\"log\":{\"level\":\"warn\"},"
+                 "\"peers\":{\"server\":{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"},"
+                 "\"model_dev\":{\"endpoint\":\"%s\",\"key\":\"@model_dev.id/identity.pub\"}}}\n",
+                 name, name, t->users_at, t->grants_at);
     (void)snprintf(file, sizeof file, "%s.json", name);
     tempdir_spill(trio_path(t, file), text, (size_t)n);
 }
@@ -162,4 +168,16 @@ void trio_user(const struct trio *t, struct shell *s, const char *const words[])
 {
     trio_start_as(t, "user", s, words);
     shell_wait(s);
+}
+
+void trio_slow_model(char model[FILE_PATH_MAX], const char *dir, const char *tokenizer_path)
+{
+    const struct synth_shape shape = {.D = 256, .H = 8, .L = 8, .V = 2048, .F = 1024, .positions = 4096, .bos = 1};
+    struct err err;
+    size_t len;
+    (void)snprintf(model, FILE_PATH_MAX, "%s/slow", dir);
+    must(synth_checkpoint(model, "LlamaForCausalLM", &shape, 5, &err), &err);
+    char *tokenizer = tempdir_slurp(tokenizer_path, &len);
+    tempdir_spill(tempdir_path(model, "tokenizer.json"), tokenizer, len);
+    free(tokenizer);
 }

@@ -1,7 +1,8 @@
-/* tests/support/trio.h - model developer, server and user as three processes on loopback, each in a state that the test chooses.
+/* tests/support/trio.h - the three roles as three processes on loopback, each in a state that the test chooses.
  *
- * Data flow   checkpoint -> three identities, protect, configs -> trio_serve -> trio_join -> trio_user(command) -> shell.
- *             Folder: model_dev.id/ server.id/ user.id/ other.id/ protected/ server.package/ user.grant/ *.json *.log. Tests change what they want in there.
+ * Data flow   checkpoint -> three identities, protect, configs -> daemons -> join -> trio_user(command) -> shell.
+ *             Folder: model_dev.id server.id user.id other.id protected server.package user.grant, their .json and .log.
+ *             Tests change what they want in there.
  * Errors      a step that fails ends the test with a message; steps that shall fail are run through shell.h by the test.
  * Memory      the caller owns the struct; trio_close ends the processes and removes the folder.
  * Secrets     of a test.
@@ -24,8 +25,8 @@ void trio_make(struct trio *t, const char *model, const char *head);
 void trio_close(struct trio *t);
 /* limits: what stands in the config's `limits`, NULL for none. Waits until it is ready. */
 void trio_start_server(struct trio *t, const char *limits);
-/* Waits until its first package is being served. */
 void trio_start_model_dev(struct trio *t);
+/* Until the server says that it serves a package. */
 void trio_wait_serving(struct trio *t);
 /* Writes NAME.json of "user" or "other", who are both allowed, for the endpoints known now. */
 void trio_write_user(const struct trio *t, const char *name);
@@ -36,6 +37,8 @@ void trio_open(struct trio *t, const char *model, const char *head);
 void trio_start_as(const struct trio *t, const char *name, struct shell *s, const char *const words[]);
 /* The same as "user", to its end. */
 void trio_user(const struct trio *t, struct shell *s, const char *const words[]);
+/* DIR/slow: random weights, a given tokenizer.json, a long context; an answer takes seconds and can be caught in the middle. */
+void trio_slow_model(char model[FILE_PATH_MAX], const char *dir, const char *tokenizer_path);
 /* DIR/name, as tempdir_path. */
 const char *trio_path(const struct trio *t, const char *name);
 
