@@ -15,7 +15,8 @@ static void print_commands(const struct cli_program *p, FILE *to)
         (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
     (void)fprintf(to,
                   "\n%s COMMAND --help shows the flags of a command. A flag --max-tokens can also be given as the\n"
-                  "environment variable STIP_MAX_TOKENS; flags win over the environment, the environment over configs.\n"
+                  "environment variable STIP_MAX_TOKENS; flags win over the environment, and both over a config file where it has\n"
+                  "the same setting (docs/CONFIG.md).\n"
                   "Exit status: 0 ok, 1 a check failed, 2 usage, 3 bad input file, 4 not authorised, 5 peer or network,\n"
                   "6 internal.\n",
                   p->name);
@@ -49,7 +50,7 @@ static void from_environment(const struct cli_cmd *cmd)
         for (const char *p = o->name; *p != '\0' && n + 1 < sizeof env; p++)
             env[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
         env[n] = '\0';
-        o->value = getenv(env);
+        o->value = o->flag_only ? NULL : getenv(env);
         /* An empty variable is one that is not set; STIP_JSON=0 leaves the switch off. */
         if (o->value != NULL && (o->value[0] == '\0' || (o->arg == NULL && strcmp(o->value, "0") == 0)))
             o->value = NULL;

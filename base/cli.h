@@ -20,6 +20,7 @@ struct cli_opt {
     const char *arg;   /* "FILE", "N", ...; NULL for a switch */
     const char *help;
     const char *value; /* result: NULL when not given; a switch gives "1" */
+    bool flag_only;    /* never from the environment: what decides keys is said on the command line */
 };
 
 struct cli_cmd {

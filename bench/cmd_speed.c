@@ -61,18 +61,18 @@ static int pass(struct speed *sp, struct side *s, const int32_t *ids, int B, int
                                        .out = s->y + (size_t)b * width};
     }
     forward(s->net, s->scratch, seqs, B);
-    for (int b = 0; b < B; b++) {
-        const float *y = s->y + (size_t)b * width, *logits = y;
-        if (s->grant != NULL && !s->grant->head_here) {
-            unseal_rows(s->logits, y, 1, &s->grant->output);
-            logits = s->logits;
-        } else if (s->grant != NULL) {
-            unseal_rows(s->hidden, y, 1, &s->grant->residual);
-            head_apply(c, s->grant->head, s->hidden, 1, s->work, s->logits);
-            logits = s->logits;
-        }
-        next[b] = sample_argmax(logits, config_outputs(c));
+    /* As a gateway would for its sessions: one pass over the head for all of them. */
+    const float *logits = s->y;
+    if (s->grant != NULL && !s->grant->head_here) {
+        unseal_rows(s->logits, s->y, (size_t)B, &s->grant->output);
+        logits = s->logits;
+    } else if (s->grant != NULL) {
+        unseal_rows(s->hidden, s->y, (size_t)B, &s->grant->residual);
+        head_apply(c, s->grant->head, s->hidden, B, s->work, s->logits);
+        logits = s->logits;
     }
+    for (int b = 0; b < B; b++)
+        next[b] = sample_argmax(logits + (size_t)b * (size_t)config_outputs(c), config_outputs(c));
     return 0;
 }
 
@@ -199,9 +199,9 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     s->x = floats(rows, D);
     s->x_p = floats(rows, D);
     s->y = floats((size_t)sp->batch_max, width);
-    s->hidden = floats(1, D);
-    s->work = floats(1, D);
-    s->logits = floats(1, width);
+    s->hidden = floats((size_t)sp->batch_max, D);
+    s->work = floats((size_t)sp->batch_max, D);
+    s->logits = floats((size_t)sp->batch_max, width);
     if (s->x == NULL || s->x_p == NULL || s->y == NULL || s->hidden == NULL || s->work == NULL || s->logits == NULL)
         return err_oom(err, rows * D * sizeof(float));
     return 0;

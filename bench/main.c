@@ -2,51 +2,51 @@
 #include "base/cli.h"
 #include "bench/cmd.h"
 
-#define END {NULL, NULL, NULL, NULL}
+#define END {NULL, NULL, NULL, NULL, false}
 #define PROTECT                                                                                                                    \
-    {"profile", "NAME", "as stip-model-dev protect", NULL}, {"head", "WHERE", "auto, server or user", NULL},                      \
-        {"local-layers", "K", "as stip-model-dev protect", NULL}, {"dtype", "TYPE", "keep, f32 or bf16", NULL},                   \
-        {"seed", "HEX", "32 bytes, for repeatable tests", NULL}
+    {"profile", "NAME", "as stip-model-dev protect", NULL, false}, {"head", "WHERE", "auto, server or user", NULL, false},                      \
+        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32 or bf16", NULL, false},                   \
+        {"seed", "HEX", "32 bytes, for repeatable tests", NULL, true}
 
 int main(int argc, char **argv)
 {
-    struct cli_opt equality_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
-                                      {"text", "FILE", "a text; for classifiers one text per line", NULL},
-                                      {"prompt", "TEXT", "one text", NULL},
-                                      {"gen", "N", "tokens to generate greedily from the start of the text (default 256)", NULL},
-                                      {"limit", "N", "tokens (or lines) of the text to use (default: 2048 tokens, all lines)", NULL},
-                                      {"threads", "N", "threads (default: all)", NULL},
-                                      {"dump", "FILE", "write the plain logits as safetensors", NULL},
+    struct cli_opt equality_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+                                      {"text", "FILE", "a text; for classifiers one text per line", NULL, false},
+                                      {"prompt", "TEXT", "one text", NULL, false},
+                                      {"gen", "N", "tokens to generate greedily from the start of the text (default 256)", NULL, false},
+                                      {"limit", "N", "tokens (or lines) of the text to use (default: 2048 tokens, all lines)", NULL, false},
+                                      {"threads", "N", "threads (default: all)", NULL, false},
+                                      {"dump", "FILE", "write the plain logits as safetensors", NULL, false},
                                       PROTECT,
-                                      {"json", NULL, "print one JSON object", NULL},
+                                      {"json", NULL, "print one JSON object", NULL, false},
                                       END};
-    struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
+    struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
                                       PROTECT,
-                                      {"threads", "N", "threads of server and user (default 0: all)", NULL},
-                                      {"keep", NULL, "keep the temporary folder", NULL},
+                                      {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
+                                      {"keep", NULL, "keep the temporary folder", NULL, false},
                                       END};
-    struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
-                                  {"prompt", "TEXT", "what the user types", NULL},
-                                  {"max-tokens", "N", "length of the answer (default 100)", NULL},
-                                  {"threads", "N", "threads of server and user", NULL},
+    struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+                                  {"prompt", "TEXT", "what the user types", NULL, false},
+                                  {"max-tokens", "N", "length of the answer (default 100)", NULL, false},
+                                  {"threads", "N", "threads of server and user", NULL, false},
                                   PROTECT,
                                   END};
-    struct cli_opt keys_opts[] = {{"model", "DIR", "a folder with a config.json", NULL},
-                                  {"json", NULL, "print one JSON object", NULL},
+    struct cli_opt keys_opts[] = {{"model", "DIR", "a folder with a config.json", NULL, false},
+                                  {"json", NULL, "print one JSON object", NULL, false},
                                   END};
-    struct cli_opt speed_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL},
-                                   {"shape", "NAME", "or random weights of a named shape (see synth)", NULL},
-                                   {"threads", "N", "threads (default: all)", NULL},
-                                   {"prompt", "N,N,...", "tokens of the prefills (default 128,512)", NULL},
-                                   {"gen", "N", "tokens of a decode (default 64)", NULL},
-                                   {"batch", "N,N,...", "sequences of the decodes (default 1,8,32)", NULL},
+    struct cli_opt speed_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+                                   {"shape", "NAME", "or random weights of a named shape (see synth)", NULL, false},
+                                   {"threads", "N", "threads (default: all)", NULL, false},
+                                   {"prompt", "N,N,...", "tokens of the prefills (default 128,512)", NULL, false},
+                                   {"gen", "N", "tokens of a decode (default 64)", NULL, false},
+                                   {"batch", "N,N,...", "sequences of the decodes (default 1,8,32)", NULL, false},
                                    PROTECT,
-                                   {"json", NULL, "print one JSON object", NULL},
+                                   {"json", NULL, "print one JSON object", NULL, false},
                                    END};
-    struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL},
-                                   {"out", "DIR", "folder for config.json and model.safetensors", NULL},
-                                   {"dtype", "TYPE", "f32 (default) or bf16", NULL},
-                                   {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL},
+    struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL, false},
+                                   {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
+                                   {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
+                                   {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",

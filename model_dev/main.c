@@ -22,7 +22,7 @@ static struct cli_opt protect_opts[] = {
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
     {.name = "local-layers", .arg = "K", .help = "0"},
     {.name = "dtype", .arg = "TYPE", .help = "keep, f32, bf16"},
-    {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys"},
+    {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
     {.name = "force", .help = "move an existing package and key aside"},
     {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
     JSON_OPT, END_OPT};
@@ -52,7 +52,7 @@ static const struct cli_cmd cmds[] = {
     {.name = "inspect", .line = "what a protected folder holds, without secrets", .run = cmd_inspect, .opts = inspect_opts,
      .example = "stip-model-dev inspect --check ./protected", .args = "DIR"},
     {.name = "push", .line = "send the package to servers", .run = cmd_push, .opts = push_opts,
-     .example = "stip-model-dev push --protected ./protected --to tcp://10.0.0.2:7401 --key server.pub"},
+     .example = "stip-model-dev push --protected ./protected --to tcp://10.0.0.2:7402 --key server.pub"},
     {.name = "grant", .line = "what one user needs, in a file that only this user can open", .run = cmd_grant, .opts = grant_opts,
      .example = "stip-model-dev grant --user alice.pub --out alice.grant --protected ./protected --model ./llama"},
     {.name = "serve", .line = "daemon: push the package to the servers, answer grants of allowed users", .run = cmd_serve,

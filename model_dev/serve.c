@@ -154,7 +154,7 @@ static int build_grant(struct serve *s, struct err *err)
 static int need(const struct dev_config *c, struct err *err)
 {
     if (c->listen == NULL)
-        return err_set(err, ERR_USAGE, "serve needs 'listen' in the config, for example \"tcp://0.0.0.0:7402\"");
+        return err_set(err, ERR_USAGE, "serve needs 'listen' in the config, for example \"tcp://0.0.0.0:7403\"");
     if (c->model[0] == '\0')
         return err_set(err, ERR_USAGE, "serve needs 'model' in the config: the folder of the plain checkpoint");
     return 0;

@@ -67,13 +67,13 @@ static int run_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct 
 
 int main(int argc, char **argv)
 {
-    struct cli_opt serve_opts[] = {{"config", "FILE", "server.json (see configs/server.json)", NULL},
-                                   {"json", NULL, "events as JSON lines on stdout", NULL},
-                                   {NULL, NULL, NULL, NULL}};
-    struct cli_opt keygen_opts[] = {{"out", "DIR", "folder for identity.key and identity.pub", NULL},
-                                    {"json", NULL, "print one JSON object", NULL},
-                                    {NULL, NULL, NULL, NULL}};
-    struct cli_opt inspect_opts[] = {{"json", NULL, "print one JSON object", NULL}, {NULL, NULL, NULL, NULL}};
+    struct cli_opt serve_opts[] = {{"config", "FILE", "server.json (see configs/server.json)", NULL, false},
+                                   {"json", NULL, "events as JSON lines on stdout", NULL, false},
+                                   {NULL, NULL, NULL, NULL, false}};
+    struct cli_opt keygen_opts[] = {{"out", "DIR", "folder for identity.key and identity.pub", NULL, false},
+                                    {"json", NULL, "print one JSON object", NULL, false},
+                                    {NULL, NULL, NULL, NULL, false}};
+    struct cli_opt inspect_opts[] = {{"json", NULL, "print one JSON object", NULL, false}, {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd cmds[] = {
         {"serve", "serve permuted inference until SIGTERM", "stip-server serve --config configs/server.json", serve_opts, run_serve,
          NULL},

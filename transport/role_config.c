@@ -52,14 +52,14 @@ int role_config_open(struct role_config *out, const char *path, const char *role
         err_set(err, ERR_INPUT, "%s: expected an object, found %s", path, json_type_name(json_root(c.doc)));
         goto fail;
     }
-    if (check_keys(&c, keys, err) != 0 || json_get_str(c.doc, json_root(c.doc), "role", &found, err) != 0 ||
-        file_dir(c.dir, path, err) != 0)
+    /* The role first: the keys of another role would be refused one by one. */
+    if (json_get_str(c.doc, json_root(c.doc), "role", &found, err) != 0)
         goto fail;
     if (strcmp(found, role) != 0) {
         err_set(err, ERR_USAGE, "%s: this is the config of role '%.30s', expected '%s'", path, found, role);
         goto fail;
     }
-    if (set_log(&c, role, err) != 0 || role_config_path(&c, "identity", dir, err) != 0 ||
+    if (check_keys(&c, keys, err) != 0 || file_dir(c.dir, path, err) != 0 || set_log(&c, role, err) != 0 || role_config_path(&c, "identity", dir, err) != 0 ||
         identity_load(&c.identity, dir, err) != 0)
         goto fail;
     *out = c;

@@ -24,14 +24,14 @@ struct sample_opts;
 /* --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --seed. */
 MUST_CHECK int cmd_sampling(const struct cli_cmd *cmd, struct sample_opts *out, struct err *err);
 
-#define CMD_CONFIG {"config", "FILE", "user.json (see configs/user.json)", NULL}
-#define CMD_JSON {"json", NULL, "print JSON on stdout", NULL}
-#define CMD_TRACE {"trace", "FILE", "write every frame of the connection to FILE", NULL}
+#define CMD_CONFIG {"config", "FILE", "user.json (see configs/user.json)", NULL, false}
+#define CMD_JSON {"json", NULL, "print JSON on stdout", NULL, false}
+#define CMD_TRACE {"trace", "FILE", "write every frame of the connection to FILE", NULL, false}
 #define CMD_SAMPLING                                                                                                               \
-    {"temperature", "X", "0 is greedy (default 0)", NULL}, {"top-k", "N", "keep the N most probable tokens", NULL},               \
-        {"top-p", "X", "keep the most probable tokens of total probability X", NULL},                                             \
-        {"min-p", "X", "drop tokens less probable than X times the most probable", NULL},                                         \
-        {"repeat-penalty", "X", "divide the logits of tokens already said (1 is off)", NULL},                                     \
-        {"seed", "N", "makes sampling repeatable", NULL}
+    {"temperature", "X", "0 is greedy (default 0)", NULL, false}, {"top-k", "N", "keep the N most probable tokens", NULL, false},               \
+        {"top-p", "X", "keep the most probable tokens of total probability X", NULL, false},                                             \
+        {"min-p", "X", "drop tokens less probable than X times the most probable", NULL, false},                                         \
+        {"repeat-penalty", "X", "divide the logits of tokens already said (1 is off)", NULL, false},                                     \
+        {"seed", "N", "makes sampling repeatable", NULL, false}
 
 #endif

@@ -54,6 +54,8 @@ static int turn(struct setup *set, struct session *s, struct token_ids *talk, co
     int rc = generate(&r, s, set->grant, talk->ids, (int)talk->n, pending, &opts, err);
     for (int i = 0; rc == 0 && i < r.count; i++)
         rc = token_ids_push(talk, r.tokens[i], 0, err);
+    if (rc == 0 && r.stop_token >= 0) /* the model's own end of its turn */
+        rc = token_ids_push(talk, r.stop_token, 0, err);
     if (rc == 0) {
         putchar('\n');
         if (isatty(STDERR_FILENO) == 1)
@@ -139,7 +141,9 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         json_opt_str(set.config.doc, json_root(set.config.doc), "chat_turn", &format, err) != 0)
         goto done;
     format = cli_str(cmd, "turn", format);
-    if (set.grant->config->head != HEAD_LM)
+    if (strstr(format, "%s") == NULL)
+        err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'", format);
+    else if (set.grant->config->head != HEAD_LM)
         err_set(err, ERR_USAGE, "%s does not generate text", set.grant->config->architecture);
     else
         rc = talk(&set, format, (int)max_tokens, &sample, err);

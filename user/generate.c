@@ -113,6 +113,7 @@ static int loop(struct state *st, struct generated *out, int prompt_count, struc
             return -1;
         if (!o->ignore_eos && grant_is_eos(st->grant, token)) {
             out->finish_reason = "stop";
+            out->stop_token = token;
             break;
         }
         if (out->logprobs != NULL)
@@ -135,7 +136,7 @@ int generate(struct generated *out, struct session *s, const struct grant *g, co
              int prompt_count, const struct generate_opts *opts, struct err *err)
 {
     struct state st = {.session = s, .grant = g, .opts = opts};
-    struct generated result = {.prompt_count = prompt_count};
+    struct generated result = {.prompt_count = prompt_count, .stop_token = -1};
     const char *piece;
     size_t len;
     int rc = -1;

@@ -34,6 +34,7 @@ struct generated {
     int32_t *tokens;
     int count, prompt_count;
     const char *finish_reason; /* "stop" or "length" */
+    int32_t stop_token;        /* the end token that was drawn, -1 for "length"; not among tokens */
     char *text;
     size_t text_len;
     struct token_logprob *logprobs; /* [count][1 + logprobs]: the chosen one first; NULL if not asked */

@@ -14,39 +14,39 @@ static int run_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct e
     return role_keygen(dir, cli_on(cmd, "json"), err);
 }
 
-#define END {NULL, NULL, NULL, NULL}
-#define TEXT {"text", "TEXT", "the text", NULL}, {"file", "FILE", "read it from a file", NULL}
+#define END {NULL, NULL, NULL, NULL, false}
+#define TEXT {"text", "TEXT", "the text", NULL, false}, {"file", "FILE", "read it from a file", NULL, false}
 
 int main(int argc, char **argv)
 {
-    struct cli_opt keygen_opts[] = {{"out", "DIR", "folder for identity.key and identity.pub", NULL}, CMD_JSON, END};
-    struct cli_opt join_opts[] = {CMD_CONFIG, {"grant", "FILE", "a grant that was sealed to this user, instead of fetching one", NULL},
+    struct cli_opt keygen_opts[] = {{"out", "DIR", "folder for identity.key and identity.pub", NULL, false}, CMD_JSON, END};
+    struct cli_opt join_opts[] = {CMD_CONFIG, {"grant", "FILE", "a grant that was sealed to this user, instead of fetching one", NULL, false},
                                   CMD_JSON, END};
     struct cli_opt generate_opts[] = {CMD_CONFIG,
-                                      {"prompt", "TEXT", "the text to continue", NULL},
-                                      {"file", "FILE", "read the prompt from a file", NULL},
-                                      {"max-tokens", "N", "at most so many new tokens (default 128)", NULL},
+                                      {"prompt", "TEXT", "the text to continue", NULL, false},
+                                      {"file", "FILE", "read the prompt from a file", NULL, false},
+                                      {"max-tokens", "N", "at most so many new tokens (default 128)", NULL, false},
                                       CMD_SAMPLING,
-                                      {"logprobs", "K", "with --json: log-probabilities, and K alternatives per token", NULL},
-                                      {"ignore-eos", NULL, "go on after the model's end token", NULL},
+                                      {"logprobs", "K", "with --json: log-probabilities, and K alternatives per token", NULL, false},
+                                      {"ignore-eos", NULL, "go on after the model's end token", NULL, false},
                                       CMD_TRACE,
                                       CMD_JSON,
                                       END};
-    struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL},
-                                      {"file", "FILE", "one text per line; one result per line", NULL}, CMD_TRACE, CMD_JSON, END};
-    struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL}, CMD_TRACE, CMD_JSON, END};
-    struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL},
+    struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
+                                      {"file", "FILE", "one text per line; one result per line", NULL, false}, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL, false}, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL, false},
                                    CMD_TRACE, CMD_JSON, END};
     struct cli_opt chat_opts[] = {CMD_CONFIG,
-                                  {"turn", "FORMAT", "how a line becomes a turn; %s stands for the line (config: chat_turn)", NULL},
-                                  {"max-tokens", "N", "longest answer (default 256)", NULL},
+                                  {"turn", "FORMAT", "how a line becomes a turn; %s stands for the line (config: chat_turn)", NULL, false},
+                                  {"max-tokens", "N", "longest answer (default 256)", NULL, false},
                                   CMD_SAMPLING,
                                   CMD_TRACE,
                                   END};
-    struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt", NULL},
+    struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt", NULL, false},
                                       TEXT,
-                                      {"ids", "LIST", "the way back: token ids to text", NULL},
-                                      {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL},
+                                      {"ids", "LIST", "the way back: token ids to text", NULL, false},
+                                      {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL, false},
                                       CMD_JSON,
                                       END};
     const struct cli_cmd cmds[] = {

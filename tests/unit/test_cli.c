@@ -40,10 +40,10 @@ static int run_fails(const struct cli_cmd *cmd, int argc, char **argv, struct er
 }
 
 static struct cli_opt generate_opts[] = {
-    {"model", "DIR", "the checkpoint", NULL}, {"max-tokens", "N", "at most", NULL}, {"heat", "X", "temperature", NULL},
-    {"json", NULL, "one object", NULL},       {"seed", "N", "of the draw", NULL},     {0},
+    {"model", "DIR", "the checkpoint", NULL, false}, {"max-tokens", "N", "at most", NULL, false}, {"heat", "X", "temperature", NULL, false},
+    {"json", NULL, "one object", NULL, false},       {"seed", "N", "of the draw", NULL, false},     {0},
 };
-static struct cli_opt fails_opts[] = {{"key", "FILE", "a key", NULL}, {0}};
+static struct cli_opt fails_opts[] = {{"key", "FILE", "a key", NULL, false}, {0}};
 static const struct cli_cmd cmds[] = {
     {.name = "generate", .line = "writes", .example = "t generate --model m", .opts = generate_opts, .run = run_generate, .args = "[FILE...]"},
     {.name = "fail", .line = "fails", .example = "t fail --key 3", .opts = fails_opts, .run = run_fails},
