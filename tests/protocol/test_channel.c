@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -252,6 +253,19 @@ Test(channel, silence_is_filled_with_pings)
     toy_server_stop(s);
 }
 
+/* fork() while this process has no threads: a child that inherits a lock somebody else held would wait for it forever. */
+static pid_t fork_alone(void)
+{
+    transport_close(transport);
+    transport = NULL;
+    pid_t pid = fork();
+    if (pid == 0)
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    else
+        cr_assert_eq(transport_open(&transport, &err), 0);
+    return pid;
+}
+
 /* The server in a process of its own that is killed. */
 Test(channel, a_killed_server_is_noticed_at_once)
 {
@@ -259,7 +273,7 @@ Test(channel, a_killed_server_is_noticed_at_once)
     int ready[2];
     free_port(endpoint);
     cr_assert_eq(pipe(ready), 0);
-    pid_t pid = fork();
+    pid_t pid = fork_alone();
     if (pid == 0) {
         (void)toy_server_start(endpoint, server_id, &user_key, 1, &(struct toy_config){.link = PHASE_INFER, .mute = true});
         (void)!write(ready[1], "r", 1);
@@ -375,30 +389,43 @@ Test(channel, two_listeners_have_separate_allow_lists)
     listener_close(b);
 }
 
+#define CLIENTS 20
+
+/* Waits for the endpoint, then asks until it is killed. */
+static void ask_forever(int from)
+{
+    char endpoint[64];
+    struct transport *own = NULL;
+    struct channel *ch = NULL;
+    struct msg_hello_ok ok;
+    if (read(from, endpoint, sizeof endpoint) != sizeof endpoint || transport_open(&own, NULL) != 0 ||
+        channel_open(&ch, own, endpoint, &server_key, user_id, 5000, NULL) != 0 || client_hello(ch, NULL, &ok, NULL) != 0)
+        _exit(1);
+    for (;;) {
+        struct frame f = msg_get_encode(BLOB_MANIFEST, 0);
+        if (channel_send(ch, &f, NULL) != 0)
+            _exit(1);
+    }
+}
+
 Test(channel, killed_clients_do_not_hurt_the_server)
 {
+    int say[CLIENTS][2];
+    pid_t pid[CLIENTS];
+    char endpoint[64] = "";
+    for (int i = 0; i < CLIENTS; i++) { /* all of them before the server has threads */
+        cr_assert_eq(pipe(say[i]), 0);
+        if ((pid[i] = fork_alone()) == 0)
+            ask_forever(say[i][0]);
+    }
     struct toy_server *s = start(&INFER);
-    for (int round = 0; round < 20; round++) {
-        pid_t pid = fork();
-        if (pid == 0) {
-            /* A context does not survive fork: the child makes its own. */
-            struct transport *own = NULL;
-            struct channel *ch = NULL;
-            struct msg_hello_ok ok;
-            if (transport_open(&own, NULL) != 0 ||
-                channel_open(&ch, own, toy_server_endpoint(s), &server_key, user_id, 5000, NULL) != 0 ||
-                client_hello(ch, NULL, &ok, NULL) != 0)
-                _exit(1);
-            for (;;) {
-                struct frame f = msg_get_encode(BLOB_MANIFEST, 0);
-                if (channel_send(ch, &f, NULL) != 0)
-                    _exit(1);
-            }
-        }
-        usleep(60000);
-        cr_assert_eq(kill(pid, SIGKILL), 0);
+    (void)snprintf(endpoint, sizeof endpoint, "%s", toy_server_endpoint(s));
+    for (int i = 0; i < CLIENTS; i++) {
         int status = 0;
-        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        cr_assert_eq(write(say[i][1], endpoint, sizeof endpoint), (ssize_t)sizeof endpoint);
+        usleep(60000);
+        cr_assert_eq(kill(pid[i], SIGKILL), 0);
+        cr_assert_eq(waitpid(pid[i], &status, 0), pid[i]);
         cr_expect(WIFSIGNALED(status), "the client ended by itself");
     }
     struct channel *ch = join(toy_server_endpoint(s));

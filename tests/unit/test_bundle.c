@@ -120,7 +120,7 @@ Test(bundle, writing_refuses_what_cannot_travel)
 
 /* ------------------------------------------------------------------ what was changed on the way */
 
-/* Catches: a signature over the header's length only, digests left unchecked, unpacking into the old folder (all tried). */
+/* Catches: a signature or a digest left unchecked, unpacking into the old folder (all tried). */
 Test(bundle, one_bit_flipped_anywhere_is_refused_and_the_old_folder_stays)
 {
     struct err err = {0};

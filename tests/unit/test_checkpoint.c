@@ -182,7 +182,7 @@ Test(checkpoint, a_tied_model_may_store_its_only_table_as_the_head)
     checkpoint_close(cp);
 }
 
-/* transformers takes the embedding for both. Catches: the head's own numbers. */
+/* transformers takes the embedding for both. Catches: the head's own numbers (tried). */
 Test(checkpoint, of_two_tables_of_a_tied_model_the_embedding_decides)
 {
     static const uint64_t dim[] = {32, 16};

@@ -111,7 +111,7 @@ Test(cli, two_dashes_end_the_flags)
     cr_expect_str_eq(seen.first, "--help");
 }
 
-/* Catches: environment read after the flags. */
+/* Catches: environment read after the flags (tried). */
 Test(cli, a_flag_wins_over_the_environment)
 {
     setenv("STIP_MODEL", "from env", 1);

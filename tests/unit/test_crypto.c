@@ -69,7 +69,7 @@ Test(crypto, hkdf_equals_rfc_5869_case_1)
     expect_hex(out, 42, "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");
 }
 
-/* RFC 5869 A.3: no salt, no info. Catches: a salt of a wrong default, and labels that do not matter. */
+/* RFC 5869 A.3: no salt, no info. Catches: a salt of a wrong default, and labels that do not matter (both tried). */
 Test(crypto, hkdf_without_salt_equals_rfc_5869_case_3_and_labels_separate)
 {
     uint8_t ikm[22], out[42], other[42], longest[255 * 32 + 1];
@@ -199,7 +199,7 @@ Test(crypto, sealing_equals_the_published_gcm_vector)
     cr_expect_arr_eq(back, plain, 60);
 }
 
-/* Catches: a tag that is not checked, extra data that is not bound, plain text given out before the check. */
+/* Catches: a tag that is not checked, extra data that is not bound, plain text given out before the check (all tried). */
 Test(crypto, sealed_bytes_that_were_changed_do_not_open)
 {
     uint8_t key[32] = {1}, nonce[12] = {2}, aad[2] = {3, 4}, plain[5] = "abcd", sealed[21], back[5], zero[5] = {0};

@@ -72,7 +72,7 @@ Test(dtype, every_pattern_has_its_ieee_value_and_comes_back)
     }
 }
 
-/* Catches: truncation, rounding half up, half away from zero, wrong subnormals, wrong overflow (the first two tried). */
+/* Catches: truncation, rounding half up, wrong subnormals (all tried). */
 Test(dtype, conversion_rounds_to_nearest_even)
 {
     uint64_t state = 1;
