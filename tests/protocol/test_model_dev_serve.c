@@ -261,6 +261,8 @@ Test(model_dev_serve, a_push_that_fails_is_tried_again)
     start(peers_of(&first));
     cr_assert(ends(first.pid, 10000), "nobody pushed");
     cr_assert_not(file_exists(tempdir_path(dir, "package")));
+    transport_close(transport); /* fork() wants a process without threads */
+    transport = NULL;
     installer_start_at(&installer, first.endpoint, tempdir_path(dir, "package"), server, &known, 1, 0);
     cr_assert(comes(tempdir_path(dir, "package/manifest.json"), 15000));
 }
