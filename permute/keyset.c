@@ -69,7 +69,8 @@ static int draw(const struct keyset *ks, struct perm *out, int n, struct err *er
     va_start(ap, fmt);
     int len = vsnprintf(label, sizeof label, fmt, ap);
     va_end(ap);
-    assert(len > 0 && (size_t)len < sizeof label); /* a cut label could be the label of another key */
+    if (len <= 0 || (size_t)len >= sizeof label) /* a cut label could be the label of another key */
+        return err_set(err, ERR_INTERNAL, "key label too long");
     int rc = subkey(ks, label, key, err);
     if (rc == 0)
         rc = perm_random(out, (uint32_t)n, key, err);
