@@ -189,7 +189,7 @@ int serve(const struct settings *set, bool json, struct err *err)
     struct install_sender to_developers = {send_admin, &s};
     int rc = -1;
     catch_signals();
-    if (kernels_choose(NULL, err) != 0 || threads_start(set->threads, err) != 0 || core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
+    if (kernels_choose(NULL, err) != 0 || threads_start(threads_fit(set->threads), err) != 0 || core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
         install_new(&s.install, set->package, to_developers, err) != 0)
         goto done;
     if (!file_exists(set->package))

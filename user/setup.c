@@ -17,7 +17,7 @@ int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
     if (json_only(doc, peers, peer_keys, err) != 0 || role_config_peer(&s.config, peers, "server", &s.server, err) != 0 ||
         role_config_path(&s.config, "grant", s.grant_dir, err) != 0 ||
         json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0 || kernels_choose(NULL, err) != 0 ||
-        threads_start((int)threads, err) != 0) {
+        threads_start(threads_fit((int)threads), err) != 0) {
         setup_close(&s);
         return -1;
     }
