@@ -33,6 +33,7 @@ struct rig {
     struct core *core;
     struct core_model model;
     struct core_limits limits;
+    size_t kv_bytes; /* the pool's budget, made by rig_begin */
     uint8_t *manifest;
     uint64_t now;
     struct listener_peer alice, bob;
@@ -76,9 +77,10 @@ struct frag_out rig_cut(int session, const struct rig_step *s, const float *x);
 /* fragments -1: all. */
 void rig_send_rows(const struct listener_peer *p, int session, const struct rig_step *s, const float *x, int fragments);
 void rig_send_step(const struct listener_peer *p, int session, struct rig_step s);
-/* core_take; one step of the worker; everything that is queued (gives how many). */
+/* core_take; one job of the worker; a pass over these jobs, and core_done; passes until nothing waits (gives the jobs). */
 int rig_take(struct core_job jobs[8]);
 void rig_compute(const struct core_job *job);
+void rig_pass(const struct core_job *jobs, int n);
 int rig_work(void);
 /* The one frame said is this step's OUT with the numbers of a computation of our own. */
 void rig_answered(const struct rig_step *s, uint32_t cached);
