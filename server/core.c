@@ -1,5 +1,6 @@
 #include "server/core.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,6 +268,7 @@ int core_tick(struct core *c, uint64_t now_ms)
 int core_new(struct core **out, const struct core_limits *limits, const struct core_model *model, struct core_sender sender,
              struct err *err)
 {
+    assert(limits->chunk_rows >= SCHEDULE_SHORT);
     struct core *c = calloc(1, sizeof *c);
     if (c == NULL)
         return err_oom(err, sizeof *c);

@@ -29,7 +29,7 @@ struct core_limits {
     size_t steps;      /* bytes of rows and outputs that are held for sessions */
     int ttl_ms;        /* an idle session lives this long */
     int rows, out_rows; /* of one message */
-    int chunk_rows;    /* of one step in one pass; a bidirectional model takes whole texts */
+    int chunk_rows;    /* of one step in one pass, SCHEDULE_SHORT or more; a bidirectional model takes whole texts */
     int queue_rows;    /* waiting to be computed */
     enum prefix_scope prefix;
 };

@@ -29,6 +29,7 @@ struct rig {
     int said_n;
     enum listener_sent verdict; /* what the socket says ... */
     int room;                   /* ... after it took so many frames; -1: it takes all */
+    struct listener_peer slow;  /* the only one that `room` is for; without a name: it is for all */
     struct net *net;
     struct core *core;
     struct core_model model;
@@ -43,7 +44,7 @@ extern struct rig rig;
 /* rig_load, changes to rig.limits, rig_begin. */
 void rig_load(const char *architecture, const struct synth_shape *shape, bool head);
 void rig_begin(void);
-extern const struct synth_shape rig_small;
+extern const struct synth_shape rig_small, rig_long; /* contexts of 128 and 1024 tokens */
 void rig_make(void);      /* a small Llama */
 void rig_make_wide(void); /* rows of 1024 and outputs of 2048 numbers: messages of several fragments */
 void rig_drop(void);
