@@ -308,7 +308,7 @@ static void fill_batch(struct plain *p, struct member *m, struct forward_seq *se
         int T = lengths[b], cached = p->config->causal && b % 2 == 0 ? before + b : 0;
         size_t D = (size_t)p->config->D, width = (size_t)net_outputs(p->net);
         synth_ids(ids, cached + T, p->config->V, 50 + (uint64_t)b);
-        cr_assert_eq(kvcache_new_alone(&m[b].kv, p->config, KV_F32, CAP, &err), 0);
+        cr_assert_eq(kvcache_new(&m[b].kv, p->config, CAP, &err), 0);
         m[b].x = malloc((size_t)(cached + T) * D * sizeof(float));
         m[b].out = calloc((size_t)T * width, sizeof(float));
         cr_assert_eq(embed_rows(p->embed, ids, NULL, cached + T, 0, m[b].x, &err), 0);
