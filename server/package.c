@@ -56,9 +56,10 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     head = strcmp(p->manifest.head, "server") == 0;
     if (checkpoint_open(&checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
         goto done;
-    if (check_memory(dir, net_bytes(checkpoint_config(checkpoint), head), limits, err) != 0)
+    p->bytes = net_bytes(checkpoint, head, COMPUTE_F32);
+    if (check_memory(dir, p->bytes, limits, err) != 0)
         goto done;
-    rc = net_load(&p->net, checkpoint, head, err);
+    rc = net_load(&p->net, checkpoint, head, COMPUTE_F32, err);
 done:
     checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
     free(text);
@@ -87,11 +88,6 @@ void package_free(struct package *p)
     manifest_free(&p->manifest);
     free(p->proof);
     free(p);
-}
-
-size_t package_bytes(const struct package *p)
-{
-    return net_bytes(&p->net->config, p->net->head != NULL);
 }
 
 struct core_model package_model(const struct package *p, struct kvpool *pool)

@@ -21,6 +21,7 @@ struct package {
     size_t proof_len;
     uint8_t context[CRYPTO_HASH_LEN];
     struct net *net;
+    size_t bytes; /* of its weights in memory */
 };
 
 /* Bytes. What does not fit the machine's memory is refused before it is loaded. */
@@ -33,8 +34,6 @@ struct package_limits {
 MUST_CHECK int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
                             const struct package_limits *limits, struct err *err);
 void package_free(struct package *p);
-/* Of its weights in memory. */
-size_t package_bytes(const struct package *p);
 /* What the core announces and serves. */
 struct core_model package_model(const struct package *p, struct kvpool *pool);
 

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/kernels/table.h"
 #include "engine/threads.h"
 #include "server/core.h"
 #include "server/install.h"
@@ -107,7 +108,7 @@ static int change_model(struct server *s, struct err *err)
         use_next(s);
     if (s->changed && s->next.package == NULL && !loader_busy(s->loader)) {
         s->changed = false;
-        if (loader_start(s->loader, s->model.package == NULL ? 0 : package_bytes(s->model.package), err) != 0)
+        if (loader_start(s->loader, s->model.package == NULL ? 0 : s->model.package->bytes, err) != 0)
             return -1;
     }
     core_set_loading(s->core, loader_busy(s->loader));
@@ -205,7 +206,8 @@ int serve(const struct settings *set, bool json, struct err *err)
         err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
         goto done;
     }
-    if (threads_start(set->threads, err) != 0 || core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
+    if (kernels_choose(NULL, err) != 0 || threads_start(set->threads, err) != 0 ||
+        core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
         install_new(&s.install, set->package, to_developers, err) != 0 || loader_open(&s.loader, set, s.wake_fd, err) != 0)
         goto done;
     s.changed = file_exists(set->package);

@@ -48,7 +48,7 @@ void rig_load(const char *architecture, const struct synth_shape *shape, bool he
     tempdir_make(dir);
     cr_assert_eq(synth_checkpoint(dir, architecture, shape, 1, &err), 0, "%s", err.text);
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
-    cr_assert_eq(net_load(&rig.net, cp, head, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&rig.net, cp, head, COMPUTE_F32, &err), 0, "%s", err.text);
     cr_assert_eq(scratch_new(&scratch, rig.net, 4096, 16, &err), 0, "%s", err.text);
     rig.manifest = malloc(RIG_MANIFEST_BYTES);
     for (size_t i = 0; i < RIG_MANIFEST_BYTES; i++)
@@ -77,7 +77,7 @@ void rig_load(const char *architecture, const struct synth_shape *shape, bool he
 
 void rig_begin(void)
 {
-    cr_assert_eq(kvpool_new(&rig.model.pool, &rig.net->config, KV_F32, rig.kv_bytes, &err), 0, "%s", err.text);
+    cr_assert_eq(kvpool_new(&rig.model.pool, &rig.net->config, rig.kv_dtype, rig.kv_bytes, &err), 0, "%s", err.text);
     cr_assert_eq(core_new(&rig.core, &rig.limits, &rig.model, (struct core_sender){record, NULL}, &err), 0, "%s", err.text);
 }
 

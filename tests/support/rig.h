@@ -34,7 +34,8 @@ struct rig {
     struct core *core;
     struct core_model model;
     struct core_limits limits;
-    size_t kv_bytes; /* the pool's budget, made by rig_begin */
+    size_t kv_bytes; /* budget and ... */
+    enum kv_dtype kv_dtype; /* ... kind of the pool that rig_begin makes */
     uint8_t *manifest;
     uint64_t now;
     struct listener_peer alice, bob;

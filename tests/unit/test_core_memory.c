@@ -157,6 +157,34 @@ Test(memory, a_session_whose_numbers_overflow_ends_alone)
     rig_step(&rig.bob, 3, (struct rig_step){.seq = 3, .pos = 21, .T = 70, .out_from = 69, .out_n = 1, .text = 3});
 }
 
+/* A page that was spoiled and goes to another session: what stands in it behind the new tokens must not matter, in any dtype.
+ * Mutation: products with weights of zero over values that are not there. */
+Test(memory, a_spoiled_page_does_no_harm_to_who_gets_it_next)
+{
+    struct core_job jobs[8];
+    for (int dtype = KV_F32; dtype <= KV_INT8; dtype++) {
+        rig.kv_dtype = (enum kv_dtype)dtype;
+        start(16, PREFIX_OFF);
+        for (int T = 1; T <= 60; T += 7) {
+            rig_open_one(&rig.alice, 1, 64);
+            rig_send_step(&rig.alice, 1, (struct rig_step){.seq = 1, .T = 64, .out_n = 64, .text = 3});
+            cr_assert_eq(rig_take(jobs), 1);
+            for (int i = 0; i < 64 * rig.net->config.D; i++)
+                ((float *)(uintptr_t)jobs[0].seq.x)[i] = NAN;
+            rig_pass(jobs, 1);
+            rig_error(WIRE_OVERFLOW);
+            rig_open_one(&rig.bob, 2, 64);
+            rig_send_step(&rig.bob, 2, (struct rig_step){.seq = 1, .T = T, .out_n = T, .text = 3});
+            cr_assert_geq(rig_work(), 1);
+            (void)rig_one(WIRE_OUT); /* else OVERFLOW */
+            rig_forget();
+            close_one(&rig.bob, 2);
+        }
+        if (dtype != KV_INT8)
+            rig_drop();
+    }
+}
+
 /* ------------------------------------------------------------------ peers that do not read */
 
 /* Mutation: an answer that waits for its reader keeps the worker or the other answers waiting. */
