@@ -165,35 +165,80 @@ Test(prefix, a_session_that_goes_back_into_a_shared_page_changes_its_own_copy)
     rig_step(&rig.alice, 1, (struct rig_step){.seq = 4, .pos = 128, .T = 1, .out_n = 1, .text = 3});
 }
 
-/* Mutations: pages in use dropped; the newest dropped first; memory said to be full while pages could be given up. */
+/* Guessed rows that were taken back leave no name behind. Mutation: ids that stay when the cache is cut: the page would be found
+ * by the guess. */
+Test(prefix, a_page_is_known_by_the_rows_that_stand_in_it)
+{
+    start(PREFIX_USER, 0);
+    cr_expect_eq(ask(&rig.alice, 1, 60, 3), 0);
+    float *x = rig_rows_of(3, 0, 70), *guess = rig_rows_of(8, 60, 10);
+    memcpy(x + 60 * rig.net->config.D, guess, 10 * (size_t)rig.net->config.D * sizeof *x);
+    struct rig_step s = {.seq = 2, .pos = 60, .T = 5, .out_n = 1, .text = 8}, whole = {.seq = 1, .T = 70, .out_from = 69, .out_n = 1};
+    rig_send_rows(&rig.alice, 1, &s, guess, -1);
+    cr_assert_eq(rig_work(), 1);
+    rig_forget();
+    rig_give(&rig.alice, msg_cancel_encode(rig_id_of(1))); /* too late, the page is there */
+    rig_forget();
+    rig_step(&rig.alice, 1, (struct rig_step){.seq = 3, .pos = 60, .T = 2, .out_n = 1, .text = 3});
+    rig_step(&rig.alice, 1, (struct rig_step){.seq = 4, .pos = 62, .T = 8, .out_n = 1, .text = 3});
+    close_one(&rig.alice, 1);
+    cr_expect_eq(pages_used(), 2, "of the guess, and of the text");
+    rig_open_one(&rig.alice, 2, 100);
+    rig_send_rows(&rig.alice, 2, &whole, x, -1);
+    cr_expect_eq(rig_stats().rows_reused, 64, "the guess was computed, too");
+    cr_assert_eq(rig_work(), 1);
+    rig_forget();
+    cr_expect_eq(ask(&rig.alice, 3, 70, 3), 64);
+    free(x);
+    free(guess);
+}
+
+/* Mutations: the newest given up first; use that does not make a page young; a prefix that loses its beginning before its end. */
 Test(prefix, pages_that_nobody_uses_give_way_the_oldest_first)
 {
     start(PREFIX_USER, 8);
-    cr_expect_eq(ask(&rig.alice, 1, 128, 3), 0);
-    cr_expect_eq(ask(&rig.alice, 2, 128, 4), 0);
-    cr_expect_eq(ask(&rig.alice, 3, 128, 5), 0);
-    for (int i = 1; i <= 3; i++)
-        close_one(&rig.alice, i);
+    for (int text = 3; text <= 5; text++) {
+        cr_expect_eq(ask(&rig.alice, text, 128, text), 0);
+        close_one(&rig.alice, text);
+    }
+    cr_expect_eq(ask(&rig.alice, 6, 129, 3), 128); /* now the youngest */
+    close_one(&rig.alice, 6);
     cr_expect_eq(pages_used(), 6);
-    cr_expect_eq(ask(&rig.alice, 4, 129, 3), 128); /* text 3 is the newest now, and in use */
-    cr_expect_eq(ask(&rig.bob, 5, 190, 6), 0, "8 pages: 3 of alice's, 3 for bob, so 2 of the others' 4 go");
+    cr_expect_eq(ask(&rig.bob, 7, 300, 6), 0, "five pages: text 4 and the end of text 5 go");
     cr_expect_eq(pages_used(), 8);
-    close_one(&rig.bob, 5);
-    cr_expect_eq(ask(&rig.bob, 6, 129, 6), 128);
-    cr_expect_eq(ask(&rig.bob, 7, 65, 5), 0, "bob never had it");
-    close_one(&rig.bob, 7);
-    close_one(&rig.bob, 6);
-    cr_expect_eq(ask(&rig.alice, 8, 65, 4), 0, "the oldest");
+    close_one(&rig.bob, 7); /* his last page was not full */
+    cr_expect_eq(ask(&rig.alice, 8, 128, 3), 64, "both pages are there; the asked row is in the second");
     close_one(&rig.alice, 8);
-    rig_step(&rig.alice, 4, (struct rig_step){.seq = 2, .pos = 129, .T = 1, .out_n = 1, .text = 3});
-    rig_open_one(&rig.bob, 9, 512);
-    rig_send_step(&rig.bob, 9, (struct rig_step){.seq = 1, .T = 321, .out_n = 1});
-    rig_error(WIRE_BUSY); /* 6 pages, and alice holds 3 of the 8 */
-    rig_send_step(&rig.bob, 9, (struct rig_step){.seq = 1, .T = 320, .out_n = 1});
-    cr_expect_eq(rig_work(), 1);
-    rig_forget();
-    close_one(&rig.bob, 9);
-    cr_expect_eq(ask(&rig.alice, 10, 63, 9), 0);
+    cr_expect_eq(ask(&rig.alice, 9, 128, 5), 64, "its end is gone");
+    close_one(&rig.alice, 9);
+    cr_expect_eq(ask(&rig.alice, 10, 65, 4), 0);
+}
+
+/* Mutation: pages in use dropped from the index: nothing is won, and they are not found any more. */
+Test(prefix, pages_in_use_stay_however_old)
+{
+    start(PREFIX_USER, 6);
+    cr_expect_eq(ask(&rig.alice, 1, 128, 3), 0); /* stays open */
+    cr_expect_eq(ask(&rig.alice, 2, 128, 4), 0);
+    close_one(&rig.alice, 2);
+    cr_expect_eq(ask(&rig.bob, 3, 200, 5), 0);
+    close_one(&rig.bob, 3);
+    cr_expect_eq(ask(&rig.alice, 4, 129, 3), 128);
+}
+
+/* Mutation: pages that were taken from the index stay with a step that was refused. */
+Test(prefix, a_refused_step_leaves_nothing)
+{
+    start(PREFIX_USER, 5);
+    cr_expect_eq(ask(&rig.alice, 1, 130, 3), 0);
+    close_one(&rig.alice, 1);
+    cr_expect_eq(ask(&rig.bob, 2, 150, 4), 0);
+    rig_open_one(&rig.alice, 3, 200);
+    rig_send_step(&rig.alice, 3, (struct rig_step){.seq = 1, .T = 129, .out_from = 128, .out_n = 1, .text = 3});
+    rig_error(WIRE_BUSY);
+    rig_ask_open(&rig.alice, 3, 200);
+    cr_expect_eq(rig_opened().cached, 0);
+    rig_step(&rig.bob, 2, (struct rig_step){.seq = 2, .pos = 150, .T = 50, .out_n = 1, .text = 4}); /* the index gives way */
 }
 
 Test(prefix, nothing_survives_another_package)
@@ -220,4 +265,7 @@ Test(prefix, a_bidirectional_model_shares_nothing)
         rig_step(&rig.alice, i, (struct rig_step){.seq = 1, .T = 128, .out_n = 1, .text = 1});
     }
     cr_expect_eq(rig_stats().rows_reused, 0);
+    close_one(&rig.alice, 1);
+    close_one(&rig.alice, 2);
+    cr_expect_eq(pages_used(), 0, "nor does it keep pages for nobody");
 }
