@@ -164,6 +164,10 @@ static int loop(struct server *s, struct err *err)
     struct listener *listeners[2] = {s->infer, s->admin};
     const uint64_t start = clock_ms();
     while (!stop) {
+        s->changed |= install_take_ready(s->install);
+        if (change_model(s, err) != 0)
+            return -1;
+        feed_worker(s);
         const struct listener_stats seen = listener_stats(s->infer);
         core_count(s->core, clock_ms() - start, seen.keys_refused, seen.frames_refused);
         bool ready[2] = {false, false}, woken = false;
@@ -176,10 +180,6 @@ static int loop(struct server *s, struct err *err)
         for (int i = 0; i < 2; i++)
             if (drain(listeners[i], s, err) != 0)
                 return -1;
-        s->changed |= install_take_ready(s->install);
-        if (change_model(s, err) != 0)
-            return -1;
-        feed_worker(s);
     }
     log_info("stopping");
     return 0;
