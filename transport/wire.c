@@ -56,6 +56,7 @@ static const struct code {
     {WIRE_BAD_SEQ, "BAD_SEQ", ERR_PEER, false},
     {WIRE_EPOCH_CHANGED, "EPOCH_CHANGED", ERR_PEER, true},
     {WIRE_WORKER_LOST, "WORKER_LOST", ERR_PEER, true},
+    {WIRE_OVERFLOW, "OVERFLOW", ERR_INPUT, true},
     {WIRE_BAD_FRAME, "BAD_FRAME", ERR_PEER, false},
     {WIRE_BAD_VERSION, "BAD_VERSION", ERR_PEER, false},
     {WIRE_BAD_SHAPE, "BAD_SHAPE", ERR_INPUT, false},

@@ -353,7 +353,7 @@ Test(core, a_step_can_be_taken_back_before_while_and_after_it_is_computed)
     rig_ask_open(&rig.alice, 1, 10);
     rig_error(WIRE_BUSY);
     rig_compute(&jobs[0]);
-    core_done(rig.core, rig.now, &jobs[0], 1);
+    core_done(rig.core, rig.now, &jobs[0], 1, 1);
     (void)rig_one(WIRE_CANCELLED);
     rig_forget();
     rig_step(&rig.alice, 1, second);
@@ -385,7 +385,7 @@ Test(core, a_session_that_ends_while_its_step_is_computed_waits_for_the_worker)
     (void)core_tick(rig.core, rig.now); /* nor does time end it */
     for (int i = 0; i < 2; i++) {
         rig_compute(&jobs[i]);
-        core_done(rig.core, rig.now, &jobs[i], 1);
+        core_done(rig.core, rig.now, &jobs[i], 1, 1);
     }
     rig_quiet();
     cr_expect_eq(rig_stats().sessions_open, 0);

@@ -252,10 +252,13 @@ Test(messages, blob_ping_and_stats_come_back)
     f = msg_ping_encode(12);
     f = msg_pong_encode(&f);
     cr_expect(f.h.seq == 12 && wire_check(&f.h, &err) == WIRE_OK);
-    struct msg_stats s = {.uptime_ms = 1, .sessions_open = 2, .peers_dropped = 11}, s2;
+    struct msg_stats s = {.uptime_ms = 1, .sessions_open = 2, .peers_dropped = 11, .rows_reused = 12, .kv_used = 13}, s2;
     f = msg_stats_encode(&s, stats_body);
     cr_assert_eq(msg_stats_decode(&s2, &f, &err), WIRE_OK);
     cr_expect_eq(memcmp(&s, &s2, sizeof s), 0);
+    f.h.length = MSG_STATS_MIN; /* of an older peer */
+    cr_assert_eq(msg_stats_decode(&s2, &f, &err), WIRE_OK);
+    cr_expect(s2.peers_dropped == 11 && s2.rows_reused == 0 && s2.kv_used == 0);
     f.h.length -= 8;
     cr_expect_eq(msg_stats_decode(&s2, &f, &err), WIRE_BAD_FRAME);
 }
