@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/log.h"
 #include "server/session.h"
 #include "transport/msg_blob.h"
@@ -150,7 +151,8 @@ static void answer(struct core *c, struct session *s, uint64_t now_ms)
 {
     struct err err;
     struct msg_out m = {.epoch = c->model.hello.epoch, .seq = s->step.seq, .server_us = s->server_us,
-                        .cached = (uint32_t)s->kv->len, .rows = s->step.out_n, .width = c->model.hello.out_width};
+                        .cached = (uint32_t)s->kv->len, .rows = s->step.out_n, .width = c->model.hello.out_width,
+                        .bf16 = s->step.bf16};
     memcpy(m.session, s->id, sizeof m.session);
     if (msg_out_send(&s->out_frag, &m, s->y, &err) != WIRE_OK) {
         fail(c, s, s->step.seq, WIRE_INTERNAL, "the answer could not be encoded");
@@ -271,7 +273,8 @@ static void on_open(struct core *c, uint64_t now_ms, const struct listener_peer 
 /* The same question; the rows themselves are compared as they arrive. */
 static bool same_step(const struct msg_rows *a, const struct msg_rows *b)
 {
-    return a->pos == b->pos && a->rows == b->rows && a->out_from == b->out_from && a->out_n == b->out_n;
+    return a->pos == b->pos && a->rows == b->rows && a->out_from == b->out_from && a->out_n == b->out_n &&
+           a->bf16 == b->bf16;
 }
 
 /* Why a step that is well formed cannot be taken, or NULL. */
@@ -324,20 +327,14 @@ static bool start_step(struct core *c, struct session *s, const struct frame *f)
     return true;
 }
 
-/* A step that is asked again brings the rows that are here already. */
-static bool repeats(const struct session *s, const struct frame *f)
-{
-    return f->h.offset <= s->in.first.total && f->h.length <= s->in.first.total - f->h.offset &&
-           (f->h.length == 0 || memcmp((const uint8_t *)s->x + f->h.offset, f->payload, f->h.length) == 0);
-}
-
 static void on_rows(struct core *c, uint64_t now_ms, struct session *s, const struct frame *f)
 {
     struct err err;
     bool complete = false;
     if ((f->h.flags & WIRE_FIRST) != 0 && !start_step(c, s, f))
         return;
-    if (s->again && !repeats(s, f)) {
+    /* A step that is asked again brings the rows that are here already. */
+    if (s->again && !msg_rows_repeats(f, s->in.first.total, s->x)) {
         fail(c, s, f->h.seq, WIRE_BAD_SEQ, "this step was answered for other rows");
         return;
     }
@@ -490,6 +487,8 @@ void core_done(struct core *c, uint64_t now_ms, const struct core_job *job, uint
         (void)say(c, s, msg_cancelled_encode(s->id));
         return;
     }
+    if (s->step.bf16)
+        bf16_narrow(s->y, (size_t)s->step.out_n * c->model.hello.out_width);
     s->answered = s->step.seq;
     s->server_us = server_us;
     answer(c, s, now_ms);

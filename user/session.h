@@ -20,11 +20,14 @@ struct connection {
     struct channel *channel;
     struct msg_hello_ok server;
     const struct grant *grant;
+    bool bf16; /* rows and outputs travel as bfloat16 */
 };
 
 /* Connects, greets, checks the manifest. */
 MUST_CHECK int connection_open(struct connection **out, struct transport *t, const char *endpoint, const struct peer_key *server,
                                const struct identity *id, const struct grant *grant, const char *trace, struct err *err);
+/* From now on rows and outputs travel as bfloat16: half the bytes, and no longer bit-exact. Refuses a server that is too old. */
+MUST_CHECK int connection_bf16(struct connection *c, struct err *err);
 void connection_close(struct connection *c);
 
 struct session_timing {

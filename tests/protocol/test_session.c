@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bf16.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -106,6 +107,13 @@ Test(session, a_whole_session_is_the_stored_one_byte_by_byte)
     cr_expect_eq(channel_code(ch), WIRE_BAD_SEQ);
     m = step(3, 2, 0, 0);
     cr_assert_eq(client_rows(ch, &m, &one, NULL, TOY_D, 5000, &got, &err), 0, "rows whose output nobody wants: %s", err.text);
+    uint16_t half[TOY_D];
+    for (size_t i = 0; i < TOY_D; i++)
+        half[i] = bf16_from_f32(x[i]);
+    const struct sealed_rows narrow = {.rows = 1, .D = TOY_D, .data = half, .bf16 = true};
+    m = step(4, 5, 0, 1);
+    cr_assert_eq(client_rows(ch, &m, &narrow, y, TOY_D, 5000, &got, &err), 0, "%s", err.text);
+    cr_expect(got.bf16 && y[7] == 2 * x[7]);
     cr_assert_eq(client_stats(ch, &stats, &err), 0, "%s", err.text);
     cr_assert_eq(client_cancel(ch, SESSION, &err), 0, "%s", err.text);
     cr_assert_eq(client_session_close(ch, SESSION, &err), 0, "%s", err.text);
