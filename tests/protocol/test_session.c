@@ -111,7 +111,7 @@ Test(session, a_whole_session_is_the_stored_one_byte_by_byte)
     for (size_t i = 0; i < TOY_D; i++)
         half[i] = bf16_from_f32(x[i]);
     const struct sealed_rows narrow = {.rows = 1, .D = TOY_D, .data = half, .bf16 = true};
-    m = step(4, 5, 0, 1);
+    m = step(4, 3, 0, 1);
     cr_assert_eq(client_rows(ch, &m, &narrow, y, TOY_D, 5000, &got, &err), 0, "%s", err.text);
     cr_expect(got.bf16 && y[7] == 2 * x[7]);
     cr_assert_eq(client_stats(ch, &stats, &err), 0, "%s", err.text);
