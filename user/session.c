@@ -209,6 +209,7 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
     s->timing.user_us += (sent - start) + (end - back);
     s->timing.server_us += got.server_us;
     s->timing.wall_us += end - start;
+    s->timing.bytes += ((uint64_t)T * (unsigned)g->config->D + (uint64_t)out_n * s->c->server.out_width) * (s->c->bf16 ? 2 : 4);
     return 0;
 }
 
@@ -247,6 +248,11 @@ void session_rewind(struct session *s, int length)
 int session_length(const struct session *s)
 {
     return s->length;
+}
+
+int session_outputs(const struct session *s)
+{
+    return s->outputs;
 }
 
 struct session_timing session_timing(const struct session *s)

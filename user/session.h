@@ -32,6 +32,7 @@ void connection_close(struct connection *c);
 
 struct session_timing {
     uint64_t user_us, server_us, wall_us; /* summed over all calls */
+    uint64_t bytes;                       /* of rows and outputs */
 };
 
 struct session;
@@ -45,6 +46,8 @@ MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int3
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);
+/* Rows of logits that one message can ask for. */
+int session_outputs(const struct session *s);
 struct session_timing session_timing(const struct session *s);
 
 #endif
