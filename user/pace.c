@@ -3,9 +3,10 @@
 #define FADE 0.97        /* per step, of counts and sums */
 #define SMOOTH 0.1       /* of the moving average */
 #define PRIOR_TESTED 2.0 /* guesses that the prior weighs as much as */
-#define PRIOR_XX 4.0     /* and of the first value of row_us: one step of two guesses */
+#define PRIOR_XX 16.0    /* of the first value of row_us: as much as a step of four guesses */
+#define FLOOR 0.5        /* of that value: steps that happen to be short make no row free */
 #define SHARE 0.01       /* of all time that may be lost */
-#define START 0.33       /* of a step that may be lost to begin with */
+#define START 0.25       /* of a step that may be lost to begin with */
 #define CREDIT_STEPS 8   /* earnings beyond this are not saved up */
 
 static const double PRIOR[PACE_KINDS] = {0.3, 0.4, 0.5, 0.6, 0.75, 0.6};
@@ -37,6 +38,7 @@ static void first_step(struct pace *p, const struct pace_cost *cost)
         p->row_us += cost->bytes * link_us / p->prefill_bytes;
     if (p->row_us > p->base_us)
         p->row_us = p->base_us;
+    p->least_row_us = FLOOR * p->row_us;
     p->xx = PRIOR_XX;
     p->xy = PRIOR_XX * p->row_us;
     p->credit_us = START * p->base_us;
@@ -50,7 +52,7 @@ static void learn_cost(struct pace *p, int k, double wall_us)
     if (k > 0) {
         p->xx = FADE * p->xx + (double)k * k;
         p->xy = FADE * p->xy + k * (k * p->row_us + over);
-        p->row_us = p->xy > 0 ? p->xy / p->xx : 0;
+        p->row_us = p->xy > p->least_row_us * p->xx ? p->xy / p->xx : p->least_row_us;
     } else
         p->base_us += SMOOTH * over;
 }

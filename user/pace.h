@@ -7,11 +7,11 @@
  *             chosen; 0 when none pays.
  *               base   moving average of steps, less their guesses.
  *               row    regression through base over steps with guesses. Starts at what a row of the prefill cost in server time and
- *                      per byte.
+ *                      per byte, and never falls below half of that.
  *               a      of each kind of guess (length of the match, or the draft model) share of those that held. Fades to a prior,
  *                      so that what failed long ago is tried again.
  *             Nothing is sent on credit: guesses may cost what guesses have earned, one hundredth of all time, and a
- *             third of a step to begin with. So a text in which nothing repeats takes about one hundredth longer, whatever the
+ *             quarter of a step to begin with. So a text in which nothing repeats takes about one hundredth longer, whatever the
  *             estimates say.
  * Units       microseconds of wall time, bytes on the wire both ways.
  * Errors      none.
@@ -27,7 +27,7 @@
 enum pace_kind { PACE_LOOKUP_1, PACE_LOOKUP_2, PACE_LOOKUP_3, PACE_LOOKUP_4, PACE_LOOKUP_LONG, PACE_MODEL, PACE_KINDS };
 
 struct pace {
-    double base_us, row_us;
+    double base_us, row_us, least_row_us;
     double prefill_rows, prefill_us, prefill_server_us, prefill_bytes; /* of the last one */
     double xx, xy;    /* regression: sums of k^2 and of k (time - base) */
     double credit_us; /* what may be lost on guesses that fail */
