@@ -108,6 +108,20 @@ Test(pace, dear_outputs_make_short_runs)
     cr_expect_lt(thin_k, wide_k);
 }
 
+/* 40 rows took 8 ms of the server and 500 ms of the line beyond a plain step: 0.2 ms and, at 20 kB a row, 10 ms each. Then they turn
+ * out to cost 30 ms. Mutations: bytes left out; a price that is never learned. */
+Test(pace, the_price_of_a_row_is_guessed_from_the_prefill_and_learned_from_steps)
+{
+    struct pace p;
+    pace_init(&p);
+    pace_prefill(&p, &(struct pace_cost){40, 558000, 8000, 1000000});
+    pace_step(&p, &(struct pace_cost){1, 52000, 2000, 20000}, PACE_LOOKUP_1, 0, false, 0);
+    cr_expect_float_eq(p.row_us, 10200, 1);
+    for (int i = 0; i < 20; i++)
+        pace_step(&p, &(struct pace_cost){3, 112000, 2400, 60000}, PACE_LOOKUP_LONG, 2, false, 0);
+    cr_expect(p.row_us > 25000 && p.row_us < 31000, "%g", p.row_us);
+}
+
 /* Mutation: counts that do not fade. */
 Test(pace, what_failed_long_ago_is_tried_again)
 {
