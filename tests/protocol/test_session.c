@@ -13,6 +13,7 @@
 #include "tests/support/toy_server.h"
 #include "transport/client.h"
 #include "transport/trace.h"
+#include "user/session.h"
 
 static struct identity *server_id, *user_id;
 static struct transport *transport;
@@ -186,6 +187,17 @@ Test(session, another_context_is_refused_before_any_row)
     cr_assert_eq(client_hello(ch, mine, &ok, &err), -1);
     cr_expect_eq(err.code, ERR_AUTH);
     cr_expect(strstr(err.text, "context") != NULL, "%s", err.text);
+}
+
+Test(session, bf16_is_not_sent_to_a_server_that_is_too_old_for_it)
+{
+    struct connection c = {.channel = ch, .server = {.protocol = 1}};
+    cr_expect_eq(connection_bf16(&c, &err), -1);
+    cr_expect_eq(err.code, ERR_PEER);
+    cr_expect(strstr(err.text, "speaks protocol 1") != NULL && strstr(err.text, "wire: bf16") != NULL && !c.bf16, "%s", err.text);
+    c.server.protocol = 2;
+    cr_expect_eq(connection_bf16(&c, &err), 0, "%s", err.text);
+    cr_expect(c.bf16);
 }
 
 /* Every illegal first word is answered with BAD_PHASE or UNKNOWN_SESSION, and the server lives on. */
