@@ -14,6 +14,7 @@ struct draft {
     struct net *net;
     struct embed *embed;
     struct scratch *scratch;
+    struct kvpool *pool;
     struct kvcache *kv;
     int32_t *cached; /* [kv->cap] the tokens that kv holds */
     float *x;        /* [ROWS_AT_ONCE, D] */
@@ -38,9 +39,10 @@ int draft_open(struct draft **out, const char *dir, const struct config *model, 
     if (checkpoint_open(&d->checkpoint, dir, CHECKPOINT_ALL, err) != 0)
         goto fail;
     const struct config *c = checkpoint_config(d->checkpoint);
-    if (check(c, model, dir, err) != 0 || net_load(&d->net, d->checkpoint, true, err) != 0 ||
+    const int cap = tokens < c->positions ? tokens : c->positions;
+    if (check(c, model, dir, err) != 0 || net_load(&d->net, d->checkpoint, true, COMPUTE_F32, err) != 0 ||
         embed_load(&d->embed, d->checkpoint, err) != 0 || scratch_new(&d->scratch, d->net, ROWS_AT_ONCE, 1, err) != 0 ||
-        kvcache_new(&d->kv, c, tokens < c->positions ? tokens : c->positions, err) != 0)
+        kvpool_new(&d->pool, c, KV_F32, kvcache_bytes(c, KV_F32, cap), err) != 0 || kvcache_new(&d->kv, d->pool, cap, err) != 0)
         goto fail;
     d->cached = malloc((size_t)d->kv->cap * sizeof *d->cached);
     d->x = malloc((size_t)ROWS_AT_ONCE * (size_t)c->D * sizeof *d->x);
@@ -64,6 +66,7 @@ void draft_close(struct draft *d)
     free(d->x);
     free(d->cached);
     kvcache_free(d->kv);
+    kvpool_free(d->pool);
     scratch_free(d->scratch);
     embed_free(d->embed);
     net_free(d->net);
@@ -99,6 +102,8 @@ int draft_next(struct draft *d, const int32_t *history, int n, int k, int32_t *d
     if (k < 1)
         return 0;
     kvcache_truncate(d->kv, same);
+    if (!kvcache_reserve(d->kv, n + k - 1))
+        return err_set(err, ERR_INTERNAL, "draft model: no memory for the keys and values of %d tokens", n + k - 1);
     if (append(d, history + same, n - same, err) != 0)
         return -1;
     while (made < k) {

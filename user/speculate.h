@@ -7,8 +7,8 @@
  *             text, as without guesses. Guesses are fixed before the draw (the most probable token of a draft model, not one drawn
  *             from it), so a guess d is accepted with probability p(d), which is what rejection sampling against a certain
  *             guess gives; and the answer with a seed is the same token by token. That is worth more here than the few
- *             percent that a drawn guess gains: it can be tested. (Logits of one row and of several are sums in another order:
- *             they differ by rounding, as they do between any two batch sizes.)
+ *             percent that a drawn guess gains: it can be tested. (Where the server's product goes through OpenBLAS,
+ *             logits of one row and of several may differ by rounding, as between any two batch sizes; its own kernels give equal bits.)
  * Units       tokens, microseconds.
  * Errors      those of the draft model.
  * Memory      speculate_new gives; borrows the draft model. NULL is "off" for all functions but speculate_new.
