@@ -17,10 +17,13 @@
 
 TestSuite(speculate, .timeout = 280);
 
+#define TALK                                                                                                                       \
+    "<|user|>What is the capital of France?<|end|><|assistant|>The capital of France is Paris.<|end|>"                             \
+    "<|user|>What is the capital of Italy?<|end|><|assistant|>"
+
 static const char *const prompts[] = {
     "Once upon a time",
-    "<|user|>What is the capital of France?<|end|><|assistant|>The capital of France is Paris.<|end|>"
-    "<|user|>What is the capital of Italy?<|end|><|assistant|>",
+    TALK,
     "One day, a little fox found a drum. The fox found a drum. The fox",
 };
 #define PROMPTS (sizeof prompts / sizeof *prompts)
