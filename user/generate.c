@@ -72,7 +72,8 @@ static int allocate(struct state *st, struct generated *out, const int32_t *cont
     out->tokens = malloc((max + 1) * sizeof *out->tokens);
     if (o->logprobs >= 0)
         out->logprobs = malloc((max + 1) * ((size_t)o->logprobs + 1) * sizeof *out->logprobs);
-    if (st->logits == NULL || st->scratch == NULL || st->history == NULL || out->tokens == NULL || (o->logprobs >= 0 && out->logprobs == NULL))
+    if (st->logits == NULL || st->scratch == NULL || st->history == NULL || out->tokens == NULL ||
+        (o->logprobs >= 0 && out->logprobs == NULL))
         return err_oom(err, total * sizeof *st->history);
     memcpy(st->history, context, (size_t)context_count * sizeof *context);
     st->history_count = context_count;
