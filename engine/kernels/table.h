@@ -22,6 +22,16 @@
 
 #define PRODUCT_ROWS 48 /* a multiple of every kernel's row block */
 
+/* Rows of a packed block are taken in sub-blocks of equal size, as large as the registers (most) allow. */
+static inline int product_rows_together(int rows, int most)
+{
+    int parts = (rows + most - 1) / most;
+    return (rows + parts - 1) / parts;
+}
+
+/* Weights stream from memory while few rows are multiplied: they are asked for this many bytes ahead. */
+#define PRODUCT_AHEAD 2048
+
 struct product {
     /* Bytes of one packed block of PRODUCT_ROWS rows; a multiple of 64. */
     size_t (*block_bytes)(int groups);

@@ -33,8 +33,8 @@
 /* [rows,in] -> sub-blocks [inputs][rows], inputs beyond `in` zero. */
 INLINE void pack_floats(float *block, const float *x, int rows, int in, int inputs, int rounded)
 {
-    for (int r0 = 0; r0 < rows; r0 += ROWS) {
-        int n = rows - r0 < ROWS ? rows - r0 : ROWS;
+    for (int r0 = 0, together = product_rows_together(rows, ROWS); r0 < rows; r0 += together) {
+        int n = rows - r0 < together ? rows - r0 : together;
         for (int r = 0; r < n; r++) {
             const float *from = x + (size_t)(r0 + r) * (size_t)in;
             float *to = block + r;
@@ -86,6 +86,8 @@ static void bf16_pack(void *block, const float *x, int rows, int in, int groups)
 INLINE void multiply_add(vf acc[][2], const float *a, const unsigned char *panel, int rows, int inputs, int halves)
 {
     for (int k = 0; k < inputs; k += halves ? 2 : 1, panel += WEIGHT_PANEL * 4, a += halves ? 2 * rows : rows) {
+        __builtin_prefetch(panel + PRODUCT_AHEAD);
+        __builtin_prefetch(panel + PRODUCT_AHEAD + 64);
         if (halves) {
             vi two0 = vi_load(panel), two1 = vi_load(panel + 4 * ISA_LANES);
             vf even0 = (vf)(two0 << 16), even1 = (vf)(two1 << 16), odd0 = (vf)(two0 & -65536), odd1 = (vf)(two1 & -65536);
@@ -174,12 +176,14 @@ INLINE void multiply_panels(float *y, const void *packed, const struct weights *
     const size_t stride = (size_t)w->out;
     const int inputs = halves ? 2 * w->groups : w->groups, per = halves ? 2 : 1;
     const size_t panel_bytes = (size_t)w->groups * WEIGHT_PANEL * 4, block = (size_t)PRODUCT_ROWS * (size_t)inputs;
-    const int together = rows > ROWS ? TOGETHER : 1;
+    const int together = rows > PRODUCT_ROWS ? TOGETHER : 1;
     for (int p0 = first; p0 < last; p0 += together)
         for (int k0 = 0; k0 < inputs; k0 += CHUNK) {
             int n = inputs - k0 < CHUNK ? inputs - k0 : CHUNK;
-            for (int r0 = 0; r0 < rows; r0 += ROWS) {
-                int count = rows - r0 < ROWS ? rows - r0 : ROWS, inside = r0 % PRODUCT_ROWS;
+            for (int r0 = 0, count; r0 < rows; r0 += count) {
+                int inside = r0 % PRODUCT_ROWS, left = rows - r0 + inside < PRODUCT_ROWS ? rows - r0 + inside : PRODUCT_ROWS;
+                count = product_rows_together(left, ROWS);
+                count = left - inside < count ? left - inside : count;
                 const float *a = (const float *)packed + (size_t)(r0 / PRODUCT_ROWS) * block + (size_t)inside * (size_t)inputs +
                                  (size_t)k0 * (size_t)count;
                 for (int p = p0; p < p0 + together && p < last; p++) {
