@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/log.h"
 #include "server/core_state.h"
 #include "transport/msg_session.h"
@@ -44,7 +45,8 @@ static void answer(struct core *c, struct session *s)
 {
     struct err err;
     struct msg_out m = {.epoch = c->model.hello.epoch, .seq = s->step.seq, .server_us = s->server_us,
-                        .cached = (uint32_t)s->kv->len, .rows = s->step.out_n, .width = c->model.hello.out_width};
+                        .cached = (uint32_t)s->kv->len, .rows = s->step.out_n, .width = c->model.hello.out_width,
+                        .bf16 = s->step.bf16};
     memcpy(m.session, s->id, sizeof m.session);
     s->answered = s->step.seq;
     if (msg_out_send(&s->out_frag, &m, s->y, &err) != WIRE_OK) {
@@ -62,7 +64,7 @@ static void answer(struct core *c, struct session *s)
 /* The same question; the rows themselves are compared as they arrive. */
 static bool same_step(const struct msg_rows *a, const struct msg_rows *b)
 {
-    return a->pos == b->pos && a->rows == b->rows && a->out_from == b->out_from && a->out_n == b->out_n;
+    return a->pos == b->pos && a->rows == b->rows && a->out_from == b->out_from && a->out_n == b->out_n && a->bf16 == b->bf16;
 }
 
 static enum wire_code refused(struct err *err, enum wire_code code, const char *why)
@@ -118,13 +120,6 @@ static bool start_step(struct core *c, struct session *s, const struct frame *f)
     return true;
 }
 
-/* A step that is asked again brings the rows that are here already. */
-static bool repeats(const struct session *s, const struct frame *f)
-{
-    return f->h.offset <= s->in.first.total && f->h.length <= s->in.first.total - f->h.offset &&
-           (f->h.length == 0 || memcmp((const uint8_t *)s->x + f->h.offset, f->payload, f->h.length) == 0);
-}
-
 /* Pages that hold these very rows already take the place of computing them; a row whose output is asked is computed. */
 static int reuse(struct core *c, struct session *s)
 {
@@ -168,7 +163,8 @@ void step_rows(struct core *c, struct session *s, const struct frame *f)
     bool complete = false;
     if ((f->h.flags & WIRE_FIRST) != 0 && !start_step(c, s, f))
         return;
-    if (s->again && !repeats(s, f)) {
+    /* A step that is asked again brings the rows that are here already. */
+    if (s->again && !msg_rows_repeats(f, s->in.first.total, s->x)) {
         core_fail(c, s, f->h.seq, WIRE_BAD_SEQ, "this step was answered for other rows");
         return;
     }
@@ -271,10 +267,13 @@ static void piece_done(struct core *c, const struct core_job *job, uint32_t serv
     s->done += job->seq.T;
     if (s->ids != NULL)
         prefix_publish(c->prefix, s->kv, s->ids, s->named, s->kv->len - job->seq.T);
-    if (s->done < (int)s->step.rows)
+    if (s->done < (int)s->step.rows) {
         schedule_add(&c->waiting, s);
-    else
-        answer(c, s);
+        return;
+    }
+    if (s->step.bf16)
+        bf16_narrow(s->y, (size_t)s->step.out_n * c->model.hello.out_width);
+    answer(c, s);
 }
 
 void core_done(struct core *c, uint64_t now_ms, const struct core_job *jobs, int n, uint32_t server_us)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "engine/forward.h"
 #include "model/checkpoint.h"
 #include "tests/support/tempdir.h"
@@ -206,7 +207,8 @@ float *rig_rows_of(int text, int from, int T)
     float *x = malloc((size_t)T * (size_t)D * sizeof *x);
     for (int t = 0; t < T; t++)
         for (int d = 0; d < D; d++)
-            x[(size_t)t * (size_t)D + (size_t)d] = sinf((float)(text * 977 + (from + t) * 31 + d * 7));
+            x[(size_t)t * (size_t)D + (size_t)d] =
+                bf16_to_f32(bf16_from_f32(sinf((float)(text * 977 + (from + t) * 31 + d * 7))));
     return x;
 }
 
@@ -219,7 +221,7 @@ struct frag_out rig_cut(int session, const struct rig_step *s, const float *x)
                          .out_from = (uint32_t)s->out_from,
                          .out_n = (uint32_t)s->out_n};
     memcpy(m.session, rig_id_of(session), sizeof m.session);
-    struct sealed_rows sealed = {.rows = (size_t)s->T, .D = (size_t)rig.net->config.D, .data = x};
+    struct sealed_rows sealed = {.rows = (size_t)s->T, .D = (size_t)rig.net->config.D, .data = x, .bf16 = s->bf16};
     cr_assert_eq(msg_rows_send(&out, &m, &sealed, &err), WIRE_OK, "%s", err.text);
     return out;
 }
@@ -239,6 +241,8 @@ void rig_send_rows(const struct listener_peer *p, int session, const struct rig_
 void rig_send_step(const struct listener_peer *p, int session, struct rig_step s)
 {
     float *x = rig_rows_of(s.text, s.pos, s.T);
+    if (s.bf16)
+        bf16_narrow(x, (size_t)s.T * (size_t)rig.net->config.D);
     rig_send_rows(p, session, &s, x, -1);
     free(x);
 }
@@ -293,15 +297,19 @@ void rig_answered(const struct rig_step *s, uint32_t cached)
 {
     struct msg_out m;
     const struct frame *f = rig_one(WIRE_OUT);
-    cr_assert_eq(msg_out_decode(&m, f, s->seq, (uint32_t)s->out_n, (uint32_t)net_outputs(rig.net), &err), WIRE_OK, "%s",
+    const struct msg_rows asked = {.seq = s->seq, .out_n = (uint32_t)s->out_n, .bf16 = s->bf16};
+    cr_assert_eq(msg_out_decode(&m, f, &asked, (uint32_t)net_outputs(rig.net), &err), WIRE_OK, "%s",
                  err.text);
     cr_expect_eq(m.cached, cached);
     cr_expect_eq(m.epoch, RIG_EPOCH);
     float *want = fresh(s);
     for (int i = 0; i < s->out_n * net_outputs(rig.net); i++) {
         float got;
-        memcpy(&got, f->payload + (size_t)i * sizeof got, sizeof got);
-        cr_assert(fabsf(got - want[i]) < 1e-4f * (1 + fabsf(want[i])), "number %d is %g, expected %g", i, (double)got,
+        if (s->bf16)
+            got = bf16_to_f32(le_get16(f->payload + (size_t)i * 2));
+        else
+            memcpy(&got, f->payload + (size_t)i * sizeof got, sizeof got);
+        cr_assert(fabsf(got - want[i]) < (s->bf16 ? 1e-2f : 1e-4f) * (1 + fabsf(want[i])), "number %d is %g, expected %g", i, (double)got,
                   (double)want[i]);
     }
     free(want);

@@ -72,8 +72,9 @@ struct msg_opened rig_opened(void);
 struct rig_step {
     uint64_t seq;
     int pos, T, out_from, out_n, text;
+    bool bf16; /* rows and outputs on the wire; then in all steps of a text */
 };
-/* Row t of a text is the same wherever it is asked (free()). */
+/* Row t of a text is the same wherever it is asked, made of numbers that are bfloat16 too (free()). */
 float *rig_rows_of(int text, int from, int T);
 struct frag_out rig_cut(int session, const struct rig_step *s, const float *x);
 /* fragments -1: all. */

@@ -59,7 +59,7 @@ Test(schedule, a_step_in_pieces_gives_the_numbers_of_one_pass)
         rig_pass(jobs, 1);
     }
     cr_expect(pieces == 4 && rows == 100 && asked == 60, "%d pieces, %d rows, %d asked", pieces, rows, asked);
-    cr_assert_eq(msg_out_decode(&m, rig_one(WIRE_OUT), 1, 60, 40, &err), WIRE_OK);
+    cr_assert_eq(msg_out_decode(&m, rig_one(WIRE_OUT), &(struct msg_rows){.seq = 1, .out_n = 60}, 40, &err), WIRE_OK);
     cr_expect_eq(m.server_us, 4 * 77, "the time of all its passes");
     rig_answered(&s, 100);
     cr_expect_eq(rig_stats().busy_us, 4 * 77);
