@@ -47,6 +47,8 @@ int main(int argc, char **argv)
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
+                                   {"gguf", "FILE", "write the model as a GGUF file too, for timing other engines", NULL, false},
+                                   {"gguf-type", "TYPE", "f32, bf16 or q8_0 (default: as --dtype)", NULL, false},
                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",

@@ -106,6 +106,29 @@ int process_wait(struct process *p, int *status, struct err *err)
     return 0;
 }
 
+int process_output(struct process *p, char *out, size_t cap, int timeout_ms, int *status, struct err *err)
+{
+    uint64_t deadline = clock_ms() + (uint64_t)timeout_ms;
+    char rest[4096];
+    size_t have = 0;
+    for (;;) {
+        uint64_t now = clock_ms();
+        struct pollfd poll_fd = {.fd = p->out, .events = POLLIN};
+        if (now >= deadline || poll(&poll_fd, 1, (int)(deadline - now)) == 0) {
+            (void)process_stop(p);
+            return err_set(err, ERR_INTERNAL, "%s did not end within %d ms", p->name, timeout_ms);
+        }
+        bool full = have + 1 >= cap;
+        ssize_t n = read(p->out, full ? rest : out + have, full ? sizeof rest : cap - 1 - have);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            break;
+        if (n > 0 && !full)
+            have += (size_t)n;
+    }
+    out[have] = '\0';
+    return process_wait(p, status, err);
+}
+
 int process_stop(struct process *p)
 {
     int raw = 0, status = -1;

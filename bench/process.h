@@ -29,6 +29,9 @@ MUST_CHECK int process_start(struct process *p, const char *name, char *const ar
 MUST_CHECK int process_event(struct process *p, const char *event, int timeout_ms, struct json_doc **out, struct err *err);
 /* Waits for the end and gives the exit status (128 + signal when killed). */
 MUST_CHECK int process_wait(struct process *p, int *status, struct err *err);
+/* Everything that it prints until it ends, as one text (what does not fit is dropped), and its exit status. One that takes
+ * longer is stopped, which is an error. */
+MUST_CHECK int process_output(struct process *p, char *out, size_t cap, int timeout_ms, int *status, struct err *err);
 /* SIGTERM, then SIGKILL after 5 s. No-op when not running. Gives the exit status, -1 if it was not running. */
 int process_stop(struct process *p);
 
