@@ -8,7 +8,7 @@
 
 #define WIDTH 900
 #define LEFT 70
-#define RIGHT 190 /* names of the series stand here */
+#define RIGHT 250 /* names of the series stand here */
 #define TOP 50
 #define PANEL 260
 #define BOTTOM 60
@@ -213,7 +213,7 @@ int plot_bars(const char *path, const struct plot_bars *p, struct err *err)
         put_name(&b, top, s, p->series[s]);
     if (p->limit > 0) {
         put_line(&b, LEFT, place(&y, p->limit), WIDTH - RIGHT, place(&y, p->limit), "stroke=\"#d00000\" stroke-dasharray=\"6 4\"");
-        put_text(&b, WIDTH - RIGHT + 6, place(&y, p->limit) + 4, "start", 11, " fill=\"#d00000\"", p->limit_label);
+        put_text(&b, LEFT + 4, place(&y, p->limit) - 4, "start", 11, " fill=\"#d00000\"", p->limit_label);
     }
     return finish(&b, path, err);
 }

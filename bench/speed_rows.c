@@ -76,8 +76,9 @@ int speed_rows_plot(const char *path, const char *title, const struct speed_row 
     for (int i = 0; i < count; i++) {
         (void)snprintf(f->group[i], sizeof f->group[i], rows[i].decode ? "decode, batch %d" : "prefill %d",
                        rows[i].decode ? rows[i].batch : rows[i].tokens);
-        (void)snprintf(f->series[i], sizeof f->series[i], "%s%s%s", rows[i].mode, rows[i].tool == NULL ? "" : ", ",
-                       rows[i].tool == NULL ? "" : rows[i].tool);
+        const char *colon = strchr(rows[i].mode, ':');
+        (void)snprintf(f->series[i], sizeof f->series[i], rows[i].tool == NULL ? "%s" : "%s (%s)",
+                       colon == NULL ? rows[i].mode : colon + 1, rows[i].tool);
         (void)snprintf(f->label[i], sizeof f->label[i], "%.*f/s", rows[i].tok_s < 100 ? 1 : 0, rows[i].tok_s);
         (void)place_of(f->groups, &f->group_count, f->group[i]);
         (void)place_of(f->names, &f->name_count, f->series[i]);
