@@ -352,15 +352,17 @@ static int read_flags(struct speed *sp, const struct cli_cmd *cmd, struct err *e
 static int find_gguf(struct speed *sp, const struct cli_cmd *cmd, const char *model, const char *dir, struct err *err)
 {
     const char *given = cli_str(cmd, "peer-model", NULL);
+    char made[FILE_PATH_MAX];
     bool needed = false;
     for (int k = 0; k < sp->peer_count; k++)
         needed = needed || peer_needs_gguf(&sp->peers[k]);
     if (!needed)
         return 0;
-    if (given != NULL)
-        return file_exists(given) ? file_join(sp->gguf, NULL, given, err)
-                                  : err_set(err, ERR_USAGE, "--peer-model: there is no file %.200s", given);
-    return file_join(sp->gguf, dir, "peer.gguf", err) != 0 ? -1 : gguf_write(sp->gguf, model, sp->dtype->gguf, err);
+    if (given == NULL && (file_join(made, dir, "peer.gguf", err) != 0 || gguf_write(made, model, sp->dtype->gguf, err) != 0))
+        return -1;
+    /* Peers run in another folder. */
+    return realpath(given == NULL ? made : given, sp->gguf) != NULL ? 0
+           : err_set(err, ERR_USAGE, "--peer-model: there is no file %.200s", given == NULL ? made : given);
 }
 
 int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)

@@ -176,7 +176,7 @@ static bool find_program(char out[FILE_PATH_MAX], const char *name)
 
 static int parse_one(const char *text, size_t len, struct peer *out, struct err *err)
 {
-    char spec[FILE_PATH_MAX];
+    char spec[FILE_PATH_MAX], found[FILE_PATH_MAX];
     if (len >= sizeof spec)
         return err_set(err, ERR_USAGE, "--peer: '%.40s...' is too long", text);
     memcpy(spec, text, len);
@@ -193,7 +193,7 @@ static int parse_one(const char *text, size_t len, struct peer *out, struct err 
     if (out->kind == NULL)
         return err_set(err, ERR_USAGE, "--peer: '%.40s' is not a kind of peer; known: llama-bench, llama-batched-bench, torch", spec);
     (void)snprintf(out->label, sizeof out->label, "%s", label != NULL && *label != '\0' ? label : out->kind->label);
-    if (!find_program(out->path, path))
+    if (!find_program(found, path) || realpath(found, out->path) == NULL)
         return err_set(err, ERR_USAGE, "--peer %s: there is no program %.200s", spec, path);
     return 0;
 }
@@ -248,6 +248,7 @@ int peer_run(const struct peer *p, const struct peer_work *w, double *tok_s, str
     char *out = malloc(OUTPUT_MAX);
     struct process child = {.out = -1};
     struct err ignored;
+    double figure;
     size_t len;
     int status = 0, rc = -1;
     if (out == NULL)
@@ -257,7 +258,7 @@ int peer_run(const struct peer *p, const struct peer_work *w, double *tok_s, str
     if (file_join(log_path, w->dir, "peer.log", err) != 0)
         goto done;
     (void)unlink(log_path);
-    if (process_start(&child, p->label, argv, true, log_path, err) != 0 ||
+    if (process_start_in(&child, p->label, argv, w->dir, true, log_path, err) != 0 ||
         process_output(&child, out, OUTPUT_MAX, RUN_MS, &status, err) != 0) {
         err_wrap(err, "peer %s (%s)", p->label, p->kind->name);
         goto done;
@@ -268,10 +269,12 @@ int peer_run(const struct peer *p, const struct peer_work *w, double *tok_s, str
     }
     if (status != 0)
         err_set(err, ERR_INTERNAL, "peer %s: %s ended with status %d: %.300s", p->label, p->path, status, last_line(log));
-    else if (!p->kind->read(out, log, tok_s))
+    else if (!p->kind->read(out, log, &figure))
         err_set(err, ERR_INTERNAL, "peer %s: no figure in what %s printed: %.300s", p->label, p->path, last_line(out));
     else
         rc = 0;
+    if (rc == 0)
+        *tok_s = figure;
 done:
     (void)process_stop(&child);
     free(log);

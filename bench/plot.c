@@ -138,7 +138,9 @@ static void find_scales(const struct plot_panel *p, double top, struct scale *x,
         }
     if (!(low <= high)) /* nothing to show: an empty system of axes */
         low = high = 1;
-    if (p->log_x) {
+    if (!p->log_x) {
+        low = fmin(low, 0);
+    } else {
         low = pow(10, floor(log10(low)));
         high = pow(10, ceil(log10(high)));
     }

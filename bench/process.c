@@ -13,6 +13,12 @@
 
 int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log, struct err *err)
 {
+    return process_start_in(p, name, argv, NULL, capture, log, err);
+}
+
+int process_start_in(struct process *p, const char *name, char *const argv[], const char *dir, bool capture, const char *log,
+                     struct err *err)
+{
     int pipe_fd[2] = {-1, -1};
     *p = (struct process){.name = name, .out = -1};
     if (capture && pipe2(pipe_fd, O_CLOEXEC) != 0)
@@ -28,7 +34,8 @@ int process_start(struct process *p, const char *name, char *const argv[], bool 
     if (pid == 0) {
         int log_fd = log == NULL ? -1 : open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) != 0 || getppid() != parent ||
-            (capture && dup2(pipe_fd[1], STDOUT_FILENO) < 0) || (log_fd >= 0 && dup2(log_fd, STDERR_FILENO) < 0))
+            (capture && dup2(pipe_fd[1], STDOUT_FILENO) < 0) || (log_fd >= 0 && dup2(log_fd, STDERR_FILENO) < 0) ||
+            (dir != NULL && chdir(dir) != 0))
             _exit(127);
         execv(argv[0], argv);
         _exit(127);
