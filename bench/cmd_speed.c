@@ -91,37 +91,40 @@ static int pass(struct speed *sp, struct side *s, const int32_t *ids, int B, int
     return 0;
 }
 
-static int time_prefill(struct speed *sp, struct side *s, int T, double *tok_s, struct err *err)
+typedef int (*timed)(struct speed *sp, struct side *s, const struct peer_work *work, double *tok_s, struct err *err);
+
+static int time_prefill(struct speed *sp, struct side *s, const struct peer_work *work, double *tok_s, struct err *err)
 {
-    int32_t *ids = malloc((size_t)T * sizeof *ids), next[BATCH_MAX];
+    int B = work->batch, T = work->tokens;
+    int32_t *ids = malloc((size_t)B * (size_t)T * sizeof *ids), next[BATCH_MAX];
     if (ids == NULL)
-        return err_oom(err, (unsigned)T * sizeof *ids);
-    synth_ids(ids, T, sp->config->V, (uint64_t)T);
-    kvcache_truncate(s->kv[0], 0);
+        return err_oom(err, (size_t)B * (size_t)T * sizeof *ids);
+    synth_ids(ids, B * T, sp->config->V, (uint64_t)T);
+    for (int b = 0; b < B; b++)
+        kvcache_truncate(s->kv[b], 0);
     uint64_t start = clock_us();
-    int rc = pass(sp, s, ids, 1, T, next, err);
-    *tok_s = T * 1e6 / (double)(clock_us() - start);
+    int rc = pass(sp, s, ids, B, T, next, err);
+    *tok_s = (double)B * T * 1e6 / (double)(clock_us() - start);
     free(ids);
     return rc;
 }
 
-static int time_decode(struct speed *sp, struct side *s, int B, double *tok_s, struct err *err)
+static int time_decode(struct speed *sp, struct side *s, const struct peer_work *work, double *tok_s, struct err *err)
 {
+    int B = work->batch;
     int32_t ids[BATCH_MAX];
     synth_ids(ids, B, sp->config->V, (uint64_t)B);
     for (int b = 0; b < B; b++)
         kvcache_truncate(s->kv[b], 0);
     uint64_t start = clock_us();
-    for (int i = 0; i < sp->gen; i++)
+    for (int i = 0; i < work->tokens; i++)
         if (pass(sp, s, ids, B, 1, ids, err) != 0)
             return -1;
-    *tok_s = (double)B * sp->gen * 1e6 / (double)(clock_us() - start);
+    *tok_s = (double)B * work->tokens * 1e6 / (double)(clock_us() - start);
     return 0;
 }
 
 /* ------------------------------------------------------------------ rows of the report */
-
-typedef int (*timed)(struct speed *sp, struct side *s, int n, double *tok_s, struct err *err);
 
 static int put_row(struct speed *sp, struct speed_row row, bool text, struct err *err)
 {
@@ -135,15 +138,16 @@ static int put_row(struct speed *sp, struct speed_row row, bool text, struct err
 }
 
 /* Plain, private and the peers take turns, so that what else the machine does meets all. */
-static int compare(struct speed *sp, timed job, int n, const struct peer_work *work, bool text, struct err *err)
+static int compare(struct speed *sp, const struct peer_work *work, bool text, struct err *err)
 {
     double plain[REPEATS_MAX], private[REPEATS_MAX], peer[PEERS_MAX][REPEATS_MAX], ratio[PEERS_MAX + 1][REPEATS_MAX], warm;
+    const timed job = work->decode ? time_decode : time_prefill;
     size_t repeats = (size_t)sp->repeats;
     struct speed_row row = {.decode = work->decode, .tokens = work->tokens, .batch = work->batch, .private_ratio = 1};
-    if (job(sp, &sp->plain, n, &warm, err) != 0 || job(sp, &sp->private, n, &warm, err) != 0)
+    if (job(sp, &sp->plain, work, &warm, err) != 0 || job(sp, &sp->private, work, &warm, err) != 0)
         return -1;
     for (int i = 0; i < sp->repeats; i++) {
-        if (job(sp, &sp->plain, n, &plain[i], err) != 0 || job(sp, &sp->private, n, &private[i], err) != 0)
+        if (job(sp, &sp->plain, work, &plain[i], err) != 0 || job(sp, &sp->private, work, &private[i], err) != 0)
             return -1;
         ratio[PEERS_MAX][i] = private[i] / plain[i];
         for (int k = 0; k < sp->peer_count; k++) {
@@ -217,7 +221,7 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     size_t rows = (size_t)sp->rows, D = (size_t)c->D, outputs = (size_t)config_outputs(c);
     size_t width = outputs > D ? outputs : D;
     for (int b = 0; b < sp->batch_max; b++)
-        if (kvcache_new(&s->kv[b], c, b == 0 ? sp->context : sp->gen, err) != 0)
+        if (kvcache_new(&s->kv[b], c, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
             return -1;
     if (scratch_new(&s->scratch, s->net, sp->rows, sp->batch_max, err) != 0)
         return -1;
@@ -238,8 +242,9 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     if (config_read(&probe, model, err) != 0)
         return -1;
     int positions = probe.positions;
+    bool causal = probe.causal;
     config_free(&probe);
-    sp->context = sp->gen;
+    sp->context = causal ? sp->gen : 1;
     sp->batch_max = 1;
     for (int i = 0; i < sp->prompt_count; i++) {
         if (sp->prompts[i] > positions)
@@ -248,8 +253,8 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     }
     for (int i = 0; i < sp->batch_count; i++)
         sp->batch_max = sp->batches[i] > sp->batch_max ? sp->batches[i] : sp->batch_max;
-    sp->rows = sp->context > sp->batch_max ? sp->context : sp->batch_max;
-    if (sp->gen > positions)
+    sp->rows = !causal ? sp->context * sp->batch_max : sp->context > sp->batch_max ? sp->context : sp->batch_max;
+    if (causal && sp->gen > positions)
         return err_set(err, ERR_USAGE, "--gen: %d tokens, the model takes %d", sp->gen, positions);
     matmul_threads(sp->threads);
     if (machine_measure(&sp->machine, sp->threads, err) != 0 || plain_open(&sp->loaded, model, true, 1, err) != 0 ||
@@ -280,16 +285,34 @@ static int measure(struct speed *sp, const char *dir, bool text, struct err *err
         putchar('\n');
     for (int i = 0; i < sp->prompt_count; i++) {
         work.tokens = sp->prompts[i];
-        if (compare(sp, time_prefill, sp->prompts[i], &work, text, err) != 0)
-            return -1;
+        /* Prompts come one by one; whole texts for a bidirectional model come together. */
+        for (int k = 0; k < (sp->config->causal ? 1 : sp->batch_count); k++) {
+            work.batch = sp->config->causal ? 1 : sp->batches[k];
+            if (compare(sp, &work, text, err) != 0)
+                return -1;
+        }
     }
     work.decode = true;
     work.tokens = sp->gen;
     for (int i = 0; sp->config->causal && i < sp->batch_count; i++) {
         work.batch = sp->batches[i];
-        if (compare(sp, time_decode, sp->batches[i], &work, text, err) != 0)
+        if (compare(sp, &work, text, err) != 0)
             return -1;
     }
+    return 0;
+}
+
+/* The limits once more, after the work: another program that had the machine at the beginning would lower them, and nothing can
+ * raise them. */
+static int measure_again(struct speed *sp, struct err *err)
+{
+    struct machine now;
+    if (machine_measure(&now, sp->threads, err) != 0)
+        return -1;
+    machine_best(&sp->machine, &now);
+    sp->cost.peak = machine_peak(&sp->machine, sp->dtype->name);
+    for (int i = 0; i < sp->row_count; i++)
+        speed_row_limits(&sp->row[i], &sp->cost, &sp->machine);
     return 0;
 }
 
@@ -380,7 +403,7 @@ int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         goto done;
     model = sp->shape != NULL ? dir : model;
     if (find_gguf(sp, cmd, model, dir, err) != 0 || set_up(sp, cmd, model, err) != 0 ||
-        measure(sp, dir, !cli_on(cmd, "json"), err) != 0 || (plot != NULL && draw(sp, plot, model, err) != 0))
+        measure(sp, dir, !cli_on(cmd, "json"), err) != 0 || measure_again(sp, err) != 0 || (plot != NULL && draw(sp, plot, model, err) != 0))
         goto done;
     rc = cli_on(cmd, "json") ? print_json(sp, err) : 0;
 done:

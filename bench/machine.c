@@ -9,7 +9,7 @@
 #include "bench/machine_units.h"
 
 #define BYTES ((size_t)512 << 20)
-#define TRIES 5
+#define TRIES 7
 #define THREADS_MAX 256
 
 struct work {
@@ -86,6 +86,15 @@ int machine_measure(struct machine *out, int threads, struct err *err)
     if (rc == 0)
         *out = m;
     return rc;
+}
+
+void machine_best(struct machine *m, const struct machine *other)
+{
+    if (other->bandwidth > m->bandwidth)
+        m->bandwidth = other->bandwidth;
+    for (enum machine_unit u = 0; u < MACHINE_UNITS; u++)
+        if (other->ops[u] > m->ops[u])
+            m->ops[u] = other->ops[u];
 }
 
 const char *machine_unit_name(enum machine_unit unit)

@@ -21,8 +21,10 @@ struct machine {
     double ops[MACHINE_UNITS]; /* 0: this CPU has no such unit */
 };
 
-/* Best of 5, on `threads` threads. */
+/* Best of several tries, on `threads` threads. */
 MUST_CHECK int machine_measure(struct machine *out, int threads, struct err *err);
+/* The higher of each figure. */
+void machine_best(struct machine *m, const struct machine *other);
 /* "f32_fma", ... */
 const char *machine_unit_name(enum machine_unit unit);
 /* The most that weights of this dtype ("f32", "bf16", "int8") can be multiplied with here. f32 counts for the narrow ones

@@ -39,7 +39,7 @@ int main(int argc, char **argv)
                                    {"threads", "N", "threads (default: all)", NULL, false},
                                    {"prompt", "N,N,...", "tokens of the prefills (default 128,512)", NULL, false},
                                    {"gen", "N", "tokens of a decode (default 64)", NULL, false},
-                                   {"batch", "N,N,...", "sequences of the decodes (default 1,8,32)", NULL, false},
+                                   {"batch", "N,N,...", "sequences of the decodes, texts at once of a BERT (default 1,8,32)", NULL, false},
                                    {"repeats", "N", "rounds that the medians are of (default 5)", NULL, false},
                                    {"peer", "KIND=PATH,...", "run other engines in turn: llama-bench, llama-batched-bench, torch; KIND:LABEL=PATH names a fork", NULL, false},
                                    {"peer-model", "FILE", "GGUF file for them (default: the same model, converted)", NULL, false},

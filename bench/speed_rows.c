@@ -74,8 +74,10 @@ int speed_rows_plot(const char *path, const char *title, const struct speed_row 
     if (f == NULL)
         return err_oom(err, sizeof *f);
     for (int i = 0; i < count; i++) {
-        (void)snprintf(f->group[i], sizeof f->group[i], rows[i].decode ? "decode, batch %d" : "prefill %d",
-                       rows[i].decode ? rows[i].batch : rows[i].tokens);
+        if (rows[i].decode)
+            (void)snprintf(f->group[i], sizeof f->group[i], "decode x %d", rows[i].batch);
+        else
+            (void)snprintf(f->group[i], sizeof f->group[i], rows[i].batch == 1 ? "prefill %d" : "prefill %d x %d", rows[i].tokens, rows[i].batch);
         const char *colon = strchr(rows[i].mode, ':');
         (void)snprintf(f->series[i], sizeof f->series[i], rows[i].tool == NULL ? "%s" : "%s (%s)",
                        colon == NULL ? rows[i].mode : colon + 1, rows[i].tool);
