@@ -13,7 +13,10 @@ command -v jq >/dev/null || {
   echo "scripts/bench.sh: jq is needed for the table; apt-get install jq" >&2
   exit 1
 }
-mkdir -p "$out"
+mkdir -p "$out/tmp"
+trap 'rm -rf "$out/tmp"' EXIT
+TMPDIR=$(cd "$out/tmp" && pwd) # a run that is stopped leaves gigabytes there
+export TMPDIR
 
 join() { # of two lists that may be empty
   printf '%s%s%s' "$1" "${1:+${2:+,}}" "$2"
@@ -29,12 +32,13 @@ for shape in ${SHAPES:-gpt2-124m llama-110m tinyllama-1.1b bert-base}; do
     for threads in ${THREADS:-1 2}; do
       name=$shape-$dtype-$threads
       echo "$name" >&2
-      timeout "${LIMIT_S:-1800}" "$bench" speed --shape "$shape" --dtype "$dtype" --threads "$threads" --prompt $prompt --batch $batch \
-        --gen "${GEN:-32}" --repeats "${REPEATS:-5}" --peer "$peer" --plot "$out/$name.svg" --json >"$out/$name.json.part" &&
-        mv "$out/$name.json.part" "$out/$name.json" || {
-        echo "$name: left out (exit status $?)" >&2
-        rm -f "$out/$name.json.part"
-      }
+      if timeout "${LIMIT_S:-1800}" "$bench" speed --shape "$shape" --dtype "$dtype" --threads "$threads" --prompt $prompt \
+        --batch $batch --gen "${GEN:-32}" --repeats "${REPEATS:-5}" --peer "$peer" --plot "$out/$name.svg" --json >"$out/$name.part"; then
+        mv "$out/$name.part" "$out/$name.json"
+      else
+        echo "$name: left out" >&2
+        rm -rf "$out/$name.part" "${TMPDIR:?}"/*
+      fi
     done
   done
 done
