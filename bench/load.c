@@ -305,7 +305,13 @@ int load_run(struct load_result *out, const struct setup *setup, const struct lo
     for (int i = 0; i < opts->sessions; i++)
         if (prepare(&w[i], &l, err) != 0)
             goto done;
-    if (read_stats(&l, &r.before, err) != 0 || run_all(&l, w, err) != 0 || read_stats(&l, &r.after, err) != 0 ||
+    if (read_stats(&l, &r.before, err) != 0 || run_all(&l, w, err) != 0)
+        goto done;
+    if (must_stop(&l)) { /* figures of half a run would look like those of a whole one */
+        err_set(err, ERR_INTERNAL, "interrupted");
+        goto done;
+    }
+    if (read_stats(&l, &r.after, err) != 0 ||
         collect(&r, w, opts->sessions, err) != 0)
         goto done;
     rc = 0;

@@ -18,7 +18,7 @@
 #include "base/buf.h"
 #include "user/setup.h"
 
-#define LOAD_SESSIONS_MAX 1024
+#define LOAD_SESSIONS_MAX 256 /* what the sockets of one process are enough for */
 #define LOAD_BUCKETS 100
 #define LOAD_ERRORS 16
 

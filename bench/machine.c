@@ -11,11 +11,13 @@
 #define BYTES ((size_t)512 << 20)
 #define TRIES 7
 #define THREADS_MAX 256
+#define LOOP_S 0.03 /* long enough that starting threads does not count */
 
 struct work {
     const char *data;
     size_t bytes;
     machine_loop loop;
+    long rounds;
     double result; /* keeps the compiler from dropping the loop */
 };
 
@@ -29,7 +31,7 @@ static void *read_part(void *arg)
 static void *run_loop(void *arg)
 {
     struct work *w = arg;
-    w->result = w->loop(MACHINE_ROUNDS);
+    w->result = w->loop(w->rounds);
     return NULL;
 }
 
@@ -59,6 +61,24 @@ static int best_rate(void *(*job)(void *), struct work *w, int threads, double a
     return 0;
 }
 
+/* The number of rounds is found on the way: it is very different with and without optimisation. */
+static int measure_unit(struct work *w, int threads, enum machine_unit unit, double *rate, struct err *err)
+{
+    double per_round, seconds = 0;
+    machine_loop loop = machine_unit_loop(unit, &per_round);
+    if (loop == NULL)
+        return 0;
+    for (long rounds = 1 << 16; seconds < LOOP_S; rounds *= 2) {
+        for (int i = 0; i < threads; i++) {
+            w[i].loop = loop;
+            w[i].rounds = rounds;
+        }
+        if (run(run_loop, w, threads, &seconds, err) != 0)
+            return -1;
+    }
+    return best_rate(run_loop, w, threads, per_round * (double)w[0].rounds * threads, rate, err);
+}
+
 int machine_measure(struct machine *out, int threads, struct err *err)
 {
     struct work w[THREADS_MAX];
@@ -75,14 +95,8 @@ int machine_measure(struct machine *out, int threads, struct err *err)
     }
     int rc = best_rate(read_part, w, threads, (double)BYTES, &m.bandwidth, err);
     free(data);
-    for (enum machine_unit u = 0; rc == 0 && u < MACHINE_UNITS; u++) {
-        double per_round;
-        machine_loop loop = machine_unit_loop(u, &per_round);
-        for (int i = 0; i < threads; i++)
-            w[i].loop = loop;
-        if (loop != NULL)
-            rc = best_rate(run_loop, w, threads, per_round * MACHINE_ROUNDS * threads, &m.ops[u], err);
-    }
+    for (enum machine_unit u = 0; rc == 0 && u < MACHINE_UNITS; u++)
+        rc = measure_unit(w, threads, u, &m.ops[u], err);
     if (rc == 0)
         *out = m;
     return rc;

@@ -132,7 +132,7 @@ VNNI static double dot_int8(long rounds)
             v[i] = _mm512_dpbusd_epi32(v[i], x, x);
     for (int i = 1; i < CHAINS; i++)
         v[0] = _mm512_add_epi32(v[0], v[i]);
-    return (double)_mm512_reduce_add_epi32(v[0]);
+    return (double)_mm_cvtsi128_si32(_mm512_castsi512_si128(v[0])); /* the sums wrap around */
 }
 
 /* ------------------------------------------------------------------ AMX: eight tiles of 16 rows of 64 bytes */

@@ -14,8 +14,6 @@
 
 #include "bench/machine.h"
 
-#define MACHINE_ROUNDS 16000000L /* about 50 ms */
-
 typedef double (*machine_loop)(long rounds);
 
 /* Twelve or more independent chains, so that latency does not count. */

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     struct cli_opt load_opts[] = {{"config", "FILE", "user.json of a user whose server is running", NULL, false},
                                   {"model", "DIR", "or three roles on loopback with this checkpoint", NULL, false},
                                   {"shape", "NAME", "or the same with random weights of a named shape (see synth)", NULL, false},
-                                  {"sessions", "N", "users at once (default 32)", NULL, false},
+                                  {"sessions", "N", "users at once, at most 256 (default 32)", NULL, false},
                                   {"rps", "R", "requests per second, arriving at random; without it each user asks again at once", NULL, false},
                                   {"duration", "S", "seconds in which requests begin (default 30)", NULL, false},
                                   {"prompt-tokens", "N", "length of a prompt (default 128)", NULL, false},
