@@ -9,7 +9,7 @@
 #include "base/le.h"
 #include "bench/cmd.h"
 #include "bench/stage.h"
-#include "engine/kernels/matmul.h"
+#include "engine/threads.h"
 #include "tests/support/plain.h"
 #include "transport/trace.h"
 #include "transport/wire.h"
@@ -75,7 +75,8 @@ static int plain_check(const char *model, const struct json_doc *answer, int thr
     int32_t *ids = malloc((n + m + 1) * sizeof *ids);
     float *logits = NULL;
     int rc = ids == NULL ? err_oom(err, (n + m) * sizeof *ids) : 0;
-    matmul_threads(threads);
+    if (rc == 0)
+        rc = threads_start(threads, err);
     if (rc == 0)
         rc = plain_open(&plain, model, true, (int)(n + m), err);
     if (rc == 0 && (logits = malloc((size_t)config_outputs(plain.config) * sizeof *logits)) == NULL)

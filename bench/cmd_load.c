@@ -4,7 +4,7 @@
 #include "bench/load_report.h"
 #include "bench/shapes.h"
 #include "bench/stage.h"
-#include "engine/kernels/matmul.h"
+#include "engine/threads.h"
 
 static int read_flags(struct load_opts *o, const struct cli_cmd *cmd, struct err *err)
 {
@@ -43,8 +43,8 @@ static int load_config(const char *config, struct load_opts *o, const struct cli
     int rc = -1;
     if (setup_read(&setup, &user, err) != 0)
         return -1;
-    matmul_threads(1); /* each user has a thread already */
-    if (setup_connect(&setup, &user, err) != 0)
+    /* Each user has a thread already. */
+    if (threads_start(1, err) != 0 || setup_connect(&setup, &user, err) != 0)
         goto done;
     if (!setup.grant->config->causal)
         o->max_tokens = 1; /* a classifier answers once */

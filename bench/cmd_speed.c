@@ -12,7 +12,8 @@
 #include "bench/shapes.h"
 #include "bench/speed_rows.h"
 #include "bench/stats.h"
-#include "engine/kernels/matmul.h"
+#include "engine/kernels/table.h"
+#include "engine/threads.h"
 #include "tests/support/plain.h"
 #include "user/report.h"
 #include "user/sample.h"
@@ -38,7 +39,8 @@ struct side {
     const struct grant *grant; /* NULL: plain */
     struct kvcache *kv[BATCH_MAX];
     struct scratch *scratch;
-    float *x, *x_p, *y, *hidden, *work, *logits;
+    float *x, *x_p, *y, *hidden, *logits;
+    void *work;
 };
 
 struct speed {
@@ -221,7 +223,7 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     size_t rows = (size_t)sp->rows, D = (size_t)c->D, outputs = (size_t)config_outputs(c);
     size_t width = outputs > D ? outputs : D;
     for (int b = 0; b < sp->batch_max; b++)
-        if (kvcache_new(&s->kv[b], c, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
+        if (kvcache_new_alone(&s->kv[b], c, KV_F32, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
             return -1;
     if (scratch_new(&s->scratch, s->net, sp->rows, sp->batch_max, err) != 0)
         return -1;
@@ -229,10 +231,11 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     s->x_p = floats(rows, D);
     s->y = floats((size_t)sp->batch_max, width);
     s->hidden = floats((size_t)sp->batch_max, D);
-    s->work = floats((size_t)sp->batch_max, D);
     s->logits = floats((size_t)sp->batch_max, width);
-    if (s->x == NULL || s->x_p == NULL || s->y == NULL || s->hidden == NULL || s->work == NULL || s->logits == NULL)
+    if (s->x == NULL || s->x_p == NULL || s->y == NULL || s->hidden == NULL || s->logits == NULL)
         return err_oom(err, rows * D * sizeof(float));
+    if (s->grant != NULL && s->grant->head_here)
+        return head_work_new(&s->work, s->grant->head, sp->batch_max, err);
     return 0;
 }
 
@@ -256,8 +259,8 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     sp->rows = !causal ? sp->context * sp->batch_max : sp->context > sp->batch_max ? sp->context : sp->batch_max;
     if (causal && sp->gen > positions)
         return err_set(err, ERR_USAGE, "--gen: %d tokens, the model takes %d", sp->gen, positions);
-    matmul_threads(sp->threads);
-    if (machine_measure(&sp->machine, sp->threads, err) != 0 || plain_open(&sp->loaded, model, true, 1, err) != 0 ||
+    if (kernels_choose(NULL, err) != 0 || machine_measure(&sp->machine, sp->threads, err) != 0 ||
+        threads_start(sp->threads, err) != 0 || plain_open(&sp->loaded, model, true, 1, err) != 0 ||
         private_open(&sp->owner, model, cmd, 1, err) != 0)
         return -1;
     sp->config = sp->loaded.config;

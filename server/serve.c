@@ -8,7 +8,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/kernels/matmul.h"
+#include "engine/kernels/table.h"
+#include "engine/threads.h"
 #include "server/core.h"
 #include "server/install.h"
 #include "server/package.h"
@@ -186,10 +187,9 @@ int serve(const struct settings *set, bool json, struct err *err)
     struct server s = {.settings = set, .json = json};
     struct core_sender to_users = {send_infer, &s};
     struct install_sender to_developers = {send_admin, &s};
-    int rc = -1, threads = set->threads > 0 ? set->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int rc = -1;
     catch_signals();
-    matmul_threads(threads);
-    if (core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
+    if (kernels_choose(NULL, err) != 0 || threads_start(set->threads, err) != 0 || core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
         install_new(&s.install, set->package, to_developers, err) != 0)
         goto done;
     if (!file_exists(set->package))
@@ -206,6 +206,7 @@ int serve(const struct settings *set, bool json, struct err *err)
     rc = loop(&s, err);
 done:
     worker_close(s.worker);
+    threads_stop();
     core_free(s.core);
     install_free(s.install);
     package_free(s.package);

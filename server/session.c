@@ -65,14 +65,14 @@ enum wire_code session_new(struct session **out, struct session_table *t, const 
                 own >= t->max_per_user ? own : t->count, own >= t->max_per_user ? t->max_per_user : t->max);
         return WIRE_BUSY;
     }
-    size_t bytes = kvcache_bytes(c, tokens) + sizeof(struct session);
+    size_t bytes = kvcache_bytes(c, KV_F32, tokens) + sizeof(struct session);
     if (!reserve(t, bytes)) {
         err_set(err, ERR_PEER, "a session of %d tokens needs %zu bytes, %zu of %zu are free", tokens, bytes, t->budget - t->used,
                 t->budget);
         return WIRE_BUSY;
     }
     struct session *s = calloc(1, sizeof *s);
-    if (s == NULL || kvcache_new(&s->kv, c, tokens, err) != 0) {
+    if (s == NULL || kvcache_new_alone(&s->kv, c, KV_F32, tokens, err) != 0) {
         free(s);
         t->used -= bytes;
         err_set(err, ERR_INTERNAL, "out of memory");

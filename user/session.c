@@ -93,7 +93,8 @@ struct session {
     int length, room, rows; /* tokens sent, tokens granted, rows per message */
     int outputs;            /* rows of outputs at once */
     float *x, *x_p;         /* [rows, D] */
-    float *y_p, *y, *work;  /* [outputs, width], [outputs, D], [outputs, D] */
+    float *y_p, *y;         /* [outputs, width], [outputs, D] */
+    void *work;             /* for head_apply; NULL when the server has the head */
     struct session_timing timing;
 };
 
@@ -122,11 +123,12 @@ int session_open(struct session **out, struct connection *c, int tokens, int out
     s->x_p = floats((size_t)s->rows, (size_t)k->D);
     s->y_p = floats((size_t)s->outputs, c->server.out_width);
     s->y = floats((size_t)s->outputs, (size_t)k->D);
-    s->work = floats((size_t)s->outputs, (size_t)k->D);
-    if (s->x == NULL || s->x_p == NULL || s->y_p == NULL || s->y == NULL || s->work == NULL) {
+    if (s->x == NULL || s->x_p == NULL || s->y_p == NULL || s->y == NULL) {
         err_oom(err, (unsigned long long)s->rows * (unsigned)k->D * sizeof(float));
         goto fail;
     }
+    if (c->grant->head_here && head_work_new(&s->work, c->grant->head, s->outputs, err) != 0)
+        goto fail;
     struct msg_open open = {.max_tokens = (uint32_t)tokens};
     struct msg_opened opened;
     if (crypto_random(s->id, sizeof s->id, err) != 0)

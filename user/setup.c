@@ -1,8 +1,7 @@
 #include "user/setup.h"
 
-#include <unistd.h>
-
-#include "engine/kernels/matmul.h"
+#include "engine/kernels/table.h"
+#include "engine/threads.h"
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
@@ -17,11 +16,11 @@ int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
     const struct json *peers = json_get(json_root(doc), "peers");
     if (json_only(doc, peers, peer_keys, err) != 0 || role_config_peer(&s.config, peers, "server", &s.server, err) != 0 ||
         role_config_path(&s.config, "grant", s.grant_dir, err) != 0 ||
-        json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0) {
+        json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0 || kernels_choose(NULL, err) != 0 ||
+        threads_start((int)threads, err) != 0) {
         setup_close(&s);
         return -1;
     }
-    matmul_threads(threads > 0 ? (int)threads : (int)sysconf(_SC_NPROCESSORS_ONLN));
     *out = s;
     return 0;
 }
@@ -40,5 +39,6 @@ void setup_close(struct setup *s)
     transport_close(s->transport);
     grant_free(s->grant);
     role_config_close(&s->config);
+    threads_stop();
     *s = (struct setup){0};
 }

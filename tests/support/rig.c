@@ -46,7 +46,7 @@ void rig_load(const char *architecture, const struct synth_shape *shape, bool he
     tempdir_make(dir);
     cr_assert_eq(synth_checkpoint(dir, architecture, shape, 1, &err), 0, "%s", err.text);
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
-    cr_assert_eq(net_load(&rig.net, cp, head, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&rig.net, cp, head, COMPUTE_F32, &err), 0, "%s", err.text);
     cr_assert_eq(scratch_new(&scratch, rig.net, 2048, 16, &err), 0, "%s", err.text);
     rig.manifest = malloc(RIG_MANIFEST_BYTES);
     for (size_t i = 0; i < RIG_MANIFEST_BYTES; i++)
@@ -262,7 +262,7 @@ int rig_work(void)
 static float *fresh(const struct rig_step *s)
 {
     struct kvcache *kv;
-    cr_assert_eq(kvcache_new(&kv, &rig.net->config, s->pos + s->T, &err), 0);
+    cr_assert_eq(kvcache_new_alone(&kv, &rig.net->config, KV_F32, s->pos + s->T, &err), 0);
     float *y = malloc((size_t)(s->out_n + 1) * (size_t)net_outputs(rig.net) * sizeof *y),
           *x = rig_rows_of(s->text, 0, s->pos + s->T);
     struct forward_seq seq = {

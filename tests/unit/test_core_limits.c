@@ -35,10 +35,10 @@ Test(core_limits, ten_thousand_sessions_leave_nothing_behind)
 Test(core_special, sessions_users_and_memory_are_bounded_and_given_back)
 {
     rig_load("LlamaForCausalLM", &rig_small, true);
-    size_t one_cache = kvcache_bytes(&rig.net->config, 100);
+    size_t one_cache = kvcache_bytes(&rig.net->config, KV_F32, 100);
     rig.limits.sessions = 6;
     rig.limits.user_sessions = 4;
-    rig.limits.memory = 5 * one_cache + one_cache / 2;
+    rig.limits.memory = 5 * one_cache + one_cache * 3 / 4;
     rig_begin();
     rig_settle();
     for (int round = 0; round < 200; round++) {
@@ -70,7 +70,7 @@ Test(core_special, sessions_users_and_memory_are_bounded_and_given_back)
 Test(core_special, a_step_that_does_not_fit_the_memory_is_busy_and_can_be_tried_again)
 {
     rig_load("LlamaForCausalLM", &rig_small, true);
-    rig.limits.memory = kvcache_bytes(&rig.net->config, 100) + 4096 + 1024;
+    rig.limits.memory = kvcache_bytes(&rig.net->config, KV_F32, 100) + 4096 + 1024;
     rig_begin();
     rig_settle();
     float *x = rig_rows_of(9, 0, 100);
