@@ -117,7 +117,7 @@ static int start_server(struct stage *st, const char *threads, char endpoint[128
                    "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
                    "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":%s,"
                    "\"allow\":{\"users\":[\"@user.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
-                   "\"limits\":{\"context\":1048576}}\n",
+                   "\"limits\":{\"context\":1048576,\"sessions\":1024,\"user_sessions\":1024}}\n",
                    threads);
     if (write_config(st, "server.json", text, err) != 0 ||
         start(st, &st->server, "stip-server", "server.json", "server.log", err) != 0 ||
@@ -285,6 +285,11 @@ void stage_close(struct stage *st, bool keep)
     else if (file_remove_tree(st->dir, &left) != 0)
         (void)fprintf(stderr, "%s\n", left.text);
     free(st);
+}
+
+bool stage_interrupted(void)
+{
+    return interrupted != 0;
 }
 
 const char *stage_dir(const struct stage *st)
