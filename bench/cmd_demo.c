@@ -9,7 +9,7 @@
 #include "base/le.h"
 #include "bench/cmd.h"
 #include "bench/stage.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "tests/support/plain.h"
 #include "transport/trace.h"
 #include "transport/wire.h"

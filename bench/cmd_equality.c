@@ -10,7 +10,7 @@
 #include "bench/cmd.h"
 #include "bench/private.h"
 #include "engine/kernels/table.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "tests/ref/ref.h"
 #include "tests/support/plain.h"
 #include "user/generate.h"

@@ -13,7 +13,7 @@
 #include "bench/speed_rows.h"
 #include "bench/stats.h"
 #include "engine/kernels/table.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "tests/support/plain.h"
 #include "user/report.h"
 #include "user/sample.h"

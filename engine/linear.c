@@ -6,7 +6,7 @@
 #include "engine/floats.h"
 #include "engine/kernels/matmul.h"
 #include "engine/net.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "model/arch.h"
 
 /* One tensor on its way into outputs at..at+rows-1 of a matrix; a task takes WEIGHT_PANEL of them. */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "model/dtype.h"
 #include "model/quant.h"
 #include "tests/support/kernel.h"
