@@ -93,6 +93,7 @@ int load_report_json(const struct load_result *r, const struct load_opts *o, str
     json_put_num(doc, node, "computed_at_once", computed_at_once(r));
     json_put_int(doc, node, "sessions", (int64_t)(r->after.sessions_total - r->before.sessions_total));
     json_put_int(doc, node, "rows_in", (int64_t)(r->after.rows_in - r->before.rows_in));
+    json_put_int(doc, node, "rows_reused", (int64_t)(r->after.rows_reused - r->before.rows_reused));
     json_put_int(doc, node, "rows_out", (int64_t)(r->after.rows_out - r->before.rows_out));
     node = json_put_object(doc, root, "over_time");
     json_put_num(doc, node, "seconds", r->bucket_s);

@@ -8,6 +8,10 @@
         {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32 or bf16", NULL, false},                   \
         {"seed", "HEX", "32 bytes, for repeatable tests", NULL, true}
 
+#define LINE                                                                                                                       \
+    {"rtt", "MS", "between user and server a line of this round trip (default 0)", NULL, false},                                               \
+        {"rate", "MBIT", "of so many megabits per second each way (default: no limit)", NULL, false}
+
 int main(int argc, char **argv)
 {
     struct cli_opt equality_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
@@ -23,8 +27,14 @@ int main(int argc, char **argv)
     struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
                                       PROTECT,
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
+                                      LINE,
                                       {"keep", NULL, "keep the temporary folder", NULL, false},
                                       END};
+    struct cli_opt link_opts[] = {{"to", "ENDPOINT", "where the server is, tcp://ADDRESS:PORT", NULL, false},
+                                  {"listen", "ENDPOINT", "where users connect (default tcp://127.0.0.1:*, a free port)", NULL, false},
+                                  LINE,
+                                  {"json", NULL, "say so in one JSON line when it is ready", NULL, false},
+                                  END};
     struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
                                   {"prompt", "TEXT", "what the user types", NULL, false},
                                   {"max-tokens", "N", "length of the answer (default 100)", NULL, false},
@@ -82,6 +92,8 @@ int main(int argc, char **argv)
          "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",
          "stip-bench loopback --model HFDIR -- generate --prompt \"Once\" --json", loopback_opts, cmd_loopback, "COMMAND ..."},
+        {"link", "a slow line: a relay that delays what passes and limits its rate",
+         "stip-bench link --to tcp://127.0.0.1:7401 --rtt 50 --rate 100", link_opts, cmd_link, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-bench", "compares plain and private, measures, plays all roles", cmds};
     return cli_main(&program, argc, argv);

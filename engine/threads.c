@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #define SPIN_US 60 /* about the longest stretch of one-threaded work inside a pass */
 #define THREADS_MAX 256
@@ -17,8 +18,14 @@
 /* Work is announced by a new generation. A helper enters (inside + 1), takes tasks if the job is still open, and leaves; the caller
  * closes the job when no task is left and waits for those inside. A helper that wakes too late finds it closed and has read nothing
  * of it: nobody waits for a thread that the system has put aside. */
+struct start {
+    unsigned generation;
+    int place; /* CPU to stay on, counted among those allowed; 0: any */
+};
+
 struct pool {
     int helpers;
+    struct start start[THREADS_MAX];
     pthread_t thread[THREADS_MAX];
     pthread_mutex_t busy; /* held by the one caller */
     pthread_mutex_t lock;
@@ -76,9 +83,28 @@ static unsigned await_generation(unsigned seen)
     }
 }
 
+/* With a thread for every CPU there is nowhere to move to, and moving costs the caches. The caller stays free: threads that it makes
+ * later would inherit its place. */
+static void stay_on(int place)
+{
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && place-- == 0) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            (void)sched_setaffinity(0, sizeof one, &one); /* a refusal costs speed only */
+            return;
+        }
+}
+
 static void *run(void *arg)
 {
-    unsigned seen = (unsigned)(uintptr_t)arg;
+    const struct start *start = arg;
+    unsigned seen = start->generation;
+    if (start->place > 0)
+        stay_on(start->place);
     for (;;) {
         seen = await_generation(seen);
         if (atomic_load_explicit(&pool.stop, memory_order_relaxed))
@@ -105,6 +131,14 @@ static int allowed_cpus(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+int threads_fit(int asked)
+{
+    int cpus = allowed_cpus();
+    if (asked > cpus)
+        log_warn("threads: %d asked for, this process may run on %d CPUs; taking %d", asked, cpus, cpus);
+    return asked == 0 || asked > cpus ? cpus : asked;
+}
+
 int threads_start(int n, struct err *err)
 {
     assert(n >= 0);
@@ -115,7 +149,8 @@ int threads_start(int n, struct err *err)
     threads_stop();
     unsigned generation = atomic_load(&pool.generation);
     for (int i = 0; i < n - 1; i++) {
-        int error = pthread_create(&pool.thread[i], NULL, run, (void *)(uintptr_t)generation);
+        pool.start[i] = (struct start){generation, n == allowed_cpus() ? i + 1 : 0};
+        int error = pthread_create(&pool.thread[i], NULL, run, &pool.start[i]);
         if (error != 0) {
             threads_stop();
             return err_set(err, ERR_INTERNAL, "cannot start compute thread %d of %d: %s", i + 2, n, strerror(error));

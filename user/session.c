@@ -76,6 +76,15 @@ int connection_open(struct connection **out, struct transport *t, const char *en
     return 0;
 }
 
+int connection_bf16(struct connection *c, struct err *err)
+{
+    if (c->server.protocol < MSG_PROTOCOL_BF16)
+        return err_set(err, ERR_PEER, "%s speaks protocol %u, and wire: bf16 needs %d; update the server or use wire: f32",
+                       channel_endpoint(c->channel), c->server.protocol, MSG_PROTOCOL_BF16);
+    c->bf16 = true;
+    return 0;
+}
+
 void connection_close(struct connection *c)
 {
     if (c == NULL)
@@ -185,7 +194,7 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
     uint64_t start = clock_us();
     if (embed_rows(g->embed, ids, types, T, s->length, s->x, err) != 0)
         return -1;
-    struct sealed_rows x_p = seal_rows(s->x_p, s->x, (size_t)T, &g->residual);
+    struct sealed_rows x_p = (s->c->bf16 ? seal_rows_bf16 : seal_rows)(s->x_p, s->x, (size_t)T, &g->residual);
     struct msg_rows m = {.epoch = s->c->server.epoch, .seq = s->seq + 1, .pos = (uint32_t)s->length, .rows = (uint32_t)T,
                          .out_from = (uint32_t)out_from, .out_n = (uint32_t)out_n};
     struct msg_out got;
@@ -202,6 +211,7 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
     s->timing.user_us += (sent - start) + (end - back);
     s->timing.server_us += got.server_us;
     s->timing.wall_us += end - start;
+    s->timing.bytes += ((uint64_t)T * (unsigned)g->config->D + (uint64_t)out_n * s->c->server.out_width) * (s->c->bf16 ? 2 : 4);
     return 0;
 }
 
@@ -240,6 +250,11 @@ void session_rewind(struct session *s, int length)
 int session_length(const struct session *s)
 {
     return s->length;
+}
+
+int session_outputs(const struct session *s)
+{
+    return s->outputs;
 }
 
 struct session_timing session_timing(const struct session *s)

@@ -20,15 +20,19 @@ struct connection {
     struct channel *channel;
     struct msg_hello_ok server;
     const struct grant *grant;
+    bool bf16; /* rows and outputs travel as bfloat16 */
 };
 
 /* Connects, greets, checks the manifest. */
 MUST_CHECK int connection_open(struct connection **out, struct transport *t, const char *endpoint, const struct peer_key *server,
                                const struct identity *id, const struct grant *grant, const char *trace, struct err *err);
+/* From now on rows and outputs travel as bfloat16: half the bytes, and no longer bit-exact. Refuses a server that is too old. */
+MUST_CHECK int connection_bf16(struct connection *c, struct err *err);
 void connection_close(struct connection *c);
 
 struct session_timing {
     uint64_t user_us, server_us, wall_us; /* summed over all calls */
+    uint64_t bytes;                       /* of rows and outputs */
 };
 
 struct session;
@@ -42,6 +46,8 @@ MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int3
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);
+/* Rows of logits that one message can ask for. */
+int session_outputs(const struct session *s);
 struct session_timing session_timing(const struct session *s);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "transport/role_config.h"
 #include "user/session.h"
+#include "user/speculate.h"
 
 struct setup {
     struct role_config config;
@@ -21,12 +22,16 @@ struct setup {
     struct grant *grant;
     struct transport *transport;
     struct connection *connection;
+    struct draft *draft;         /* setup_speculation; NULL without a draft model */
+    struct speculate *speculate; /* NULL when it is off */
 };
 
 /* --config FILE only. */
 MUST_CHECK int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err);
-/* Grant, threads, connection (with --trace FILE if the command has it). */
+/* Grant, threads, connection; --trace FILE and --wire TYPE if the command has them. */
 MUST_CHECK int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+/* For commands that generate text: --speculate, --draft-model, or the config's `speculate`, `draft`. On an open connection. */
+MUST_CHECK int setup_speculation(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 void setup_close(struct setup *s);
 
 #endif

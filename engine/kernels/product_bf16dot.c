@@ -1,6 +1,5 @@
 /* bf16 products by the dot-product instruction of AVX512-BF16: two inputs per lane and step. Compiled with that instruction set. */
-#include <immintrin.h>
-
+#include "engine/kernels/impl/avx512.h"
 #include "engine/kernels/impl/simd.h"
 #include "engine/kernels/products.h"
 #include "model/dtype.h"
@@ -25,9 +24,8 @@ static void pack(void *block, const float *x, int rows, int in, int groups)
             for (int g = 0; g < groups; g += 16) {
                 /* Sixteen pairs: the conversion instruction rounds to nearest even as dtype_from_f32 does, but takes subnormals for
                  * zero, which the product would do anyway. */
-                int k = 2 * g, left = in - k;
-                __mmask16 low = left >= 16 ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
-                __mmask16 high = left >= 32 ? 0xffff : left <= 16 ? 0 : (__mmask16)((1u << (left - 16)) - 1);
+                int k = 2 * g;
+                __mmask16 low = lanes_mask(in - k), high = lanes_mask(in - k - 16);
                 uint32_t pairs[16];
                 __m512bh half = _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, from + k + 16), _mm512_maskz_loadu_ps(low, from + k));
                 memcpy(pairs, &half, sizeof pairs);
@@ -55,8 +53,7 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
             acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, b1);
         }
     }
-    __mmask16 mask[2] = {columns >= 16 ? 0xffff : (__mmask16)((1u << columns) - 1),
-                         columns >= 32 ? 0xffff : columns <= 16 ? 0 : (__mmask16)((1u << (columns - 16)) - 1)};
+    __mmask16 mask[2] = {lanes_mask(columns), lanes_mask(columns - 16)};
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < 2; v++) {
             float *to = y + (size_t)r * stride + 16 * v;

@@ -1,7 +1,6 @@
 /* int8 products by the dot-product instruction of AVX512-VNNI: four inputs per lane and step. Compiled with that instruction set. The
  * instruction takes one side unsigned, so activations are shifted by 128 and the weights' sums times 128 taken off at the end. */
-#include <immintrin.h>
-
+#include "engine/kernels/impl/avx512.h"
 #include "engine/kernels/impl/simd.h"
 #include "engine/kernels/products.h"
 #include "model/quant.h"
@@ -62,8 +61,7 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
         }
     }
     UNROLL for (int v = 0; v < 2; v++) {
-        int left = columns - 16 * v;
-        __mmask16 mask = left >= 16 ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+        __mmask16 mask = lanes_mask(columns - 16 * v);
         __m512i shift = _mm512_slli_epi32(_mm512_loadu_si512(w->total + (size_t)p * WEIGHT_PANEL + 16 * v), 7);
         __m512 scale = _mm512_loadu_ps(w->scale + (size_t)p * WEIGHT_PANEL + 16 * v);
         __m512 add = bias == NULL ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, bias + 16 * v);
