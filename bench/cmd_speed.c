@@ -249,8 +249,9 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     sp->rows = sp->context > sp->batch_max ? sp->context : sp->batch_max;
     if (sp->gen > positions)
         return err_set(err, ERR_USAGE, "--gen: %d tokens, the model takes %d", sp->gen, positions);
-    if (kernels_choose(NULL, err) != 0 || threads_start(sp->threads, err) != 0 || machine_measure(&sp->machine, sp->threads, err) != 0 || plain_open(&sp->loaded, model, true, 1, err) != 0 ||
-        private_open(&sp->owner, model, cmd, 1, err) != 0)
+    if (kernels_choose(NULL, err) != 0 || threads_start(sp->threads, err) != 0 || machine_measure(&sp->machine, sp->threads, err) != 0 ||
+        private_open(&sp->owner, model, cmd, 1, err) != 0 ||
+        plain_open(&sp->loaded, model, true, 1, private_grant(sp->owner)->compute, err) != 0)
         return -1;
     sp->config = sp->loaded.config;
     sp->plain = (struct side){.name = "plain", .net = sp->loaded.net, .embed = sp->loaded.embed};
@@ -259,7 +260,8 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     const struct config *c = sp->config;
     double params = (double)c->L * ((double)(c->H + 2 * c->G) * c->K * c->D + (double)c->H * c->K * c->D +
                                     (c->gated ? 3.0 : 2.0) * c->D * c->F) + (double)config_outputs(c) * c->D;
-    sp->weights = params * sizeof(float);
+    static const double bytes[] = {[WEIGHT_ROWS] = 4, [WEIGHT_F32] = 4, [WEIGHT_BF16] = 2, [WEIGHT_INT8] = 1};
+    sp->weights = params * bytes[sp->loaded.net->layers[0].up.w.format];
     sp->flop_per_token = 2 * params;
     return open_side(sp, &sp->plain, err) != 0 ? -1 : open_side(sp, &sp->private, err);
 }
@@ -294,7 +296,7 @@ static int print_json(struct speed *sp, struct err *err)
 
 int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
-    const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL), *dtype = cli_str(cmd, "dtype", NULL);
+    const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL);
     char dir[FILE_PATH_MAX] = "";
     int64_t threads = sysconf(_SC_NPROCESSORS_ONLN), gen = 64;
     struct speed *sp = calloc(1, sizeof *sp);
@@ -305,10 +307,6 @@ int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         return err_oom(err, sizeof *sp);
     if ((model == NULL) == (shape == NULL)) {
         err_set(err, ERR_USAGE, "speed needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
-        goto done;
-    }
-    if (dtype != NULL && strcmp(dtype, "f32") != 0) {
-        err_set(err, ERR_USAGE, "--dtype: '%.20s' is not available in this version; known: f32", dtype);
         goto done;
     }
     if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "gen", 1, 4096, &gen, err) != 0 ||

@@ -39,13 +39,13 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     head = strcmp(p->manifest.head, "server") == 0;
     if (checkpoint_open(&checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
         goto done;
-    size_t bytes = net_bytes(checkpoint, head, COMPUTE_F32);
+    size_t bytes = net_bytes(checkpoint, head, p->manifest.compute);
     if (max_bytes != 0 && bytes > max_bytes) {
         err_set(err, ERR_INTERNAL, "%s: the weights need %zu bytes in memory, the limit (limits.weights_mb) is %zu", dir, bytes,
                 max_bytes);
         goto done;
     }
-    rc = net_load(&p->net, checkpoint, head, COMPUTE_F32, err);
+    rc = net_load(&p->net, checkpoint, head, p->manifest.compute, err);
 done:
     checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
     free(text);
