@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/private.h"
 #include "engine/kernels/table.h"
 #include "tests/ref/ref.h"
 #include "tests/support/permuted.h"
@@ -188,5 +189,21 @@ Test(dtypes, one_int8_product_of_a_package_is_the_plain_one_bit_for_bit)
         cr_assert_arr_eq(got, want, sizeof want, "level %s", kernels_level(level));
         free(work);
         permuted_close(&p);
+    }
+}
+
+/* The user's share of the work, by the grant alone. Catches a grant_open that loads its head in f32 (tried). */
+Test(dtypes, a_users_head_is_computed_as_the_grant_says)
+{
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        static const enum compute computes[] = {COMPUTE_F32, COMPUTE_BF16, COMPUTE_INT8};
+        struct cli_opt opts[] = {{.name = "dtype", .value = ways[w].dtype}, {.name = "head", .value = "user"}, {.name = NULL}};
+        const struct cli_cmd cmd = {.name = "test", .opts = opts};
+        struct private *p;
+        cr_assert_eq(private_open(&p, STIP_SOURCE_DIR "/examples/demo-lm", &cmd, T, &err), 0, "%s", err.text);
+        cr_expect_eq(private_grant(p)->compute, computes[w]);
+        cr_expect_eq(private_grant(p)->head->out.w.compute, computes[w], "%s", ways[w].dtype);
+        cr_expect_eq(private_net(p)->layers[0].qkv.w.compute, computes[w], "%s", ways[w].dtype);
+        private_close(p);
     }
 }
