@@ -274,14 +274,13 @@ static int run_encoder(struct run *r, const struct cli_cmd *cmd, const char *tex
 /* ------------------------------------------------------------------ report */
 
 /* 4 times the plain run's own rounding, and never stricter than one float's own resolution near 1. bf16 and int8 round what enters
- * a product: where sums of two orders fall on both sides of an edge between two steps, a whole step is the difference. The
- * reference meets such edges too, so the rule is the same; in a text too short to meet one, half a step of the largest logit is
- * allowed. */
+ * a product: a number on the edge between two steps falls to one side here and to the other there, and then a whole step is the
+ * difference. The reference meets such edges too, so the rule is the same; only, few rows may meet none, so that plain counts as
+ * being at least half a step of the largest logit away from it. */
 static double allowed(const struct run *r)
 {
     static const double half_step[] = {[COMPUTE_F32] = 0, [COMPUTE_BF16] = 0x1p-9, [COMPUTE_INT8] = 1.0 / 254};
-    double least = fmax(1e-6, half_step[r->compute] * r->largest);
-    return fmax(4 * r->vs_f64, least);
+    return fmax(1e-6, 4 * fmax(r->vs_f64, half_step[r->compute] * r->largest));
 }
 
 static int report(const struct run *r, bool as_json, struct err *err)

@@ -328,7 +328,7 @@ Test(checkpoint, weights_must_be_floats)
 
 static struct item *add_scale(const char *name, enum dtype dtype, int rank, uint64_t first, uint64_t second)
 {
-    const uint64_t dim[] = {first, second};
+    const uint64_t dim[] = {first, second, 2};
     struct item *it = add(name, dtype, rank, dim);
     for (size_t i = 0; dtype == DTYPE_F32 && i < it->bytes / sizeof(float); i++) {
         const float value = (float)i / 64;
@@ -374,7 +374,7 @@ Test(checkpoint, an_int8_matrix_without_a_good_scale_is_refused_by_name)
         uint64_t first, second;
         const char *found;
     } shapes[] = {{DTYPE_F32, 2, 15, 1, "found F32 [15,1]"}, {DTYPE_F32, 2, 1, 16, "found F32 [1,16]"}, {DTYPE_F32, 1, 16, 0, "found F32 [16]"},
-                  {DTYPE_BF16, 2, 16, 1, "found BF16 [16,1]"}, {DTYPE_I8, 2, 16, 1, "found I8 [16,1]"}, {DTYPE_F32, 2, 0, 1, "found F32 [0,1]"}};
+                  {DTYPE_F32, 3, 16, 1, "found F32 [16,1,2]"}, {DTYPE_BF16, 2, 16, 1, "found BF16 [16,1]"}, {DTYPE_I8, 2, 16, 1, "found I8 [16,1]"}, {DTYPE_F32, 2, 0, 1, "found F32 [0,1]"}};
     static const float values[] = {NAN, INFINITY, -INFINITY, -0.5f};
     make_int8();
     drop(Q1 "_scale");
