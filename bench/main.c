@@ -5,7 +5,7 @@
 #define END {NULL, NULL, NULL, NULL, false}
 #define PROTECT                                                                                                                    \
     {"profile", "NAME", "as stip-model-dev protect", NULL, false}, {"head", "WHERE", "auto, server or user", NULL, false},                      \
-        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32 or bf16", NULL, false},                   \
+        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32, bf16 or int8", NULL, false},                   \
         {"seed", "HEX", "32 bytes, for repeatable tests", NULL, true}
 
 #define LINE                                                                                                                       \

@@ -47,7 +47,7 @@ static int make(struct private *p, const char *model, const struct cli_cmd *cmd,
         bool head = !p->grant->head_here;
         rc = checkpoint_open(&p->package, report.package, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err);
         if (rc == 0)
-            rc = net_load(&p->net, p->package, head, COMPUTE_F32, err);
+            rc = net_load(&p->net, p->package, head, p->grant->compute, err);
     }
     release_close(&release);
     identity_free(id);

@@ -250,6 +250,7 @@ static int print(const struct manifest *m, char **text, struct err *err)
     json_put_str(doc, root, "profile", m->profile);
     json_put_str(doc, root, "head", m->head);
     json_put_str(doc, root, "dtype", m->dtype);
+    json_put_str(doc, root, "compute", compute_name(m->compute));
     json_put_int(doc, root, "epoch", m->epoch);
     json_put_str(doc, root, "created", m->created);
     json_put_str(doc, root, "signer", signer);
@@ -375,12 +376,25 @@ static int parse_files(struct manifest *m, const struct json_doc *doc, struct er
     return 0;
 }
 
+/* Absent in packages from before there was a choice. int8 matrices and int8 products go together: nothing else reads them. */
+static int get_compute(struct manifest *m, const struct json_doc *doc, struct err *err)
+{
+    const char *name = compute_name(COMPUTE_F32);
+    if (json_opt_str(doc, json_root(doc), "compute", &name, err) != 0)
+        return -1;
+    if (!compute_parse(name, &m->compute))
+        return err_set(err, ERR_INPUT, "%s: field 'compute': expected f32, bf16 or int8, found '%.30s'", json_name(doc), name);
+    if ((strcmp(m->dtype, "I8") == 0) != (m->compute == COMPUTE_INT8))
+        return err_set(err, ERR_INPUT, "%s: field 'compute': %s does not go with matrices of dtype %s", json_name(doc), name, m->dtype);
+    return 0;
+}
+
 static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err *err)
 {
-    static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "epoch", "created", "signer",
-                                       "chunk_size", "files", NULL};
+    static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "compute", "epoch", "created",
+                                       "signer", "chunk_size", "files", NULL};
     static const char *const profiles[] = {"stip", NULL}, *const heads[] = {"server", "user", NULL};
-    static const char *const dtypes[] = {"F32", "BF16", "F16", "mixed", NULL};
+    static const char *const dtypes[] = {"F32", "BF16", "F16", "I8", "mixed", NULL};
     const struct json *root = json_root(doc);
     int64_t version, chunk, epoch;
     if (json_type(root) != JSON_OBJECT)
@@ -393,7 +407,7 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
         get_text(doc, root, "created", m->created, sizeof m->created, err) != 0 ||
         get_one_of(doc, "profile", profiles, m->profile, sizeof m->profile, err) != 0 ||
         get_one_of(doc, "head", heads, m->head, sizeof m->head, err) != 0 ||
-        get_one_of(doc, "dtype", dtypes, m->dtype, sizeof m->dtype, err) != 0 ||
+        get_one_of(doc, "dtype", dtypes, m->dtype, sizeof m->dtype, err) != 0 || get_compute(m, doc, err) != 0 ||
         get_hex(doc, root, "signer", m->signer, sizeof m->signer, err) != 0)
         return -1;
     m->epoch = (uint32_t)epoch;
