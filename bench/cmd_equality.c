@@ -20,8 +20,9 @@
 
 struct run {
     struct plain plain;
-    struct plain exact; /* in f32, beside a plain run in bf16 or int8; closed otherwise */
+    struct plain exact; /* all in f32, beside a plain run that is not; closed otherwise */
     enum compute compute;
+    enum kv_dtype kv;
     struct private *private;
     const struct config *config;
     int outputs, cap;
@@ -280,14 +281,20 @@ static int run_encoder(struct run *r, const struct cli_cmd *cmd, const char *tex
 static double allowed(const struct run *r)
 {
     static const double half_step[] = {[COMPUTE_F32] = 0, [COMPUTE_BF16] = 0x1p-9, [COMPUTE_INT8] = 1.0 / 254};
-    return fmax(1e-6, 4 * fmax(r->vs_f64, half_step[r->compute] * r->largest));
+    static const double half_step_kv[] = {[KV_F32] = 0, [KV_BF16] = 0x1p-9, [KV_INT8] = 1.0 / 254};
+    return fmax(1e-6, 4 * fmax(r->vs_f64, fmax(half_step[r->compute], half_step_kv[r->kv]) * r->largest));
+}
+
+static bool all_f32(const struct run *r)
+{
+    return r->compute == COMPUTE_F32 && r->kv == KV_F32;
 }
 
 static int report(const struct run *r, bool as_json, struct err *err)
 {
     const bool lm = r->config->head == HEAD_LM;
     /* Two tokens can be as probable as a step is wide: outside f32 a changed one is reported, not an error. */
-    bool ok = (r->identical || r->compute != COMPUTE_F32) && r->dlogit <= allowed(r);
+    bool ok = (r->identical || !all_f32(r)) && r->dlogit <= allowed(r);
     double ppl_plain = r->scored > 0 ? exp(r->nll_plain / (double)r->scored) : NAN;
     double ppl_private = r->scored > 0 ? exp(r->nll_private / (double)r->scored) : NAN;
     double ppl_f32 = r->scored > 0 && r->exact.net != NULL ? exp(r->nll_exact / (double)r->scored) : ppl_plain;
@@ -300,6 +307,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         json_put_str(doc, root, "profile", "stip");
         json_put_str(doc, root, "head", private_grant(r->private)->head_here ? "user" : "server");
         json_put_str(doc, root, "compute", compute_name(r->compute));
+        json_put_str(doc, root, "kv", kv_dtype_name(r->kv));
         json_put_num(doc, root, "max_abs_dlogit", r->dlogit);
         json_put_num(doc, root, "max_abs_dlogit_allowed", allowed(r));
         json_put_num(doc, root, "plain_vs_f64", r->vs_f64);
@@ -326,7 +334,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         puts(text);
         free(text);
     } else {
-        printf("%s, computed in %s, head on the %s\n", r->config->architecture, compute_name(r->compute),
+        printf("%s, computed in %s, keys and values in %s, head on the %s\n", r->config->architecture, compute_name(r->compute), kv_dtype_name(r->kv),
                private_grant(r->private)->head_here ? "user" : "server");
         printf("max |plain - float64| logit   %.3g over %zu rows\n", r->vs_f64, r->judged);
         printf("max |private - plain| logit   %.3g over the same rows, %.3g over all (bit-equal: %s)\n", r->dlogit, r->dlogit_all,
@@ -335,7 +343,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
             printf("greedy tokens identical       %s (%zu tokens)\nperplexity plain, private     %.8g, %.8g (%zu tokens)\n",
                    r->identical ? "yes" : "NO", r->generated, ppl_plain, ppl_private, r->scored);
         if (lm && r->exact.net != NULL)
-            printf("perplexity in f32             %.8g (%s is %.3g %% off)\n", ppl_f32, compute_name(r->compute), 100 * off_f32);
+            printf("perplexity all in f32         %.8g (this is %.3g %% off)\n", ppl_f32, 100 * off_f32);
         if (!lm)
             printf("labels identical              %s (%zu texts)\n", r->identical ? "yes" : "NO", r->texts);
     }
@@ -372,8 +380,9 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (private_open(&r.private, model, cmd, r.cap, err) != 0)
         goto done;
     r.compute = private_grant(r.private)->compute;
-    if (plain_open(&r.plain, model, true, r.cap, r.compute, err) != 0 ||
-        (lm && r.compute != COMPUTE_F32 && plain_open(&r.exact, model, true, r.cap, COMPUTE_F32, err) != 0))
+    if (private_kv(cmd, &r.kv, err) != 0 || plain_open(&r.plain, model, true, r.cap, r.compute, err) != 0 ||
+        plain_cache(&r.plain, r.kv, err) != 0 ||
+        (lm && !all_f32(&r) && plain_open(&r.exact, model, true, r.cap, COMPUTE_F32, err) != 0))
         goto done;
     r.config = r.plain.config;
     r.outputs = config_outputs(r.config);

@@ -49,6 +49,7 @@ struct speed {
     struct machine machine;
     struct speed_model cost;
     const struct speed_dtype *dtype;
+    enum kv_dtype kv;
     int threads, gen, context, batch_max, rows, repeats;
     int prompts[LIST_MAX], prompt_count, batches[LIST_MAX], batch_count;
     struct peer peers[PEERS_MAX];
@@ -221,7 +222,7 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     size_t rows = (size_t)sp->rows, D = (size_t)c->D, outputs = (size_t)config_outputs(c);
     size_t width = outputs > D ? outputs : D;
     for (int b = 0; b < sp->batch_max; b++)
-        if (kvcache_new_alone(&s->kv[b], c, KV_F32, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
+        if (kvcache_new_alone(&s->kv[b], c, sp->kv, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
             return -1;
     if (scratch_new(&s->scratch, s->net, sp->rows, sp->batch_max, err) != 0)
         return -1;
@@ -362,7 +363,7 @@ static int read_flags(struct speed *sp, const struct cli_cmd *cmd, struct err *e
         cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
         parse_list(cli_str(cmd, "prompt", "128,512"), "prompt", 65536, sp->prompts, &sp->prompt_count, err) != 0 ||
         parse_list(cli_str(cmd, "batch", "1,8,32"), "batch", BATCH_MAX, sp->batches, &sp->batch_count, err) != 0 ||
-        peer_parse(cli_str(cmd, "peer", ""), sp->peers, &sp->peer_count, err) != 0)
+        peer_parse(cli_str(cmd, "peer", ""), sp->peers, &sp->peer_count, err) != 0 || private_kv(cmd, &sp->kv, err) != 0)
         return -1;
     sp->threads = (int)threads;
     sp->gen = (int)gen;

@@ -20,6 +20,16 @@ int plain_open(struct plain *out, const char *dir, bool head, int cap, enum comp
     return 0;
 }
 
+int plain_cache(struct plain *p, enum kv_dtype dtype, struct err *err)
+{
+    struct kvcache *kv;
+    if (kvcache_new_alone(&kv, p->config, dtype, p->kv->cap, err) != 0)
+        return -1;
+    kvcache_free(p->kv);
+    p->kv = kv;
+    return 0;
+}
+
 void plain_close(struct plain *p)
 {
     free(p->x);
