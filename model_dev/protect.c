@@ -75,7 +75,7 @@ static bool table_is_embedding(const struct checkpoint *cp)
                               memcmp(table->data, embed->data, table->bytes) == 0);
 }
 
-/* The values before somebody rounded them are not there, and another order of the same int8 matrices would be. */
+/* --dtype chooses how the model is computed; matrices that are integers already leave no choice. */
 static int refuse_int8(const struct checkpoint *cp, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
