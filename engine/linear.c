@@ -8,6 +8,7 @@
 #include "engine/net.h"
 #include "base/threads.h"
 #include "model/arch.h"
+#include "model/quant.h"
 
 /* One tensor on its way into outputs at..at+rows-1 of a matrix; a task takes WEIGHT_PANEL of them. */
 struct reading {
@@ -133,6 +134,9 @@ int linear_load(struct linear *out, const struct checkpoint *cp, enum compute co
         in = (int)arch_axis_size(c, row->in);
         halves = halves && checkpoint_tensor(cp, roles[i], layer)->dtype == DTYPE_BF16;
     }
+    if (compute == COMPUTE_INT8 && in > QUANT_TERMS)
+        return err_set(err, ERR_INPUT, "%s: the %s has %d inputs; int8 products take at most %d", checkpoint_dir(cp),
+                       arch_role_name(roles[0]), in, QUANT_TERMS);
     bool biased = biases != NULL && checkpoint_tensor(cp, biases[0], layer) != NULL;
     if (weights_new(&l.w, weights_format(compute, halves), compute, rows, in, err) != 0)
         goto fail;

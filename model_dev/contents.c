@@ -139,6 +139,7 @@ static void put_quantization(struct json_doc *doc, struct json *root)
     json_put_str(doc, q, "quant_method", "compressed-tensors");
     json_put_str(doc, q, "format", "int-quantized");
     json_put_str(doc, q, "quantization_status", "compressed");
+    (void)json_put_array(doc, q, "ignore");
     struct json *group = json_put_object(doc, json_put_object(doc, q, "config_groups"), "group_0");
     json_put_str(doc, json_put_array(doc, group, "targets"), NULL, "Linear");
     put_numbers(doc, group, "weights", "channel", false);

@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "base/secret.h"
 #include "model/manifest.h"
+#include "model/quant.h"
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
 #include "model_dev/transform.h"
@@ -74,7 +75,7 @@ static bool table_is_embedding(const struct checkpoint *cp)
                               memcmp(table->data, embed->data, table->bytes) == 0);
 }
 
-/* The values before somebody rounded them are not there, and another order of the same int8 matrices would be. */
+/* --dtype chooses how the model is computed; matrices that are integers already leave no choice. */
 static int refuse_int8(const struct checkpoint *cp, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
@@ -88,6 +89,18 @@ static int refuse_int8(const struct checkpoint *cp, struct err *err)
     return 0;
 }
 
+static int check_terms(const struct checkpoint *cp, const struct contents *contents, struct err *err)
+{
+    for (size_t i = 0; i < contents->count; i++) {
+        const struct contents_item *item = &contents->items[i];
+        int64_t in = arch_axis_size(checkpoint_config(cp), item->row->in);
+        if (in > QUANT_TERMS)
+            return err_set(err, ERR_INPUT, "tensor '%s' has %lld inputs; --dtype int8 takes at most %d", item->name, (long long)in,
+                           QUANT_TERMS);
+    }
+    return 0;
+}
+
 static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
@@ -97,6 +110,8 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
     p->head_user = automatic ? same : strcmp(o->head, "user") == 0;
     p->table_exposed = same && !p->head_user;
     if (contents_list(&p->contents, p->cp, !p->head_user, err) != 0)
+        return -1;
+    if (p->compute == COMPUTE_INT8 && check_terms(p->cp, &p->contents, err) != 0)
         return -1;
     if ((p->key = secret_alloc(sizeof *p->key)) == NULL)
         return err_oom(err, sizeof *p->key);

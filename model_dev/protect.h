@@ -6,7 +6,7 @@
  * Errors      everything that checkpoint_open and transform_write refuse; a package that is there already (ERR_USAGE). Nothing is
  *             left behind: all is written to DIR/.protect.tmp and moved into place at the end. What a killed run left there
  *             is removed by the next one.
- * Memory      constant, whatever the model.
+ * Memory      constant, whatever the model; for int8 the scales of one weight file, 4 bytes an output.
  * Secrets     draws the seed; context.key is written 0600. The report carries none.
  */
 #ifndef STIP_MODEL_DEV_PROTECT_H

@@ -15,7 +15,7 @@
 TestSuite(compute, .timeout = 280);
 
 /* Three processes, and plain inference beside them in the same compute (bench/cmd_demo.c says how far they may be apart).
- * Mutation: the user's head in f32 under a bf16 package; the server's products in f32. */
+ * Mutation: a server that computes in f32 whatever the manifest says. */
 Test(compute, the_demo_agrees_with_plain_inference_in_every_dtype)
 {
     static const char *const dtypes[] = {"bf16", "int8"};

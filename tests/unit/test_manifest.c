@@ -210,7 +210,7 @@ Test(manifest, parser_names_what_is_wrong)
     expect_parse_refusal("\"created\":", "\"made\":", "'made'");
 }
 
-/* Catches: a missing field taken for the last value, or refused (tried). */
+/* Catches: a missing field taken for another compute (tried). */
 Test(manifest, packages_from_before_there_was_a_compute_are_f32)
 {
     char *text;

@@ -232,7 +232,7 @@ Test(protect, bf16_and_int8_are_for_matrices_and_say_so_in_the_manifest)
 }
 
 /* Quantising and permuting commute: the package holds the plain integers in another order. Catches a scale vector left in plain
- * order, a Conv1D scale per input, a scale taken from the permuted neighbour (each tried). */
+ * order, a Conv1D quantised by the scale of the column that stood there before, a neighbour's scale, 128 for 127 (each tried). */
 Test(protect, int8_is_the_plain_model_quantised_and_then_permuted)
 {
     const struct synth_shape any = {.D = 24, .H = 6, .L = 2, .V = 50, .F = 40, .classes = 3, .untied = true};

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "model/checkpoint.h"
+#include "engine/net.h"
 #include "tests/support/protected.h"
 #include "tests/support/tempdir.h"
 
@@ -192,6 +192,23 @@ Test(protect_faults, int8_weights_are_not_protected_a_second_time)
     cr_assert_eq(rename(tempdir_path(dir, "both"), weights), 0);
     cr_assert_eq(file_remove_tree(opts.out, &err), 0);
     expect_failure(ERR_INPUT, "is I8; protect starts from a float checkpoint");
+}
+
+/* A longer sum of int8 products could pass 32 bits, and nobody would see it. Catches either check left out (both tried). */
+Test(protect_faults, int8_refuses_sums_that_do_not_fit)
+{
+    const struct synth_shape wide = {.D = 8, .H = 2, .L = 1, .V = 20, .F = 65537};
+    struct checkpoint *cp = NULL;
+    struct net *net = NULL;
+    protected_synth(dir, "LlamaForCausalLM", &wide, 5);
+    opts.dtype = "int8";
+    expect_failure(ERR_INPUT, "'model.layers.0.mlp.down_proj.weight' has 65537 inputs; --dtype int8 takes at most 65536");
+    cr_assert_eq(checkpoint_open(&cp, opts.model, CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_INT8, &err), -1);
+    cr_expect(err.code == ERR_INPUT && strstr(err.text, "has 65537 inputs") != NULL, "%s", err.text);
+    checkpoint_close(cp);
+    opts.dtype = "bf16";
+    expect_success();
 }
 
 Test(protect_faults, int8_refuses_nan_by_tensor_too)
