@@ -123,6 +123,10 @@ static int loop(struct state *st, struct generated *out, int prompt_count, struc
         if (tokenizer_stream_feed(st->stream, token, &piece, &len, err) != 0)
             return -1;
         emit(st, piece, len);
+        if (o->token != NULL && !o->token(o->arg, out)) {
+            out->finish_reason = "cancelled";
+            break;
+        }
         if (out->count == o->max_tokens)
             break;
         if (session_forward(st->session, &token, NULL, 1, 0, 1, st->logits, err) != 0)

@@ -92,6 +92,7 @@ struct session {
     uint64_t seq;
     int length, room, rows; /* tokens sent, tokens granted, rows per message */
     int outputs;            /* rows of outputs at once */
+    int sent;               /* rows in x_p */
     float *x, *x_p;         /* [rows, D] */
     float *y_p, *y, *work;  /* [outputs, width], [outputs, D], [outputs, D] */
     struct session_timing timing;
@@ -196,6 +197,7 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
         return -1;
     s->seq++;
     s->length += T;
+    s->sent = T;
     uint64_t end = clock_us();
     s->timing.user_us += (sent - start) + (end - back);
     s->timing.server_us += got.server_us;
@@ -238,6 +240,13 @@ void session_rewind(struct session *s, int length)
 int session_length(const struct session *s)
 {
     return s->length;
+}
+
+const float *session_sent(const struct session *s, int *T, int *D)
+{
+    *T = s->sent;
+    *D = s->c->grant->config->D;
+    return s->x_p;
 }
 
 struct session_timing session_timing(const struct session *s)

@@ -42,6 +42,8 @@ MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int3
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);
+/* The rows of the last message as the server got them, [*T, *D]; borrowed until the next call. *T is 0 before the first. */
+const float *session_sent(const struct session *s, int *T, int *D);
 struct session_timing session_timing(const struct session *s);
 
 #endif
