@@ -300,7 +300,7 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *connection, 
     x->http = h;
     x->connection = connection;
     x->deadline_ms = clock_ms() + HTTP_BODY_S * 1000;
-    buf_init(&x->body, h->opts.body_max);
+    buf_init(&x->body, h->opts.body_max + 1); /* a NUL behind it */
     *slot = x;
     const char *length = header(x, "Content-Length");
     /* A client that asks before it sends can be told at once. */
@@ -341,8 +341,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         const union MHD_ConnectionInfo *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
         buf_put8(&x->body, 0);
-        if (x->body.failed) /* exactly as long as allowed: the NUL is one too many */
-            too_large(x);
+        if (x->body.failed)
+            reply(x, 500, "", NULL, 0);
         else {
             struct http_request r = {.method = method, .path = path, .body = (const char *)x->body.data, .body_len = x->body.len - 1,
                                      .client = fd == NULL ? -1 : fd->connect_fd,

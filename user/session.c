@@ -93,6 +93,7 @@ struct session {
     int length, room, rows; /* tokens sent, tokens granted, rows per message */
     int outputs;            /* rows of outputs at once */
     int sent;               /* rows in x_p */
+    bool hidden;            /* outputs are hidden rows, not logits */
     float *x, *x_p;         /* [rows, D] */
     float *y_p, *y, *work;  /* [outputs, width], [outputs, D], [outputs, D] */
     struct session_timing timing;
@@ -171,7 +172,9 @@ static int open_outputs(struct session *s, int n, float *logits, struct err *err
         unseal_rows(logits, s->y_p, (size_t)n, &g->output);
         return 0;
     }
-    unseal_rows(s->y, s->y_p, (size_t)n, &g->residual);
+    unseal_rows(s->hidden ? logits : s->y, s->y_p, (size_t)n, &g->residual);
+    if (s->hidden)
+        return 0;
     head_apply(g->config, g->head, s->y, n, s->work, logits);
     return 0;
 }
@@ -209,7 +212,7 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
                     struct err *err)
 {
     const struct config *k = s->c->grant->config;
-    size_t outputs = (size_t)config_outputs(k);
+    size_t outputs = (size_t)(s->hidden ? k->D : config_outputs(k));
     if (T < 1 || T > s->room - s->length)
         return err_set(err, ERR_INPUT, "%d tokens do not fit: %d of %d are used", T, s->length, s->room);
     if (!k->causal && (T > s->rows || out_n > s->outputs))
@@ -229,6 +232,16 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
         first += n;
     }
     return 0;
+}
+
+int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)
+{
+    if (!s->c->grant->head_here)
+        return err_set(err, ERR_INPUT, "the server computes the head of this model and gives no hidden rows");
+    s->hidden = true;
+    int rc = session_forward(s, ids, NULL, T, 0, T, x, err);
+    s->hidden = false;
+    return rc;
 }
 
 void session_rewind(struct session *s, int length)

@@ -39,6 +39,8 @@ void session_close(struct session *s);
 /* Appends T tokens; logits of rows out_from..out_from+out_n-1 of them go to `logits`. types NULL: all 0. */
 MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                                float *logits, struct err *err);
+/* Appends T tokens; their final hidden rows, in plain order, go to x [T, D]. Only where the head is the user's. */
+MUST_CHECK int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err);
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);

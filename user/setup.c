@@ -6,7 +6,7 @@
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", NULL};
+    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "gateway", NULL};
     static const char *const peer_keys[] = {"server", "model_dev", NULL};
     const char *path;
     int64_t threads = 0;
