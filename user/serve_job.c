@@ -21,6 +21,7 @@ struct job {
     int wake; /* eventfd: readable when there is news */
     atomic_bool cancel;
     uint64_t decode_start;
+    int shown; /* tokens of the session whose rows the view has */
 
     pthread_mutex_t lock; /* guards what follows */
     struct buf text;
@@ -73,8 +74,9 @@ static void show(struct job *j, int tokens, bool done)
                                    .prompt_tokens = j->ask.prompt_count,
                                    .tokens = tokens,
                                    .done = done};
-    if (!done)
+    if (session_length(j->lease.s) > j->shown) /* at the end there may be nothing new */
         view_rows(j->ask.views, j->ask.id, x_p, T, D);
+    j->shown = session_length(j->lease.s);
     view_figures(j->ask.views, j->ask.id, &f);
 }
 
