@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -377,7 +378,7 @@ int http_open(struct http **out, const struct http_opts *opts, struct err *err)
     if (h == NULL)
         return err_oom(err, sizeof *h);
     h->opts = *opts;
-    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC |
                      (address.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
     h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
                                  opts->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_KEEPALIVE_S,
@@ -389,6 +390,13 @@ int http_open(struct http **out, const struct http_opts *opts, struct err *err)
     }
     *out = h;
     return 0;
+}
+
+void http_quiesce(struct http *h)
+{
+    int fd = MHD_quiesce_daemon(h->daemon);
+    if (fd >= 0)
+        close(fd);
 }
 
 void http_close(struct http *h)

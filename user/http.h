@@ -52,7 +52,9 @@ struct http_opts {
 
 struct http;
 MUST_CHECK int http_open(struct http **out, const struct http_opts *opts, struct err *err);
-/* Stops accepting, waits for the handlers that run. NULL is fine. */
+/* Takes no new connections; those that are there go on. */
+void http_quiesce(struct http *h);
+/* Cuts what is still there, waits for the handlers that run. NULL is fine. */
 void http_close(struct http *h);
 int http_port(const struct http *h);
 /* True for an address that other machines cannot reach. False with the reason for a malformed one. */

@@ -1,6 +1,7 @@
 #include "user/serve.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #define LISTEN "127.0.0.1:7847"
 #define BODY_MAX ((size_t)4 << 20)
 #define KEY_FILE_MAX 4096
+#define STOP_MS 3000
 
 /* ------------------------------------------------------------------ replies */
 
@@ -414,7 +416,11 @@ static int run(struct serve *s, struct options *o, bool json, struct err *err)
     say_ready(s, o, h, loopback, json);
     (void)sigwait(&ends, &got);
     log_info("stopping");
+    http_quiesce(h);
     (void)!write(s->stop, &(const uint64_t){1}, sizeof(uint64_t));
+    /* Streams end with a word, if their clients still listen. */
+    for (uint64_t end = clock_ms() + STOP_MS; atomic_load(&s->metrics.running) > 0 && clock_ms() < end;)
+        (void)poll(NULL, 0, 10);
     http_close(h);
     return 0;
 }

@@ -120,11 +120,14 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
 
 int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struct err *err)
 {
-    if (session_open(&l->s, l->c, tokens, outputs, err) == 0)
+    struct err first;
+    if (session_open(&l->s, l->c, tokens, outputs, &first) == 0)
         return 0;
     l->s = NULL;
-    if (err->code != ERR_PEER || channel_code(l->c->channel) != WIRE_OK || l->fresh)
+    if (first.code != ERR_PEER || channel_code(l->c->channel) != WIRE_OK || l->fresh) {
+        *err = first;
         return -1;
+    }
     drop(p, l->c);
     l->c = NULL;
     drop_idle(p);

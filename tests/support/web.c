@@ -80,7 +80,7 @@ int web_send(int port, const char *method, const char *path, const char *headers
 {
     char head[8192], host[64] = "";
     int fd = dial(port);
-    if (strcasestr(headers, "host:") == NULL)
+    if (strncasecmp(headers, "Host:", 5) != 0 && strcasestr(headers, "\nHost:") == NULL)
         (void)snprintf(host, sizeof host, "Host: 127.0.0.1:%d\r\n", port);
     int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\n%s%sConnection: close\r\n", method, path, host, headers);
     if (n < 0 || (size_t)n + 64 > sizeof head)
