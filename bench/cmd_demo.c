@@ -9,7 +9,7 @@
 #include "base/le.h"
 #include "bench/cmd.h"
 #include "bench/stage.h"
-#include "engine/kernels/matmul.h"
+#include "engine/threads.h"
 #include "tests/support/plain.h"
 #include "transport/trace.h"
 #include "transport/wire.h"
@@ -40,12 +40,13 @@ static int print_wire(const char *trace, struct err *err)
         if (entries.entry[i].direction != '>' || wire_get(&f, entries.entry[i].data, entries.entry[i].len, &bad) != WIRE_OK ||
             f.h.type != WIRE_ROWS)
             continue;
-        uint32_t D = f.h.last_dim, rows = f.h.length / (4 * D);
+        uint32_t D = f.h.last_dim, size = wire_dtype_bytes(f.h.dtype), rows = f.h.length / (size * D);
         printf("   %u rows of %u numbers, in an order that the server does not know; no text, no token ids:\n", rows, D);
         for (uint32_t r = 0; r < rows && r < 3; r++) {
             printf("     ");
             for (uint32_t c = 0; c < SHOWN && c < D; c++) {
-                uint32_t bits = le_get32(f.payload + 4 * ((size_t)r * D + c));
+                const uint8_t *at = f.payload + size * ((size_t)r * D + c);
+                uint32_t bits = size == 2 ? (uint32_t)le_get16(at) << 16 : le_get32(at);
                 float value;
                 memcpy(&value, &bits, sizeof value);
                 printf(" %9.5f", (double)value);
@@ -75,7 +76,8 @@ static int plain_check(const char *model, const struct json_doc *answer, int thr
     int32_t *ids = malloc((n + m + 1) * sizeof *ids);
     float *logits = NULL;
     int rc = ids == NULL ? err_oom(err, (n + m) * sizeof *ids) : 0;
-    matmul_threads(threads);
+    if (rc == 0)
+        rc = threads_start(threads, err);
     if (rc == 0)
         rc = plain_open(&plain, model, true, (int)(n + m), err);
     if (rc == 0 && (logits = malloc((size_t)config_outputs(plain.config) * sizeof *logits)) == NULL)

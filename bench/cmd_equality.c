@@ -9,7 +9,8 @@
 #include "base/progress.h"
 #include "bench/cmd.h"
 #include "bench/private.h"
-#include "engine/kernels/matmul.h"
+#include "engine/kernels/table.h"
+#include "engine/threads.h"
 #include "tests/ref/ref.h"
 #include "tests/support/plain.h"
 #include "user/generate.h"
@@ -334,7 +335,8 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     int64_t wanted = limit > 0 ? limit : lm ? 2048 : 1 << 30;
     r.cap = probe.positions < 4096 ? probe.positions : 4096;
     config_free(&probe);
-    matmul_threads(threads > 0 ? (int)threads : (int)sysconf(_SC_NPROCESSORS_ONLN));
+    if (kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
+        return -1;
     if (file != NULL && file_read(file, TOKENIZER_TEXT_MAX, &text, &len, err) != 0)
         return -1;
     const char *use = file != NULL ? text : prompt;

@@ -40,7 +40,8 @@ static int turn(struct setup *set, struct session *s, struct token_ids *talk, co
                 int max_tokens, const struct sample_opts *sample, struct err *err)
 {
     struct generated r = {0};
-    struct generate_opts opts = {.max_tokens = max_tokens, .sample = *sample, .logprobs = -1, .piece = print_piece};
+    struct generate_opts opts = {.max_tokens = max_tokens, .sample = *sample, .logprobs = -1, .speculate = set->speculate,
+                                 .piece = print_piece};
     if (generate_prompt(set->grant, text, len, first, talk, err) != 0)
         return -1;
     /* The last token of an answer was never sent: it goes up with the next prompt. */
@@ -105,7 +106,7 @@ static int talk(struct setup *set, const char *format, int max_tokens, const str
         rc = (size_t)n > LINE_MAX_BYTES ? err_set(&local, ERR_INPUT, "a line has at most %zu bytes", LINE_MAX_BYTES)
                                         : make_turn(format, line, (size_t)n, &text, &len, &local);
         if (rc == 0 && s == NULL)
-            rc = session_open(&s, set->connection, (int)set->connection->server.max_tokens, 1, &local);
+            rc = session_open(&s, set->connection, (int)set->connection->server.max_tokens, 1 + speculate_most(set->speculate), &local);
         size_t before = ids.n;
         if (rc == 0)
             rc = turn(set, s, &ids, text, len, ids.n == 0, max_tokens, sample, &local);
@@ -145,7 +146,7 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'", format);
     else if (set.grant->config->head != HEAD_LM)
         err_set(err, ERR_USAGE, "%s does not generate text", set.grant->config->architecture);
-    else
+    else if (setup_speculation(&set, cmd, err) == 0)
         rc = talk(&set, format, (int)max_tokens, &sample, err);
 done:
     setup_close(&set);

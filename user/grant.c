@@ -115,7 +115,7 @@ int grant_open(struct grant **out, const char *dir, struct err *err)
         goto fail;
     g->config = checkpoint_config(g->checkpoint);
     if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
-        (g->head_here && head_load(&g->head, g->checkpoint, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
+        (g->head_here && head_load(&g->head, g->checkpoint, COMPUTE_F32, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
         read_eos(g, dir, err) != 0 || read_keys(g, dir, err) != 0)
         goto fail;
     *out = g;

@@ -283,6 +283,7 @@ struct options {
     const char *key_file;
     uint8_t *key; /* secret memory */
     int64_t parallel;
+    int guesses;
 };
 
 /* A list of texts of the config, with commas. */
@@ -343,8 +344,11 @@ static int read_options(struct serve *s, const struct cli_cmd *cmd, struct optio
         json_opt_int(doc, node, "parallel", 1, 1024, &o->parallel, err) != 0 ||
         json_opt_int(doc, node, "connections", 1, 4096, &connections, err) != 0 ||
         json_opt_str(doc, json_root(doc), "chat_turn", &s->turn, err) != 0 || cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 ||
-        cli_int(cmd, "parallel", 1, 1024, &o->parallel, err) != 0 || cli_int(cmd, "connections", 1, 4096, &connections, err) != 0)
+        cli_int(cmd, "parallel", 1, 1024, &o->parallel, err) != 0 || cli_int(cmd, "connections", 1, 4096, &connections, err) != 0 ||
+        setup_guesses(&s->set, cmd, &o->guesses, err) != 0)
         return -1;
+    if (json_get(json_root(doc), "draft") != NULL)
+        log_warn("%s: a draft model serves one answer at a time; the gateway makes its guesses by look-up", json_name(doc));
     s->turn = cli_str(cmd, "turn", s->turn);
     if (s->turn != NULL && strstr(s->turn, "%s") == NULL)
         return err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'", s->turn);
@@ -382,7 +386,7 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
     (void)fflush(stdout);
 }
 
-static int run(struct serve *s, struct options *o, bool json, struct err *err)
+static int run(struct serve *s, const struct cli_cmd *cmd, struct options *o, struct err *err)
 {
     static const char *const open_paths[] = {"/", "/page.css", "/page.js", "/health", NULL};
     struct http *h = NULL;
@@ -403,8 +407,7 @@ static int run(struct serve *s, struct options *o, bool json, struct err *err)
     s->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->stop < 0)
         return err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
-    if (grant_open(&s->set.grant, s->set.grant_dir, err) != 0 || transport_open(&s->set.transport, err) != 0 ||
-        pool_open(&s->pool, &s->set, (int)o->parallel, err) != 0)
+    if (setup_open(&s->set, cmd, err) != 0 || pool_open(&s->pool, &s->set, (int)o->parallel, o->guesses, err) != 0)
         return -1;
     if ((s->views = views_new()) == NULL)
         return err_oom(err, 1);
@@ -413,7 +416,7 @@ static int run(struct serve *s, struct options *o, bool json, struct err *err)
         log_warn("%s; requests will try again", down.text);
     if (http_open(&h, &o->http, err) != 0)
         return -1;
-    say_ready(s, o, h, loopback, json);
+    say_ready(s, o, h, loopback, cli_on(cmd, "json"));
     (void)sigwait(&ends, &got);
     log_info("stopping");
     http_quiesce(h);
@@ -435,7 +438,7 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         return err_oom(err, sizeof *o);
     s.stop = -1;
     s.started = clock_unix();
-    int rc = setup_read(&s.set, cmd, err) == 0 && read_options(&s, cmd, o, err) == 0 ? run(&s, o, cli_on(cmd, "json"), err) : -1;
+    int rc = setup_read(&s.set, cmd, err) == 0 && read_options(&s, cmd, o, err) == 0 ? run(&s, cmd, o, err) : -1;
     pool_close(s.pool);
     views_free(s.views);
     setup_close(&s.set);

@@ -21,7 +21,7 @@ struct job {
     int wake; /* eventfd: readable when there is news */
     atomic_bool cancel;
     uint64_t decode_start;
-    int shown; /* tokens of the session whose rows the view has */
+    uint64_t shown; /* the last message whose rows the view has */
 
     pthread_mutex_t lock; /* guards what follows */
     struct buf text;
@@ -57,12 +57,24 @@ static void on_piece(void *arg, const char *text, size_t len)
     (void)pthread_mutex_unlock(&j->lock);
 }
 
+/* The rows of a message once; guesses among them were sent as well. */
+static void show_rows(struct job *j)
+{
+    int T, D = j->lease.c->grant->config->D;
+    uint64_t message = session_sent(j->lease.s, &T);
+    float *row = message > j->shown ? malloc((size_t)D * sizeof *row) : NULL;
+    for (int t = 0; t < T && row != NULL; t++) {
+        session_sent_row(j->lease.s, t, row);
+        view_row(j->ask.views, j->ask.id, row, D);
+    }
+    free(row);
+    j->shown = message;
+}
+
 static void show(struct job *j, int tokens, bool done)
 {
-    int T, D;
     if (j->ask.views == NULL)
         return;
-    const float *x_p = session_sent(j->lease.s, &T, &D);
     struct session_timing t = session_timing(j->lease.s);
     struct channel_stats now = channel_stats(j->lease.c->channel);
     const struct view_figures f = {.bytes_up = now.bytes_up - j->lease.before.bytes_up,
@@ -74,9 +86,7 @@ static void show(struct job *j, int tokens, bool done)
                                    .prompt_tokens = j->ask.prompt_count,
                                    .tokens = tokens,
                                    .done = done};
-    if (session_length(j->lease.s) > j->shown) /* at the end there may be nothing new */
-        view_rows(j->ask.views, j->ask.id, x_p, T, D);
-    j->shown = session_length(j->lease.s);
+    show_rows(j);
     view_figures(j->ask.views, j->ask.id, &f);
 }
 
@@ -109,10 +119,11 @@ static int generate_here(struct job *j, struct generated *g, struct err *err)
     if (room < 1)
         return err_set(err, ERR_INPUT, "the prompt has %d tokens, the context holds %d and an answer needs room too; shorten it",
                        a->prompt_count, context);
-    const struct generate_opts opts = {.max_tokens = a->max_tokens < room ? a->max_tokens : room, .sample = a->sample,
-                                       .logprobs = a->logprobs, .piece = on_piece, .token = on_token, .arg = j};
-    if (pool_session(j->pool, &j->lease, a->prompt_count + opts.max_tokens, 1, err) != 0)
+    const int most = a->max_tokens < room ? a->max_tokens : room;
+    if (pool_session(j->pool, &j->lease, a->prompt_count + most, 1, err) != 0)
         return -1;
+    const struct generate_opts opts = {.max_tokens = most, .sample = a->sample, .logprobs = a->logprobs,
+                                       .speculate = j->lease.speculate, .piece = on_piece, .token = on_token, .arg = j};
     if (generate(g, j->lease.s, j->lease.c->grant, a->prompt, a->prompt_count, a->prompt_count, &opts, err) != 0)
         return -1;
     show(j, g->count, true);

@@ -6,50 +6,48 @@
 
 #define LOOK_MS 50 /* how often a waiting request looks whether it is still wanted */
 
+struct place {
+    struct connection *c;
+    struct speculate *speculate; /* keeps what it has learnt of this connection's pace */
+};
+
 struct pool {
-    struct setup *set;
+    const struct setup *set;
+    int most, guesses;
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t freed;
-    struct connection **idle; /* [most] */
-    int most;
+    struct place *idle; /* [most] */
     struct pool_stats stats;
 };
 
-int pool_open(struct pool **out, struct setup *set, int most, struct err *err)
+int pool_open(struct pool **out, const struct setup *set, int most, int guesses, struct err *err)
 {
     struct pool *p = calloc(1, sizeof *p);
-    if (p == NULL || (p->idle = calloc((size_t)most, sizeof(struct connection *))) == NULL) {
+    if (p == NULL || (p->idle = calloc((size_t)most, sizeof *p->idle)) == NULL) {
         free(p);
         return err_oom(err, sizeof *p);
     }
     p->set = set;
     p->most = most;
+    p->guesses = guesses;
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->freed, NULL);
     *out = p;
     return 0;
 }
 
-void pool_close(struct pool *p)
-{
-    if (p == NULL)
-        return;
-    for (int i = 0; i < p->stats.idle; i++)
-        connection_close(p->idle[i]);
-    pthread_cond_destroy(&p->freed);
-    pthread_mutex_destroy(&p->lock);
-    free(p->idle);
-    free(p);
-}
-
 /* A new connection in the place of none. */
 static int connect_lease(struct pool *p, struct lease *l, struct err *err)
 {
-    const struct setup *s = p->set;
-    if (connection_open(&l->c, s->transport, s->server.endpoint, &s->server.key, s->config.identity, s->grant, NULL, err) != 0) {
-        l->c = NULL;
+    struct place fresh = {0};
+    if (setup_connection(p->set, &fresh.c, NULL, err) != 0)
+        return -1;
+    if (p->guesses != 0 && speculate_new(&fresh.speculate, p->guesses, NULL, err) != 0) {
+        connection_close(fresh.c);
         return -1;
     }
+    l->c = fresh.c;
+    l->speculate = fresh.speculate;
     l->before = channel_stats(l->c->channel);
     l->fresh = true;
     (void)pthread_mutex_lock(&p->lock);
@@ -59,11 +57,12 @@ static int connect_lease(struct pool *p, struct lease *l, struct err *err)
     return 0;
 }
 
-static void drop(struct pool *p, struct connection *c)
+static void drop(struct pool *p, struct place *at)
 {
-    if (c == NULL)
+    if (at->c == NULL)
         return;
-    connection_close(c);
+    connection_close(at->c);
+    speculate_free(at->speculate);
     (void)pthread_mutex_lock(&p->lock);
     p->stats.open--;
     (void)pthread_mutex_unlock(&p->lock);
@@ -72,13 +71,24 @@ static void drop(struct pool *p, struct connection *c)
 /* After one has died the others have too: the server was restarted. */
 static void drop_idle(struct pool *p)
 {
-    struct connection *c;
+    struct place at;
     do {
         (void)pthread_mutex_lock(&p->lock);
-        c = p->stats.idle > 0 ? p->idle[--p->stats.idle] : NULL;
+        at = p->stats.idle > 0 ? p->idle[--p->stats.idle] : (struct place){0};
         (void)pthread_mutex_unlock(&p->lock);
-        drop(p, c);
-    } while (c != NULL);
+        drop(p, &at);
+    } while (at.c != NULL);
+}
+
+void pool_close(struct pool *p)
+{
+    if (p == NULL)
+        return;
+    drop_idle(p);
+    pthread_cond_destroy(&p->freed);
+    pthread_mutex_destroy(&p->lock);
+    free(p->idle);
+    free(p);
 }
 
 static void wait_a_moment(struct pool *p)
@@ -102,8 +112,11 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
     bool wanted = !atomic_load(cancel);
     if (wanted) {
         p->stats.busy++;
-        if (p->stats.idle > 0)
-            l.c = p->idle[--p->stats.idle];
+        if (p->stats.idle > 0) {
+            const struct place *at = &p->idle[--p->stats.idle];
+            l.c = at->c;
+            l.speculate = at->speculate;
+        }
     }
     (void)pthread_mutex_unlock(&p->lock);
     if (!wanted)
@@ -121,6 +134,7 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
 int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struct err *err)
 {
     struct err first;
+    outputs += speculate_most(l->speculate);
     if (session_open(&l->s, l->c, tokens, outputs, &first) == 0)
         return 0;
     l->s = NULL;
@@ -128,7 +142,7 @@ int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struc
         *err = first;
         return -1;
     }
-    drop(p, l->c);
+    drop(p, &(struct place){l->c, l->speculate});
     l->c = NULL;
     drop_idle(p);
     if (connect_lease(p, l, err) != 0)
@@ -149,7 +163,7 @@ void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
         moved.bytes_down = now.bytes_down - l->before.bytes_down;
         moved.round_trips = now.round_trips - l->before.round_trips;
         if (l->broken) {
-            drop(p, l->c);
+            drop(p, &(struct place){l->c, l->speculate});
             l->c = NULL;
         }
     }
@@ -159,7 +173,7 @@ void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
     p->stats.bytes_down += moved.bytes_down;
     p->stats.round_trips += moved.round_trips;
     if (l->c != NULL)
-        p->idle[p->stats.idle++] = l->c;
+        p->idle[p->stats.idle++] = (struct place){l->c, l->speculate};
     (void)pthread_cond_signal(&p->freed);
     (void)pthread_mutex_unlock(&p->lock);
     if (used != NULL)

@@ -20,6 +20,7 @@ struct pool;
 
 struct lease {
     struct connection *c;
+    struct speculate *speculate; /* belongs to the connection; NULL when it is off */
     struct session *s;
     struct channel_stats before; /* of the connection, when the lease began */
     bool fresh;                  /* was opened for this lease */
@@ -32,12 +33,12 @@ struct pool_stats {
     uint64_t bytes_up, bytes_down, round_trips; /* of leases that were given back */
 };
 
-/* At most `most` generations at once. The setup has grant and transport open. */
-MUST_CHECK int pool_open(struct pool **out, struct setup *set, int most, struct err *err);
+/* At most `most` generations at once, with `guesses` as setup_guesses gives them. The setup is open. */
+MUST_CHECK int pool_open(struct pool **out, const struct setup *set, int most, int guesses, struct err *err);
 void pool_close(struct pool *p);
 /* A connection without a session. Waits while all places are taken, until *cancel. */
 MUST_CHECK int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err *err);
-/* Opens lease->s on it. An idle connection may have died unseen: then once more on a new one. */
+/* Opens lease->s on it, with room for `outputs` and for guesses. An idle connection may have died unseen: then once more on a new one. */
 MUST_CHECK int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struct err *err);
 /* Ends the session and gives the place free. What the lease moved over the wire is in *used (may be NULL). */
 void pool_give(struct pool *p, struct lease *l, struct channel_stats *used);

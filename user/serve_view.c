@@ -74,15 +74,14 @@ static void scale(uint8_t *out, int columns, const float *row, int D)
     }
 }
 
-void view_rows(struct views *v, const char *id, const float *x_p, int T, int D)
+void view_row(struct views *v, const char *id, const float *x_p, int D)
 {
     (void)pthread_mutex_lock(&v->lock);
     struct view *at = find(v, id);
     if (at != NULL) {
         at->D = D;
         at->columns = D < VIEW_COLUMNS ? D : VIEW_COLUMNS;
-        for (int t = 0; t < T; t++, at->rows++)
-            scale(at->row[at->rows % VIEW_ROWS], at->columns, x_p + (size_t)t * (size_t)D, D);
+        scale(at->row[at->rows++ % VIEW_ROWS], at->columns, x_p, D);
     }
     (void)pthread_mutex_unlock(&v->lock);
 }

@@ -1,6 +1,6 @@
 /* user/serve_view.h - what the server saw of an answer, for the page: the last rows as they were sent, one byte per number.
  *
- * Data flow   session_sent rows -> view_rows (sampled, scaled to bytes) -> ring of rows -> view_text -> page.
+ * Data flow   session_sent rows -> view_row (sampled, scaled to bytes) -> ring of rows -> view_text -> page.
  * Shapes      a row of VIEW_COLUMNS bytes or fewer; 128 is zero, 1 and 255 are four standard deviations of the row.
  * Units       microseconds, bytes, tokens.
  * Errors      none: a view that finds no memory shows nothing.
@@ -32,8 +32,8 @@ struct views *views_new(void); /* NULL when out of memory */
 void views_free(struct views *v);
 /* From now on `id` is known. */
 void view_begin(struct views *v, const char *id);
-/* x_p [T,D], the newest rows. */
-void view_rows(struct views *v, const char *id, const float *x_p, int T, int D);
+/* x_p [D], the newest row. */
+void view_row(struct views *v, const char *id, const float *x_p, int D);
 void view_figures(struct views *v, const char *id, const struct view_figures *f);
 /* JSON: figures, and the rows that came after the first `after` rows (those still kept), base64. NULL: unknown id, or no memory. */
 char *view_text(struct views *v, const char *id, uint64_t after);

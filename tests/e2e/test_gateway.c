@@ -760,7 +760,8 @@ Test(gateway, the_page_and_its_view_of_the_server_are_there)
     struct trio t;
     struct gateway g;
     struct web w;
-    both_open(&t, &g);
+    trio_open(&t, DEMO_LM, "user");
+    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN, "--speculate", "off", "--wire", "bf16"));
     web_call(g.port, "/", "", NULL, &w);
     cr_expect_eq(w.status, 200);
     cr_expect_not_null(strstr(w.head, "Content-Security-Policy: default-src 'none'"), "%s", w.head);

@@ -6,10 +6,10 @@
 table='
 <zmq transport/zmq_door\.h
 "transport/zmq_door\.h" transport/[a-z_]*\.c
-<cblas engine/kernels/matmul\.c
-<openblas engine/kernels/matmul\.c
-<f77blas engine/kernels/matmul\.c
-<lapacke engine/kernels/matmul\.c
+<cblas engine/kernels/blas\.c
+<openblas engine/kernels/blas\.c
+<f77blas engine/kernels/blas\.c
+<lapacke engine/kernels/blas\.c
 <cjson base/json\.c
 <cJSON base/json\.c
 <openssl/ base/crypto\.c

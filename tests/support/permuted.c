@@ -12,13 +12,13 @@ static int open_package(struct permuted *p, const char *package, int cap, struct
     const struct config *c = p->plain.config;
     size_t rows = (size_t)cap, D = (size_t)c->D, widest = D > (size_t)config_outputs(c) ? D : (size_t)config_outputs(c);
     unsigned need = CHECKPOINT_CORE | (p->head_user ? 0u : CHECKPOINT_HEAD);
-    if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, err) != 0 ||
-        kvcache_new(&p->kv, c, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
+    if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, COMPUTE_F32, err) != 0 ||
+        kvcache_new_alone(&p->kv, c, KV_F32, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
         keyset_perm(p->keys, KEY_RESIDUAL, 0, &p->residual, err) != 0 ||
         keyset_perm(p->keys, KEY_OUTPUT, 0, &p->output, err) != 0 || floats_alloc(&p->x_p, rows, D, err) != 0 ||
         floats_alloc(&p->y_p, rows, widest, err) != 0 || floats_alloc(&p->hidden, rows, D, err) != 0)
         return -1;
-    return floats_alloc(&p->work, rows, D, err);
+    return p->head_user ? head_work_new(&p->work, p->plain.net->head, cap, err) : 0;
 }
 
 int permuted_open(struct permuted *out, const char *dir, const char *head, int cap, struct err *err)

@@ -23,7 +23,8 @@ struct permuted {
     struct keyset *keys;
     struct perm residual, output;
     bool head_user;
-    float *x_p, *y_p, *hidden, *work;
+    float *x_p, *y_p, *hidden;
+    void *work; /* for head_apply; NULL with the head on the server */
 };
 
 /* Protects DIR/plain into DIR/out (replacing one that is there) and opens both. head: as protect's, NULL is auto. */

@@ -10,8 +10,8 @@ int plain_open(struct plain *out, const char *dir, bool head, int cap, struct er
     if (checkpoint_open(&p.cp, dir, CHECKPOINT_ALL, err) != 0)
         return -1;
     p.config = checkpoint_config(p.cp);
-    if (net_load(&p.net, p.cp, head, err) != 0 || embed_load(&p.embed, p.cp, err) != 0 ||
-        kvcache_new(&p.kv, p.config, cap, err) != 0 || scratch_new(&p.scratch, p.net, cap, 16, err) != 0 ||
+    if (net_load(&p.net, p.cp, head, COMPUTE_F32, err) != 0 || embed_load(&p.embed, p.cp, err) != 0 ||
+        kvcache_new_alone(&p.kv, p.config, KV_F32, cap, err) != 0 || scratch_new(&p.scratch, p.net, cap, 16, err) != 0 ||
         floats_alloc(&p.x, (size_t)cap, (size_t)p.config->D, err) != 0) {
         plain_close(&p);
         return -1;

@@ -121,8 +121,8 @@ Test(engine, nan_in_a_tensor_is_refused_by_its_name)
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
     cr_assert_eq(embed_load(&e, cp, &err), -1);
     cr_assert(err.code == ERR_INPUT && strstr(err.text, "model.embed_tokens.weight") != NULL, "%s", err.text);
-    cr_assert_eq(net_load(&net, cp, true, &err), -1); /* the tied head is the same table */
-    cr_assert_eq(net_load(&net, cp, false, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_F32, &err), -1); /* the tied head is the same table */
+    cr_assert_eq(net_load(&net, cp, false, COMPUTE_F32, &err), 0, "%s", err.text);
     net_free(net);
     checkpoint_close(cp);
 
@@ -131,7 +131,7 @@ Test(engine, nan_in_a_tensor_is_refused_by_its_name)
     store_nan(false);
     net = NULL;
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
-    cr_assert_eq(net_load(&net, cp, true, &err), -1);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_F32, &err), -1);
     cr_assert(err.code == ERR_INPUT && strstr(err.text, "model.norm.weight") != NULL, "%s", err.text);
     cr_assert(net == NULL && e == NULL);
     checkpoint_close(cp);
@@ -146,25 +146,25 @@ Test(engine, parts_that_are_not_there_are_refused)
     s.untied = true;
     s.without = CHECKPOINT_HEAD | CHECKPOINT_EMBED;
     struct checkpoint *cp = open_synth("LlamaForCausalLM", &s, CHECKPOINT_CORE);
-    cr_assert(net_load(&net, cp, true, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "head") != NULL, "%s", err.text);
-    cr_assert(head_load(&head, cp, &err) == -1 && err.code == ERR_INPUT);
+    cr_assert(net_load(&net, cp, true, COMPUTE_F32, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "head") != NULL, "%s", err.text);
+    cr_assert(head_load(&head, cp, COMPUTE_F32, &err) == -1 && err.code == ERR_INPUT);
     cr_assert(embed_load(&e, cp, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "embeddings") != NULL, "%s", err.text);
-    cr_assert_eq(net_load(&net, cp, false, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&net, cp, false, COMPUTE_F32, &err), 0, "%s", err.text);
     cr_assert_eq(net_outputs(net), s.D);
     net_free(net);
     checkpoint_close(cp);
 
     s.without = CHECKPOINT_CORE;
     cp = open_synth("LlamaForCausalLM", &s, CHECKPOINT_EMBED | CHECKPOINT_HEAD);
-    cr_assert(net_load(&net, cp, false, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "layers") != NULL, "%s", err.text);
-    cr_assert_eq(head_load(&head, cp, &err), 0, "%s", err.text);
+    cr_assert(net_load(&net, cp, false, COMPUTE_F32, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "layers") != NULL, "%s", err.text);
+    cr_assert_eq(head_load(&head, cp, COMPUTE_F32, &err), 0, "%s", err.text);
     head_free(head);
     checkpoint_close(cp);
 }
 
 static size_t linear_bytes(const struct linear *l)
 {
-    return ((size_t)l->out * (size_t)l->in + (l->b == NULL ? 0 : (size_t)l->out)) * sizeof(float);
+    return weights_bytes(l->w.format, (size_t)l->w.out, (size_t)l->w.in) + (l->b == NULL ? 0 : (size_t)l->w.out * sizeof(float));
 }
 
 /* A refusal before loading is worth something only if the forecast is not below the truth. */
@@ -178,7 +178,7 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
         for (int head = 0; head < 2; head++) {
             struct net *net;
             struct checkpoint *cp = open_synth(names[i], &s, CHECKPOINT_ALL);
-            cr_assert_eq(net_load(&net, cp, head != 0, &err), 0, "%s", err.text);
+            cr_assert_eq(net_load(&net, cp, head != 0, COMPUTE_F32, &err), 0, "%s", err.text);
             size_t norm = (net->config.norm == NORM_LAYER ? 2U : 1U) * 64 * sizeof(float), sum = 0;
             for (int l = 0; l < s.L; l++) {
                 const struct net_layer *y = &net->layers[l];
@@ -187,10 +187,10 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
             sum += net->final_norm.w != NULL ? norm : 0;
             sum += net->rope != NULL ? (size_t)net->config.K / 2 * sizeof(double) : 0;
             if (net->head != NULL) {
-                sum += linear_bytes(&net->head->out) + (net->head->dense.w != NULL ? linear_bytes(&net->head->dense) : 0);
+                sum += linear_bytes(&net->head->out) + (net->head->dense.w.data != NULL ? linear_bytes(&net->head->dense) : 0);
                 sum += net->head->norm.w != NULL ? norm : 0;
             }
-            size_t forecast = net_bytes(&net->config, head != 0);
+            size_t forecast = net_bytes(cp, head != 0, COMPUTE_F32);
             cr_assert(forecast >= sum && forecast < sum + sum / 4, "%s: %zu for %zu", names[i], forecast, sum);
             net_free(net);
             checkpoint_close(cp);
