@@ -15,7 +15,7 @@ const failures = [];
 
 // What the browser complains about fails a scenario, but for lines that it expects.
 async function scenario(name, colorScheme, run, expected = []) {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, colorScheme });
+  const context = await browser.newContext({ viewport: { width: 1060, height: 700 }, colorScheme });
   const page = await context.newPage();
   const loud = [];
   page.on("console", (m) => m.type() === "error" && loud.push(m.text()));
