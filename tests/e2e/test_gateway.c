@@ -1,5 +1,6 @@
 /* stip-user serve in front of three real processes: what clients get, what is refused, what happens when one side goes away. */
 #include <criterion/criterion.h>
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "engine/embed.h"
+#include "model/checkpoint.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/web.h"
 
@@ -255,6 +258,14 @@ Test(gateway, stop_texts_end_an_answer_before_them)
             cr_expect_lt(json_number(o), (double)at, "a token from behind the stop text");
         json_free(doc);
     }
+    /* What may begin a stop text is held back, and comes when the answer ends without it. */
+    char last = text[strlen(text) - 1];
+    cr_assert(isalpha((unsigned char)last), "choose another length: '%s'", text);
+    (void)snprintf(body, sizeof body, "{\"prompt\":\"Once upon a time\"," GREEDY "\"max_tokens\":40,\"stop\":\"%c zzzz\",\"stream\":true}", last);
+    stream(&g, TEXT, body, &h);
+    cr_expect_str_eq((const char *)h.text.data, text);
+    cr_expect_str_eq(h.finish, "length");
+    buf_free(&h.text);
     json_free(free_run);
     both_close(&t, &g);
 }
@@ -626,11 +637,13 @@ Test(gateway, a_client_that_hangs_up_ends_its_generation_on_the_server)
             cr_expect(web_until(fd, "\"content\":\"\"", 30000));
         else
             wait_metric(&g, "connections_busy", 1, 30000);
-        double tokens = metric(&g, "generated_tokens_total");
+        double tokens = metric(&g, "generated_tokens_total"), trips = metric(&g, "round_trips_total");
         close(fd);
         wait_metric(&g, "cancelled_total", i + 1, 5000);
         wait_metric(&g, "connections_busy", 0, 5000);
         cr_expect_eq(metric(&g, "generated_tokens_total"), tokens, "it was generated to the end");
+        trips = metric(&g, "round_trips_total") - trips;
+        cr_expect_lt(trips, 1000, "%g round trips after the client had gone, or 3000 tokens take too short a time here", trips);
     }
     struct json_doc *doc = ask(&g, CHAT, "{\"max_tokens\":2," SAY("Go on") "}");
     json_free(doc);
@@ -754,6 +767,42 @@ Test(gateway, nothing_of_a_prompt_or_an_answer_is_logged_or_counted)
     trio_close(&t);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    return (int)*(const uint8_t *)a - (int)*(const uint8_t *)b;
+}
+
+/* Each row of the picture is the embedding of its token in another order, as bytes: 128 is zero, 127 four times its size. */
+static void rows_are_permuted_embeddings(const uint8_t *image, const int32_t *ids, int n)
+{
+    struct checkpoint *cp = NULL;
+    struct embed *embed = NULL;
+    struct err err = {0};
+    float x[9 * 192];
+    cr_assert_eq(checkpoint_open(&cp, DEMO_LM, CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    cr_assert_eq(embed_load(&embed, cp, &err), 0, "%s", err.text);
+    cr_assert_eq(embed_rows(embed, ids, NULL, n, 0, x, &err), 0, "%s", err.text);
+    for (int t = 0; t < n; t++) {
+        uint8_t plain[192], seen[192];
+        double square = 0;
+        int moved = 0;
+        for (int d = 0; d < 192; d++)
+            square += (double)x[t * 192 + d] * (double)x[t * 192 + d];
+        for (int d = 0; d < 192; d++)
+            plain[d] = (uint8_t)lround(128 + fmax(-4, fmin(4, (double)x[t * 192 + d] / sqrt(square / 192))) * 127 / 4);
+        memcpy(seen, image + (size_t)t * 192, 192);
+        for (int d = 0; d < 192; d++)
+            moved += abs(plain[d] - seen[d]) > 8;
+        cr_expect_gt(moved, 96, "row %d is in its own order", t);
+        qsort(plain, 192, 1, by_value);
+        qsort(seen, 192, 1, by_value);
+        for (int d = 0; d < 192; d++)
+            cr_expect_leq(abs(plain[d] - seen[d]), 1, "row %d, number %d of their order: %d, expected %d", t, d, seen[d], plain[d]);
+    }
+    embed_free(embed);
+    checkpoint_close(cp);
+}
+
 /* What the page shows is what was sent: as many rows as tokens went up, and nothing is kept unless it was asked for. */
 Test(gateway, the_page_and_its_view_of_the_server_are_there)
 {
@@ -782,6 +831,15 @@ Test(gateway, the_page_and_its_view_of_the_server_are_there)
             cr_expect_eq(json_number(json_get(root, "columns")), 192);
             cr_expect(json_true(json_get(root, "done")));
             cr_expect_eq(strlen(json_string(json_get(root, "image"))), (size_t)(14 * 192 + 2) / 3 * 4);
+            uint8_t image[14 * 192];
+            int32_t ids[9];
+            int n = 0;
+            cr_assert(crypto_unbase64(json_string(json_get(root, "image")), image, sizeof image));
+            struct json_doc *tokens = ask(&g, "/tokenize", "{\"content\":\"<|user|>What colour is the sky?<|end|><|assistant|>\"}");
+            for (const struct json *id = json_first(json_get(json_root(tokens), "tokens")); id != NULL && n < 9; id = json_next(id))
+                ids[n++] = (int32_t)json_number(id);
+            json_free(tokens);
+            rows_are_permuted_embeddings(image, ids, n);
             cr_expect_leq(json_number(json_get(root, "bytes_up")), json_number(json_get(own, "bytes_up")));
             json_free(view);
         }
