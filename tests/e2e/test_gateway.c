@@ -626,7 +626,7 @@ Test(gateway, a_client_that_hangs_up_ends_its_generation_on_the_server)
     tempdir_make(dir);
     trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
     trio_open_limited(&t, model, "server", "\"user_sessions\":1");
-    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
+    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN, "--speculate", "off"));
     static const char long_answer[] = "{\"max_tokens\":3000,\"logit_bias\":{\"1\":-100},\"stream\":%s," SAY("Go on") "}";
     char body[256];
     for (int i = 0; i < 3; i++) {
