@@ -137,6 +137,10 @@ static int take(struct state *st, struct generated *out, const float *logits, in
     if (tokenizer_stream_feed(st->stream, *token, &piece, &len, err) != 0)
         return -1;
     emit(st, piece, len);
+    if (o->token != NULL && !o->token(o->arg, out)) {
+        out->finish_reason = "cancelled";
+        *end = true;
+    }
     return 0;
 }
 

@@ -17,6 +17,8 @@
 #include "user/session.h"
 #include "user/speculate.h"
 
+struct generated;
+
 struct generate_opts {
     int max_tokens;
     struct sample_opts sample;
@@ -26,6 +28,8 @@ struct generate_opts {
     struct speculate *speculate;
     /* Called with each new piece of text (may be NULL). */
     void (*piece)(void *arg, const char *text, size_t len);
+    /* Called after each token (and its piece), with all so far; false ends the generation as "cancelled". May be NULL. */
+    bool (*token)(void *arg, const struct generated *so_far);
     void *arg;
 };
 
@@ -37,8 +41,8 @@ struct token_logprob {
 struct generated {
     int32_t *tokens;
     int count, prompt_count;
-    const char *finish_reason; /* "stop" or "length" */
-    int32_t stop_token;        /* the end token that was drawn, -1 for "length"; not among tokens */
+    const char *finish_reason; /* "stop", "length" or "cancelled" */
+    int32_t stop_token;        /* the end token that was drawn, -1 for the others; not among tokens */
     char *text;
     size_t text_len;
     struct token_logprob *logprobs; /* [count][1 + logprobs]: the chosen one first; NULL if not asked */

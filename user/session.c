@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/clock.h"
+#include "base/le.h"
 #include "base/log.h"
 #include "base/size.h"
 #include "model/manifest.h"
@@ -106,6 +108,8 @@ struct session {
     uint64_t seq;
     int length, room, rows; /* tokens sent, tokens granted, rows per message */
     int outputs;            /* rows of outputs at once */
+    int sent;               /* rows in x_p */
+    bool hidden;            /* outputs are hidden rows, not logits */
     float *x, *x_p;         /* [rows, D] */
     float *y_p, *y;         /* [outputs, width], [outputs, D] */
     void *work;             /* for head_apply; NULL when the server has the head */
@@ -186,7 +190,9 @@ static int open_outputs(struct session *s, int n, float *logits, struct err *err
         unseal_rows(logits, s->y_p, (size_t)n, &g->output);
         return 0;
     }
-    unseal_rows(s->y, s->y_p, (size_t)n, &g->residual);
+    unseal_rows(s->hidden ? logits : s->y, s->y_p, (size_t)n, &g->residual);
+    if (s->hidden)
+        return 0;
     head_apply(g->config, g->head, s->y, n, s->work, logits);
     return 0;
 }
@@ -212,6 +218,7 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
         return -1;
     s->seq++;
     s->length += T;
+    s->sent = T;
     uint64_t end = clock_us();
     s->timing.user_us += (sent - start) + (end - back);
     s->timing.server_us += got.server_us;
@@ -224,7 +231,7 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
                     struct err *err)
 {
     const struct config *k = s->c->grant->config;
-    size_t outputs = (size_t)config_outputs(k);
+    size_t outputs = (size_t)(s->hidden ? k->D : config_outputs(k));
     if (T < 1 || T > s->room - s->length)
         return err_set(err, ERR_INPUT, "%d tokens do not fit: %d of %d are used", T, s->length, s->room);
     if (!k->causal && (T > s->rows || out_n > s->outputs))
@@ -246,6 +253,16 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
     return 0;
 }
 
+int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)
+{
+    if (!s->c->grant->head_here)
+        return err_set(err, ERR_INPUT, "the server computes the head of this model and gives no hidden rows");
+    s->hidden = true;
+    int rc = session_forward(s, ids, NULL, T, 0, T, x, err);
+    s->hidden = false;
+    return rc;
+}
+
 void session_rewind(struct session *s, int length)
 {
     if (length < s->length)
@@ -255,6 +272,20 @@ void session_rewind(struct session *s, int length)
 int session_length(const struct session *s)
 {
     return s->length;
+}
+
+uint64_t session_sent(const struct session *s, int *T)
+{
+    *T = s->sent;
+    return s->seq;
+}
+
+void session_sent_row(const struct session *s, int row, float *x_p)
+{
+    const size_t D = (size_t)s->c->grant->config->D, at = (size_t)row * D;
+    const uint8_t *narrow = (const uint8_t *)s->x_p;
+    for (size_t d = 0; d < D; d++)
+        x_p[d] = s->c->bf16 ? bf16_to_f32(le_get16(narrow + 2 * (at + d))) : s->x_p[at + d];
 }
 
 int session_outputs(const struct session *s)

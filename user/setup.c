@@ -8,7 +8,7 @@
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", NULL};
+    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", NULL};
     static const char *const peer_keys[] = {"server", "model_dev", NULL};
     const char *path;
     int64_t threads = 0;
@@ -37,18 +37,33 @@ static int text_of(const struct setup *s, const struct cli_cmd *cmd, const char 
     return 0;
 }
 
-int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
     const char *wire = "f32";
     if (text_of(s, cmd, "wire", &wire, err) != 0)
         return -1;
     if (strcmp(wire, "f32") != 0 && strcmp(wire, "bf16") != 0)
         return err_set(err, ERR_USAGE, "wire (--wire): expected f32 or bf16, found '%.30s'", wire);
-    if (grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0 ||
-        connection_open(&s->connection, s->transport, s->server.endpoint, &s->server.key, s->config.identity, s->grant,
-                        cli_str(cmd, "trace", NULL), err) != 0)
+    s->bf16 = strcmp(wire, "bf16") == 0;
+    return grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0 ? -1 : 0;
+}
+
+int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err)
+{
+    struct connection *c;
+    if (connection_open(&c, s->transport, s->server.endpoint, &s->server.key, s->config.identity, s->grant, trace, err) != 0)
         return -1;
-    return strcmp(wire, "bf16") == 0 ? connection_bf16(s->connection, err) : 0;
+    if (s->bf16 && connection_bf16(c, err) != 0) {
+        connection_close(c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}
+
+int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    return setup_open(s, cmd, err) != 0 ? -1 : setup_connection(s, &s->connection, cli_str(cmd, "trace", NULL), err);
 }
 
 /* The folder of the draft model, "" for none. */
@@ -66,24 +81,35 @@ static int draft_dir(const struct setup *s, const struct cli_cmd *cmd, char out[
     return flag != NULL ? file_join(out, NULL, flag, err) : file_join(out, s->config.dir, configured, err);
 }
 
-int setup_speculation(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+int setup_guesses(const struct setup *s, const struct cli_cmd *cmd, int *out, struct err *err)
 {
     const char *how = "auto";
-    char dir[FILE_PATH_MAX], *end;
-    long guesses = SPECULATE_AUTO;
-    if (text_of(s, cmd, "speculate", &how, err) != 0 || draft_dir(s, cmd, dir, err) != 0)
+    char *end;
+    if (text_of(s, cmd, "speculate", &how, err) != 0)
         return -1;
-    if (strcmp(how, "off") == 0)
+    if (strcmp(how, "off") == 0 || strcmp(how, "auto") == 0) {
+        *out = how[0] == 'o' ? 0 : SPECULATE_AUTO;
         return 0;
-    if (strcmp(how, "auto") != 0) {
-        guesses = strtol(how, &end, 10);
-        if (how[0] < '0' || how[0] > '9' || *end != '\0' || guesses < 1 || guesses > SPECULATE_MOST)
-            return err_set(err, ERR_USAGE, "speculate (--speculate): expected auto, off or 1 to %d, found '%.30s'", SPECULATE_MOST, how);
     }
+    long guesses = strtol(how, &end, 10);
+    if (how[0] < '0' || how[0] > '9' || *end != '\0' || guesses < 1 || guesses > SPECULATE_MOST)
+        return err_set(err, ERR_USAGE, "speculate (--speculate): expected auto, off or 1 to %d, found '%.30s'", SPECULATE_MOST, how);
+    *out = (int)guesses;
+    return 0;
+}
+
+int setup_speculation(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    char dir[FILE_PATH_MAX];
+    int guesses;
+    if (setup_guesses(s, cmd, &guesses, err) != 0 || draft_dir(s, cmd, dir, err) != 0)
+        return -1;
+    if (guesses == 0)
+        return 0;
     if (dir[0] != '\0' &&
         draft_open(&s->draft, dir, s->grant->config, (int)s->connection->server.max_tokens, err) != 0)
         return -1;
-    return speculate_new(&s->speculate, (int)guesses, s->draft, err);
+    return speculate_new(&s->speculate, guesses, s->draft, err);
 }
 
 void setup_close(struct setup *s)

@@ -17,6 +17,7 @@ table='
 <pcre2 user/regex\.c
 <utf8proc user/unicode\.c
 <unicode/ user/unicode\.c
+<microhttpd user/http\.c
 '
 
 check() {
@@ -36,4 +37,5 @@ bad model/config.c '# include <cjson/cJSON.h>\n'
 bad transport/a.c '#include <openssl/evp.h>\n'
 bad user/bpe.c '#include <pcre2.h>\n'
 bad user/c.h '#include "utf8proc.h"\n'
+bad user/serve.c '#include <microhttpd.h>\n'
 run_lint "$1"
