@@ -62,8 +62,8 @@ static int turn(struct setup *set, struct session *s, struct token_ids *talk, co
         if (isatty(STDERR_FILENO) == 1)
             (void)fprintf(stderr, "  [%d tokens, %.1f tok/s, %llu bytes up and %llu down so far]\n", r.count,
                           r.decode_us == 0 ? 0 : r.count * 1e6 / (double)r.decode_us,
-                          (unsigned long long)channel_stats(set->connection->channel).bytes_up,
-                          (unsigned long long)channel_stats(set->connection->channel).bytes_down);
+                          (unsigned long long)connection_stats(set->connection).bytes_up,
+                          (unsigned long long)connection_stats(set->connection).bytes_down);
     }
     generate_free(&r);
     return rc;
