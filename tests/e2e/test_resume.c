@@ -168,6 +168,64 @@ Test(resume, an_answer_moves_to_another_server_that_holds_the_package_and_back)
     close_slow(&t);
 }
 
+/* ------------------------------------------------------------------ signals */
+
+Test(resume, a_server_that_is_stopped_ends_well_and_the_answer_goes_on_after_its_restart)
+{
+    struct trio t;
+    struct shell whole, s;
+    open_slow(&t, NULL);
+    write_user(&t, t.users_at, NULL, 60);
+    trio_user(&t, &whole, GREEDY);
+    cr_assert_eq(whole.status, 0, "%s", whole.err);
+    trio_start_as(&t, "user", &s, GREEDY);
+    wait_for_text(&s, 0);
+    uint64_t start = clock_ms();
+    cr_expect_eq(process_stop(&t.server), 0);
+    cr_expect_lt(clock_ms() - start, 4000);
+    trio_start_server(&t, NULL);
+    unharmed(&s, &whole);
+    shell_free(&whole);
+    close_slow(&t);
+}
+
+/* server.json without user.id. */
+static void forget_user(const struct trio *t)
+{
+    size_t len;
+    char *text = tempdir_slurp(trio_path(t, "server.json"), &len), *at = strstr(text, "\"@user.id/identity.pub\",");
+    cr_assert_not_null(at);
+    size_t n = strlen("\"@user.id/identity.pub\",");
+    memmove(at, at + n, strlen(at + n) + 1);
+    tempdir_spill(trio_path(t, "server.json"), text, len - n);
+    free(text);
+}
+
+Test(resume, a_key_that_leaves_the_list_loses_its_sessions_at_sighup)
+{
+    struct trio t;
+    struct shell s;
+    open_slow(&t, NULL);
+    write_user(&t, t.users_at, NULL, 60);
+    trio_start_as(&t, "user", &s, SHELL_ARGV("generate", "--prompt", "Once upon a time", "--max-tokens", "4000", "--ignore-eos"));
+    wait_for_text(&s, 0);
+    tempdir_spill(trio_path(&t, "server.json"), "{", 1); /* a config that is wrong changes nothing */
+    (void)kill(t.server.pid, SIGHUP);
+    (void)poll(NULL, 0, 100);
+    cr_assert_eq(waitpid(s.pid, NULL, WNOHANG), 0, "a wrong config ended a session");
+    process_stop(&t.server);
+    trio_start_server(&t, NULL); /* writes it anew */
+    forget_user(&t);
+    (void)kill(t.server.pid, SIGHUP);
+    shell_wait(&s);
+    cr_expect_eq(s.status, 4, "exit status %d: %s", s.status, s.err);
+    shell_free(&s);
+    trio_user(&t, &s, SHELL_ARGV("generate", "--prompt", "Once", "--max-tokens", "4"));
+    cr_expect_eq(s.status, 4, "exit status %d: %s", s.status, s.err);
+    shell_free(&s);
+    close_slow(&t);
+}
+
 /* ------------------------------------------------------------------ the network */
 
 static volatile const int never;
