@@ -4,7 +4,7 @@
 #include "bench/load_report.h"
 #include "bench/shapes.h"
 #include "bench/stage.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 
 static int read_flags(struct load_opts *o, const struct cli_cmd *cmd, struct err *err)
 {

@@ -13,7 +13,7 @@
 #include "bench/speed_rows.h"
 #include "bench/stats.h"
 #include "engine/kernels/table.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "tests/support/plain.h"
 #include "user/report.h"
 #include "user/sample.h"
@@ -27,9 +27,7 @@
 /* What the weights are held in, and what GGUF calls the type of as many bytes. */
 static const struct speed_dtype {
     const char *name, *gguf;
-    double weight_bytes;
-    bool computed; /* by this engine */
-} dtypes[] = {{"f32", "f32", 4, true}, {"bf16", "bf16", 2, false}, {"int8", "q8_0", 1, false}};
+} dtypes[] = {{"f32", "f32"}, {"bf16", "bf16"}, {"int8", "q8_0"}};
 
 /* One side of the comparison: the same kernels, with or without the user's permutations around them. */
 struct side {
@@ -51,6 +49,7 @@ struct speed {
     struct machine machine;
     struct speed_model cost;
     const struct speed_dtype *dtype;
+    enum kv_dtype kv;
     int threads, gen, context, batch_max, rows, repeats;
     int prompts[LIST_MAX], prompt_count, batches[LIST_MAX], batch_count;
     struct peer peers[PEERS_MAX];
@@ -223,7 +222,7 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     size_t rows = (size_t)sp->rows, D = (size_t)c->D, outputs = (size_t)config_outputs(c);
     size_t width = outputs > D ? outputs : D;
     for (int b = 0; b < sp->batch_max; b++)
-        if (kvcache_new_alone(&s->kv[b], c, KV_F32, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
+        if (kvcache_new_alone(&s->kv[b], c, sp->kv, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
             return -1;
     if (scratch_new(&s->scratch, s->net, sp->rows, sp->batch_max, err) != 0)
         return -1;
@@ -260,18 +259,19 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     if (causal && sp->gen > positions)
         return err_set(err, ERR_USAGE, "--gen: %d tokens, the model takes %d", sp->gen, positions);
     if (kernels_choose(NULL, err) != 0 || machine_measure(&sp->machine, sp->threads, err) != 0 ||
-        threads_start(sp->threads, err) != 0 || plain_open(&sp->loaded, model, true, 1, err) != 0 ||
-        private_open(&sp->owner, model, cmd, 1, err) != 0)
+        threads_start(sp->threads, err) != 0 || private_open(&sp->owner, model, cmd, 1, err) != 0 ||
+        plain_open(&sp->loaded, model, true, 1, private_grant(sp->owner)->compute, err) != 0)
         return -1;
     sp->config = sp->loaded.config;
     sp->plain = (struct side){.name = "plain", .net = sp->loaded.net, .embed = sp->loaded.embed};
     sp->private = (struct side){.name = "private", .net = private_net(sp->owner), .embed = private_grant(sp->owner)->embed,
                                 .grant = private_grant(sp->owner)};
     const struct config *c = sp->config;
+    static const double bytes[] = {[WEIGHT_ROWS] = 4, [WEIGHT_F32] = 4, [WEIGHT_BF16] = 2, [WEIGHT_INT8] = 1};
     sp->cost = (struct speed_model){
         .layer_weights = (double)c->L * ((double)(2 * c->H + 2 * c->G) * c->K * c->D + (c->gated ? 3.0 : 2.0) * c->D * c->F),
         .head_weights = (double)config_outputs(c) * c->D,
-        .weight_bytes = sp->dtype->weight_bytes,
+        .weight_bytes = bytes[sp->loaded.net->layers[0].up.w.format],
         .peak = machine_peak(&sp->machine, sp->dtype->name)};
     return open_side(sp, &sp->plain, err) != 0 ? -1 : open_side(sp, &sp->private, err);
 }
@@ -355,15 +355,15 @@ static int read_flags(struct speed *sp, const struct cli_cmd *cmd, struct err *e
     if ((model == NULL) == (sp->shape == NULL))
         return err_set(err, ERR_USAGE, "speed needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-        if (strcmp(dtype, dtypes[i].name) == 0 && dtypes[i].computed)
+        if (strcmp(dtype, dtypes[i].name) == 0)
             sp->dtype = &dtypes[i];
     if (sp->dtype == NULL)
-        return err_set(err, ERR_USAGE, "--dtype: '%.20s' is not available in this version; known: f32", dtype);
+        return err_set(err, ERR_USAGE, "--dtype: expected f32, bf16 or int8, found '%.20s'", dtype);
     if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "gen", 1, 4096, &gen, err) != 0 ||
         cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
         parse_list(cli_str(cmd, "prompt", "128,512"), "prompt", 65536, sp->prompts, &sp->prompt_count, err) != 0 ||
         parse_list(cli_str(cmd, "batch", "1,8,32"), "batch", BATCH_MAX, sp->batches, &sp->batch_count, err) != 0 ||
-        peer_parse(cli_str(cmd, "peer", ""), sp->peers, &sp->peer_count, err) != 0)
+        peer_parse(cli_str(cmd, "peer", ""), sp->peers, &sp->peer_count, err) != 0 || private_kv(cmd, &sp->kv, err) != 0)
         return -1;
     sp->threads = (int)threads;
     sp->gen = (int)gen;

@@ -12,9 +12,8 @@ static double per_second(uint64_t tokens, const struct load_opts *o)
     return (double)tokens / o->duration_s;
 }
 
-/* Sessions that the server computed at a time, on average between the two looks at it: its time is counted once for each of
- * the sessions of a pass. */
-static double computed_at_once(const struct load_result *r)
+/* Share of the time between the two looks at the server in which it computed. */
+static double busy(const struct load_result *r)
 {
     double wall = (double)(r->after.uptime_ms - r->before.uptime_ms) * 1e3;
     return wall <= 0 ? 0 : (double)(r->after.busy_us - r->before.busy_us) / wall;
@@ -44,7 +43,7 @@ void load_report_text(const struct load_result *r, const struct load_opts *o)
     print_latency("to the first token", &r->first);
     print_latency("between tokens", &r->between);
     print_latency("whole answer", &r->request);
-    printf("server               computed %.2f sessions at a time, %llu in all\n", computed_at_once(r),
+    printf("server               computing %.0f %% of the time, %llu sessions\n", 100 * busy(r),
            (unsigned long long)(r->after.sessions_total - r->before.sessions_total));
     for (int i = 0; i < r->error_count; i++)
         printf("error %-14s %llu, the first: %s\n", r->errors[i].name, (unsigned long long)r->errors[i].count, r->errors[i].text);
@@ -90,9 +89,10 @@ int load_report_json(const struct load_result *r, const struct load_opts *o, str
     for (int i = 0; i < r->error_count; i++)
         json_put_int(doc, node, r->errors[i].name, (int64_t)r->errors[i].count);
     node = json_put_object(doc, root, "server");
-    json_put_num(doc, node, "computed_at_once", computed_at_once(r));
+    json_put_num(doc, node, "busy_frac", busy(r));
     json_put_int(doc, node, "sessions", (int64_t)(r->after.sessions_total - r->before.sessions_total));
     json_put_int(doc, node, "rows_in", (int64_t)(r->after.rows_in - r->before.rows_in));
+    json_put_int(doc, node, "rows_reused", (int64_t)(r->after.rows_reused - r->before.rows_reused));
     json_put_int(doc, node, "rows_out", (int64_t)(r->after.rows_out - r->before.rows_out));
     node = json_put_object(doc, root, "over_time");
     json_put_num(doc, node, "seconds", r->bucket_s);

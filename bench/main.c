@@ -5,8 +5,9 @@
 #define END {NULL, NULL, NULL, NULL, false}
 #define PROTECT                                                                                                                    \
     {"profile", "NAME", "as stip-model-dev protect", NULL, false}, {"head", "WHERE", "auto, server or user", NULL, false},                      \
-        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32 or bf16", NULL, false},                   \
+        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32, bf16 or int8", NULL, false},                   \
         {"seed", "HEX", "32 bytes, for repeatable tests", NULL, true}
+#define KV {"kv", "TYPE", "keys and values kept as f32 (default), bf16 or int8", NULL, false}
 
 #define LINE                                                                                                                       \
     {"rtt", "MS", "between user and server a line of this round trip (default 0)", NULL, false},                                               \
@@ -22,10 +23,12 @@ int main(int argc, char **argv)
                                       {"threads", "N", "threads (default: all)", NULL, false},
                                       {"dump", "FILE", "write the plain logits as safetensors", NULL, false},
                                       PROTECT,
+                                      KV,
                                       {"json", NULL, "print one JSON object", NULL, false},
                                       END};
     struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
                                       PROTECT,
+                                      KV,
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
                                       LINE,
                                       {"keep", NULL, "keep the temporary folder", NULL, false},
@@ -55,6 +58,7 @@ int main(int argc, char **argv)
                                    {"peer-model", "FILE", "GGUF file for them (default: the same model, converted)", NULL, false},
                                    {"plot", "FILE", "write the figure as SVG", NULL, false},
                                    PROTECT,
+                                   KV,
                                    {"json", NULL, "print one JSON object", NULL, false},
                                    END};
     struct cli_opt load_opts[] = {{"config", "FILE", "user.json of a user whose server is running", NULL, false},
@@ -68,6 +72,7 @@ int main(int argc, char **argv)
                                   {"threads", "N", "threads of the server, where it is started here (default 0: all)", NULL, false},
                                   {"plot", "FILE", "write latencies and tokens per second as SVG", NULL, false},
                                   PROTECT,
+                                  KV,
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL, false},

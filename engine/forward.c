@@ -7,7 +7,7 @@
 #include "engine/kernels/attention.h"
 #include "engine/kernels/rope.h"
 #include "engine/scratch.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 
 /* Everything that the steps of one pass share; tasks of the thread pool get it as their argument. */
 struct pass {

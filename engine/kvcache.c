@@ -159,8 +159,8 @@ int kvcache_new_alone(struct kvcache **out, const struct config *c, enum kv_dtyp
     }
     kv->owns_pool = true;
     if (!kvcache_reserve(kv, cap)) {
-        kvcache_free(kv);
-        return err_oom(err, pool->page_bytes * (((size_t)cap + KV_PAGE - 1) / KV_PAGE));
+        kvcache_free(kv); /* and the pool */
+        return err_oom(err, kvcache_bytes(c, dtype, cap));
     }
     *out = kv;
     return 0;

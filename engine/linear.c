@@ -6,14 +6,17 @@
 #include "engine/floats.h"
 #include "engine/kernels/matmul.h"
 #include "engine/net.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "model/arch.h"
+#include "model/quant.h"
 
 /* One tensor on its way into outputs at..at+rows-1 of a matrix; a task takes WEIGHT_PANEL of them. */
 struct reading {
     struct weights *w;
     const struct tensor *tensor;
-    const float *columns; /* a Conv1D tensor [in,rows], read already; NULL: rows are read as they are needed */
+    const struct tensor *scale; /* of an I8 tensor, else NULL */
+    bool conv1d;
+    const float *columns; /* a float Conv1D tensor [in,rows], read already; NULL: rows are read as they are needed */
     int at, rows;
     pthread_mutex_t lock;
     int failed_task; /* the first one in order, so that the error does not depend on the threads */
@@ -30,11 +33,36 @@ static void fail(struct reading *r, int task, const struct err *err)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* int8 rows go in as they are stored; Conv1D ones are turned round first. */
+static int put_int8(struct reading *r, int first, int n, struct err *err)
+{
+    float scale[WEIGHT_PANEL];
+    size_t in = (size_t)r->w->in;
+    int8_t *turned = NULL;
+    if (checkpoint_rows_f32(r->scale, (uint64_t)first, (uint64_t)n, scale, err) != 0)
+        return -1;
+    if (r->conv1d) {
+        if ((turned = malloc((size_t)n * in)) == NULL)
+            return err_oom(err, (size_t)n * in);
+        for (size_t i = 0; i < in; i++)
+            for (int o = 0; o < n; o++)
+                turned[(size_t)o * in + i] = checkpoint_rows_i8(r->tensor, i)[first + o];
+    }
+    weights_put_int8(r->w, r->at + first, n, r->conv1d ? turned : checkpoint_rows_i8(r->tensor, (uint64_t)first), scale);
+    free(turned);
+    return 0;
+}
+
 static void read_panel(void *arg, int task)
 {
     struct reading *r = arg;
     struct err err;
     int first = task * WEIGHT_PANEL, n = r->rows - first < WEIGHT_PANEL ? r->rows - first : WEIGHT_PANEL;
+    if (r->scale != NULL) {
+        if (put_int8(r, first, n, &err) != 0)
+            fail(r, task, &err);
+        return;
+    }
     size_t in = (size_t)r->w->in;
     float *rows;
     if (floats_alloc(&rows, (size_t)n, in, &err) != 0) {
@@ -53,11 +81,15 @@ static void read_panel(void *arg, int task)
 }
 
 /* A [out,in] tensor, or a Conv1D one [in,out], to outputs at... of w. */
-static int read_matrix(struct weights *w, int at, const struct tensor *t, bool conv1d, struct err *err)
+static int read_matrix(struct weights *w, int at, const struct checkpoint *cp, const struct tensor *t, bool conv1d, struct err *err)
 {
-    struct reading r = {.w = w, .tensor = t, .at = at, .rows = (int)t->dim[conv1d ? 1 : 0], .failed_task = INT32_MAX};
+    struct reading r = {.w = w, .tensor = t, .scale = checkpoint_scale(cp, t), .conv1d = conv1d, .at = at,
+                        .rows = (int)t->dim[conv1d ? 1 : 0], .failed_task = INT32_MAX};
     float *columns = NULL;
-    if (conv1d) {
+    if (r.scale != NULL && w->format != WEIGHT_INT8)
+        return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8, which products in %s cannot read; they need compute int8", t->file,
+                       t->name, compute_name(w->compute));
+    if (conv1d && r.scale == NULL) {
         if (floats_alloc(&columns, (size_t)t->dim[0], (size_t)t->dim[1], err) != 0)
             return -1;
         if (checkpoint_rows_f32(t, 0, t->dim[0], columns, err) != 0) {
@@ -102,6 +134,9 @@ int linear_load(struct linear *out, const struct checkpoint *cp, enum compute co
         in = (int)arch_axis_size(c, row->in);
         halves = halves && checkpoint_tensor(cp, roles[i], layer)->dtype == DTYPE_BF16;
     }
+    if (compute == COMPUTE_INT8 && in > QUANT_TERMS)
+        return err_set(err, ERR_INPUT, "%s: the %s has %d inputs; int8 products take at most %d", checkpoint_dir(cp),
+                       arch_role_name(roles[0]), in, QUANT_TERMS);
     bool biased = biases != NULL && checkpoint_tensor(cp, biases[0], layer) != NULL;
     if (weights_new(&l.w, weights_format(compute, halves), compute, rows, in, err) != 0)
         goto fail;
@@ -111,7 +146,7 @@ int linear_load(struct linear *out, const struct checkpoint *cp, enum compute co
     int at = 0;
     for (int i = 0; i < count; i++) {
         const struct arch_tensor *row = arch_tensor(c, roles[i]);
-        if (read_matrix(&l.w, at, checkpoint_tensor(cp, roles[i], layer), row->conv1d, err) != 0)
+        if (read_matrix(&l.w, at, cp, checkpoint_tensor(cp, roles[i], layer), row->conv1d, err) != 0)
             goto fail;
         if (biased) {
             const struct tensor *b = checkpoint_tensor(cp, biases[i], layer);

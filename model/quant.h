@@ -16,6 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Longest sum of products of two int8 that fits 32 bits, also where a kernel shifts one side to 0..255. */
+#define QUANT_TERMS 65536
+
 float quant_scale(const float *x, size_t n);
 void quant_apply(int8_t *q, float scale, const float *x, size_t n);
 /* Both. */

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "engine/kvcache.h"
 
+enum state { IDLE, LOADING, DONE };
+
 struct loader {
     const struct settings *settings;
     int wake_fd;
@@ -17,7 +19,7 @@ struct loader {
     pthread_mutex_t lock;
     size_t held;
     /* under the lock */
-    enum { IDLE, LOADING, DONE } state;
+    enum state state;
     struct loaded made;
     int rc;
     struct err err;
@@ -81,10 +83,10 @@ int loader_open(struct loader **out, const struct settings *set, int wake_fd, st
     return 0;
 }
 
-static int state_of(struct loader *l)
+static enum state state_of(struct loader *l)
 {
     pthread_mutex_lock(&l->lock);
-    int state = l->state;
+    enum state state = l->state;
     pthread_mutex_unlock(&l->lock);
     return state;
 }

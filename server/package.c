@@ -56,10 +56,10 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     head = strcmp(p->manifest.head, "server") == 0;
     if (checkpoint_open(&checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
         goto done;
-    p->bytes = net_bytes(checkpoint, head, COMPUTE_F32);
+    p->bytes = net_bytes(checkpoint, head, p->manifest.compute);
     if (check_memory(dir, p->bytes, limits, err) != 0)
         goto done;
-    rc = net_load(&p->net, checkpoint, head, COMPUTE_F32, err);
+    rc = net_load(&p->net, checkpoint, head, p->manifest.compute, err);
 done:
     checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
     free(text);

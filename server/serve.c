@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/kernels/table.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 #include "server/core.h"
 #include "server/install.h"
 #include "server/loader.h"

@@ -43,6 +43,11 @@ static int check_manifest(const struct connection *c, struct err *err)
         err_set(err, ERR_PEER, "%s: server and grant do not agree on who computes the head", channel_endpoint(c->channel));
         goto done;
     }
+    if (m.compute != c->grant->compute) {
+        err_set(err, ERR_AUTH, "%s computes in %s, this grant is for %s; join again", channel_endpoint(c->channel),
+                compute_name(m.compute), compute_name(c->grant->compute));
+        goto done;
+    }
     rc = 0;
 done:
     manifest_free(&m);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/kernels/table.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "engine/kernels/levels.h"
 #include "engine/kernels/products.h"
 
@@ -58,6 +59,23 @@ static struct kernels chosen;
 static const struct kernels *_Atomic current;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+#if defined(__x86_64__)
+/* Tile units are rare, and their registers belong to the kernel's state as well as to the CPU: before they are used, a small product has
+ * to come out as it does without them. */
+static bool tiles_work(void)
+{
+    enum { ROWS = 40, OUT = 70, IN = 200 };
+    static float x[ROWS * IN], w[OUT * IN];
+    uint32_t state = 1;
+    for (int i = 0; i < ROWS * IN + OUT * IN; i++) {
+        state = state * 1664525u + 1013904223u;
+        *(i < ROWS * IN ? &x[i] : &w[i - ROWS * IN]) = (float)(state >> 8) / 16777216.0f - 0.5f;
+    }
+    return product_agree(&product_amx_bf16, &product_bf16dot, WEIGHT_BF16, x, w, ROWS, OUT, IN) < 1e-4 &&
+           product_agree(&product_amx_int8, &product_vnni, WEIGHT_INT8, x, w, ROWS, OUT, IN) == 0;
+}
+#endif
+
 static void take(enum level level)
 {
 #if defined(__x86_64__)
@@ -66,6 +84,10 @@ static void take(enum level level)
         chosen.int8 = product_vnni;
     if (level >= AVX512BF16)
         chosen.bf16 = product_bf16dot;
+    if (level >= AMX && !tiles_work()) {
+        log_warn("this CPU's tile units (AMX) give wrong products here; not using them");
+        level = AVX512BF16;
+    }
     if (level >= AMX) {
         chosen.int8 = product_amx_int8;
         chosen.bf16 = product_amx_bf16;

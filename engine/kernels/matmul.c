@@ -3,7 +3,7 @@
 #include <assert.h>
 
 #include "engine/kernels/table.h"
-#include "engine/threads.h"
+#include "base/threads.h"
 
 /* Panels that one task takes when there are plenty: few enough to share out evenly, enough to stream. */
 #define TASK_PANELS 8

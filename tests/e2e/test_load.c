@@ -42,6 +42,8 @@ static void expect_sound(const struct json_doc *doc)
     cr_expect_leq(number(doc, "first_token_ms", "p95"), number(doc, "first_token_ms", "p99"));
     cr_expect_leq(number(doc, "first_token_ms", "p99"), number(doc, "first_token_ms", "max"));
     cr_expect_eq(number(doc, "server", "sessions"), n);
+    double busy = number(doc, "server", "busy_frac");
+    cr_expect(busy > 0 && busy <= 1.01, "%g", busy);
     /* Tokens over time add up to the tokens. */
     double sum = 0, seconds = number(doc, "over_time", "seconds");
     const struct json *list = json_get(json_get(json_root(doc), "over_time"), "tok_s");

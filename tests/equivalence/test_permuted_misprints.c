@@ -35,7 +35,7 @@ static struct permuted open_model(const char *architecture, int H)
     const struct synth_shape s = {.D = D, .H = H, .L = 2, .V = V, .F = F, .untied = true};
     struct permuted p;
     protected_synth(dir, architecture, &s, 5);
-    cr_assert_eq(permuted_open(&p, dir, "server", T, &err), 0, "%s", err.text);
+    cr_assert_eq(permuted_open(&p, dir, "server", NULL, T, &err), 0, "%s", err.text);
     return p;
 }
 

@@ -243,8 +243,8 @@ Test(permuted_parts, one_layer_of_every_family)
         struct permuted p;
         struct plain q;
         protected_synth(dir, arch_at(i)->name, &s, 6);
-        cr_assert_eq(permuted_open(&p, dir, "user", ROWS, &err), 0, "%s", err.text);
-        cr_assert_eq(plain_open(&q, tempdir_path(dir, "plain"), false, ROWS, &err), 0, "%s", err.text);
+        cr_assert_eq(permuted_open(&p, dir, "user", NULL, ROWS, &err), 0, "%s", err.text);
+        cr_assert_eq(plain_open(&q, tempdir_path(dir, "plain"), false, ROWS, COMPUTE_F32, &err), 0, "%s", err.text);
         bool classify = p.plain.config->head == HEAD_CLASSIFY;
         int rows = classify ? 1 : ROWS;
         cr_assert_eq(permuted_append(&p, ids, NULL, ROWS, rows, out, &err), 0, "%s", err.text);

@@ -19,7 +19,7 @@ static void make(void)
 {
     tempdir_make(dir);
     cr_assert_eq(synth_checkpoint(tempdir_path(dir, "small"), "LlamaForCausalLM", &shape, 3, &err), 0, "%s", err.text);
-    cr_assert_eq(plain_open(&plain, tempdir_path(dir, "small"), true, LONGEST, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&plain, tempdir_path(dir, "small"), true, LONGEST, COMPUTE_F32, &err), 0, "%s", err.text);
 }
 
 static void drop(void)

@@ -11,7 +11,7 @@
 #include "engine/embed.h"
 #include "engine/floats.h"
 #include "engine/forward.h"
-#include "tests/support/synth.h"
+#include "tests/support/protected.h"
 
 static char dir[64];
 static struct err err;
@@ -137,6 +137,34 @@ Test(engine, nan_in_a_tensor_is_refused_by_its_name)
     checkpoint_close(cp);
 }
 
+/* A package whose manifest says f32 but whose matrices are int8: integers must not be taken for weights. */
+Test(engine, int8_matrices_are_for_int8_products_only)
+{
+    struct protect_report report;
+    struct checkpoint *cp;
+    struct net *net = NULL;
+    struct head *head = NULL;
+    struct synth_shape s = small;
+    s.untied = true;
+    protected_synth(dir, "GPT2LMHeadModel", &s, 5);
+    struct protect_opts o = protected_opts(dir, 3);
+    o.head = "server";
+    o.dtype = "int8";
+    cr_assert_eq(protect_checkpoint(&o, &report, &err), 0, "%s", err.text);
+    cr_assert_eq(checkpoint_open(&cp, report.package, CHECKPOINT_CORE | CHECKPOINT_HEAD, &err), 0, "%s", err.text);
+    for (enum compute compute = COMPUTE_F32; compute <= COMPUTE_BF16; compute++) {
+        cr_assert_eq(net_load(&net, cp, true, compute, &err), -1);
+        cr_expect(err.code == ERR_INPUT && strstr(err.text, "'transformer.h.0.attn.c_attn.weight' is I8") != NULL &&
+                  strstr(err.text, compute_name(compute)) != NULL, "%s", err.text);
+        cr_assert_eq(head_load(&head, cp, compute, &err), -1);
+        cr_expect(strstr(err.text, "'lm_head.weight' is I8") != NULL, "%s", err.text);
+    }
+    cr_assert(net == NULL && head == NULL);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_INT8, &err), 0, "%s", err.text);
+    net_free(net);
+    checkpoint_close(cp);
+}
+
 Test(engine, parts_that_are_not_there_are_refused)
 {
     struct synth_shape s = small;
@@ -174,11 +202,12 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
     struct synth_shape s = small;
     s.D = 64;
     s.V = 200;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t i = 0; i < 3 * (sizeof names / sizeof *names); i++)
         for (int head = 0; head < 2; head++) {
+            const enum compute compute = (enum compute)(i % 3);
             struct net *net;
-            struct checkpoint *cp = open_synth(names[i], &s, CHECKPOINT_ALL);
-            cr_assert_eq(net_load(&net, cp, head != 0, COMPUTE_F32, &err), 0, "%s", err.text);
+            struct checkpoint *cp = open_synth(names[i / 3], &s, CHECKPOINT_ALL);
+            cr_assert_eq(net_load(&net, cp, head != 0, compute, &err), 0, "%s", err.text);
             size_t norm = (net->config.norm == NORM_LAYER ? 2U : 1U) * 64 * sizeof(float), sum = 0;
             for (int l = 0; l < s.L; l++) {
                 const struct net_layer *y = &net->layers[l];
@@ -190,8 +219,8 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
                 sum += linear_bytes(&net->head->out) + (net->head->dense.w.data != NULL ? linear_bytes(&net->head->dense) : 0);
                 sum += net->head->norm.w != NULL ? norm : 0;
             }
-            size_t forecast = net_bytes(cp, head != 0, COMPUTE_F32);
-            cr_assert(forecast >= sum && forecast < sum + sum / 4, "%s: %zu for %zu", names[i], forecast, sum);
+            size_t forecast = net_bytes(cp, head != 0, compute);
+            cr_assert(forecast >= sum && forecast < sum + sum / 4, "%s in %s: %zu for %zu", names[i / 3], compute_name(compute), forecast, sum);
             net_free(net);
             checkpoint_close(cp);
         }

@@ -144,7 +144,10 @@ Test(loader, what_does_not_fit_the_machine_is_refused_before_it_is_loaded_with_t
     set.kv_bytes = 4096;
     refused("limits.memory_mb is 4096", "64 tokens");
     set.kv_bytes = 1 << 20;
-    cr_expect_eq(load(&m, 0), 0, "%s", err.text);
+    set.kv_dtype = KV_INT8;
+    cr_assert_eq(load(&m, 0), 0, "%s", err.text);
+    cr_expect(kvpool_dtype(m.pool) == KV_INT8 && kvpool_budget(m.pool) == 1 << 20);
+    cr_expect_gt(m.package->bytes, 100);
     loaded_free(&m);
 }
 

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/threads.h"
+#include "base/threads.h"
+#include "engine/kernels/levels.h"
+#include "engine/kernels/products.h"
 #include "model/dtype.h"
 #include "model/quant.h"
 #include "tests/support/kernel.h"
@@ -270,6 +272,22 @@ Test(matmul, a_level_that_is_not_there_is_an_error)
         cr_assert(kernels_choose("amx", &err) == -1 && strstr(err.text, kernels_level(n - 1)) != NULL, "%s", err.text);
     cr_assert_eq(kernels_choose(kernels_level(n - 1), &err), 0);
     cr_assert_str_eq(kernels_get()->name, kernels_level(n - 1));
+}
+
+/* What a level with tile units must pass before it is used; here the emulated tiles do. Catches a check that nothing fails (tried: bf16
+ * against int8). */
+Test(matmul, kernels_are_compared_before_tiles_are_trusted)
+{
+    enum { ROWS = 40, OUT = 70, IN = 200 };
+    float *x = random_floats(ROWS * IN), *w = random_floats(OUT * IN);
+    const struct product *plain = &level_portable.bf16;
+    cr_expect_lt(product_agree(&product_emulated_bf16, plain, WEIGHT_BF16, x, w, ROWS, OUT, IN), 1e-4);
+    cr_expect_eq(product_agree(&product_emulated_int8, &level_portable.int8, WEIGHT_INT8, x, w, ROWS, OUT, IN), 0.0);
+    cr_expect_gt(product_agree(&level_portable.bf16_by_f32, plain, WEIGHT_BF16, x, w, ROWS, OUT, IN), 1e-4, "unrounded rows must show");
+    x[5] = NAN;
+    cr_expect(isinf(product_agree(&product_emulated_bf16, plain, WEIGHT_BF16, x, w, ROWS, OUT, IN)));
+    free(x);
+    free(w);
 }
 
 /* ------------------------------------------------------------------ threads */

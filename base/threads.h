@@ -1,4 +1,4 @@
-/* engine/threads.h - the threads that share the work of one pass.
+/* base/threads.h - the threads that share the work of one pass.
  *
  * Data flow   threads_for(n tasks) -> every thread takes the next task until none is left -> all are done, return.
  * Units       tasks; a task is tens of microseconds of work or more, or the caller runs it itself.
@@ -10,8 +10,8 @@
  * waking a thread costs more than many of those tasks. A task's result must not depend on which thread runs it; then the number of
  * threads changes no bit of any result. One caller at a time has the pool; another one that comes meanwhile runs its tasks alone.
  */
-#ifndef STIP_ENGINE_THREADS_H
-#define STIP_ENGINE_THREADS_H
+#ifndef STIP_BASE_THREADS_H
+#define STIP_BASE_THREADS_H
 
 #include "base/err.h"
 
