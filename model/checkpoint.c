@@ -172,10 +172,14 @@ static int check_shape(const struct checkpoint *cp, const struct arch_tensor *ro
     uint64_t out = (uint64_t)arch_axis_size(&cp->config, row->out), in = (uint64_t)arch_axis_size(&cp->config, row->in);
     uint64_t first = row->conv1d ? in : out, second = row->conv1d ? out : in;
     bool vector = row->in == AX_ONE;
-    bool int8 = t->dtype == DTYPE_I8 && may_be_int8(&cp->config, row);
-    if (!dtype_is_float(t->dtype) && !int8)
-        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s", t->file, t->name,
-                       dtype_name(t->dtype));
+    /* All or none, as config.json says: the rest would be quantised when it is loaded, or the integers taken for weights. */
+    const bool int8 = cp->config.quantised && may_be_int8(&cp->config, row);
+    if (int8 && t->dtype != DTYPE_I8)
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected I8, as config.json's quantization_config says, found %s", t->file,
+                       t->name, dtype_name(t->dtype));
+    if (!int8 && !dtype_is_float(t->dtype))
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s%s", t->file, t->name, dtype_name(t->dtype),
+                       t->dtype == DTYPE_I8 && !cp->config.quantised ? "; int8 needs a quantization_config in config.json" : "");
     if (t->rank == (vector ? 1 : 2) && t->dim[0] == first && (vector || t->dim[1] == second))
         return int8 ? check_scale(cp, row, t, err) : 0;
     char found[96];

@@ -118,7 +118,8 @@ static bool is_w8a8(const struct json *q)
 {
     const struct json *groups = json_get(q, "config_groups"), *group = json_first(groups);
     return is_text(json_get(q, "quant_method"), "compressed-tensors") && is_text(json_get(q, "format"), "int-quantized") &&
-           json_count(groups) == 1 && is_int8(json_get(group, "weights"), "channel", false) &&
+           json_count(json_get(q, "ignore")) == 0 && json_is_null(json_get(q, "kv_cache_scheme")) && json_count(groups) == 1 &&
+           json_is_null(json_get(group, "output_activations")) && is_int8(json_get(group, "weights"), "channel", false) &&
            is_int8(json_get(group, "input_activations"), "token", true);
 }
 
@@ -137,7 +138,7 @@ int config_parse(struct config *out, const struct json_doc *doc, struct err *err
         return err_set(err, ERR_INPUT, "%s: field 'quantization_config': quantised checkpoints are not supported, except int8 per "
                                        "output channel as protect writes it; use the float checkpoint of this model", name);
 
-    struct config c = {.bos = -1, .pad = -1, .causal = true, .rope = {.theta = 10000, .factor = 1}};
+    struct config c = {.quantised = !json_is_null(quantised), .bos = -1, .pad = -1, .causal = true, .rope = {.theta = 10000, .factor = 1}};
     c.arch = arch_find(architecture);
     if (c.arch == NULL)
         return err_set(err, ERR_INPUT, "%s: field 'architectures': '%.60s' is not implemented; known: %s", name, architecture,

@@ -337,16 +337,38 @@ static struct item *add_scale(const char *name, enum dtype dtype, int rank, uint
     return it;
 }
 
-/* A model whose Q1 is int8 with a good scale. */
+#define W8A8 \
+    "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"int-quantized\",\"config_groups\":{\"group_0\":{" \
+    "\"weights\":{\"num_bits\":8,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"channel\",\"dynamic\":false}," \
+    "\"input_activations\":{\"num_bits\":8,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"token\",\"dynamic\":true}}}},"
+
+static void say_int8(void)
+{
+    size_t len;
+    char *text = tempdir_slurp(tempdir_path(dir, "config.json"), &len), *changed = malloc(len + sizeof W8A8);
+    int n = sprintf(changed, "{" W8A8 "%s", strchr(text, '{') + 1);
+    tempdir_spill(tempdir_path(dir, "config.json"), changed, (size_t)n);
+    free(changed);
+    free(text);
+}
+
+/* A model whose products are int8, each with a good scale. */
 static void make_int8(void)
 {
-    static const uint64_t dim[] = {16, 16};
     make("LlamaForCausalLM", &small);
-    drop(Q1);
-    struct item *it = add(Q1, DTYPE_I8, 2, dim);
-    for (size_t i = 0; i < it->bytes; i++)
-        it->data[i] = (uint8_t)(i * 37);
-    (void)add_scale(Q1 "_scale", DTYPE_F32, 2, 16, 1);
+    for (size_t i = 0, n = item_count; i < n; i++) {
+        struct item *it = &items[i];
+        char scale[sizeof it->name + 8];
+        if (it->rank != 2 || strcmp(it->name, "model.embed_tokens.weight") == 0)
+            continue;
+        it->dtype = DTYPE_I8;
+        it->bytes = it->dim[0] * it->dim[1];
+        for (size_t k = 0; k < it->bytes; k++)
+            it->data[k] = (uint8_t)(k * 37);
+        (void)snprintf(scale, sizeof scale, "%s_scale", it->name);
+        (void)add_scale(scale, DTYPE_F32, 2, it->dim[0], 1);
+    }
+    say_int8();
 }
 
 Test(checkpoint, an_int8_matrix_comes_with_its_scale)
@@ -358,7 +380,8 @@ Test(checkpoint, an_int8_matrix_comes_with_its_scale)
     float value;
     struct err err = {0};
     cr_assert(t->dtype == DTYPE_I8 && scale != NULL);
-    cr_expect_null(checkpoint_scale(cp, checkpoint_tensor(cp, ROLE_Q, 0)), "a float tensor has none");
+    cr_expect_null(checkpoint_scale(cp, checkpoint_tensor(cp, ROLE_ATTN_NORM_W, 0)), "a float tensor has none");
+    cr_expect_null(checkpoint_scale(cp, checkpoint_tensor(cp, ROLE_LM_HEAD, 0)), "nor has a table that is an embedding");
     cr_expect_arr_eq(checkpoint_rows_i8(t, 3), item(Q1)->data + 3 * 16, 16);
     cr_assert_eq(checkpoint_rows_f32(scale, 7, 1, &value, &err), 0, "%s", err.text);
     cr_expect_eq(value, 7.0f / 64);
@@ -398,7 +421,7 @@ Test(checkpoint, an_int8_matrix_without_a_good_scale_is_refused_by_name)
 /* What no product reads stays float; and a scale that belongs to nothing means another model. */
 Test(checkpoint, only_matrices_of_products_may_be_int8)
 {
-    static const uint64_t dim[] = {16}, square[] = {16, 16}, table[] = {32, 16};
+    static const uint64_t dim[] = {16}, table[] = {32, 16};
     make("LlamaForCausalLM", &small);
     drop(NORM1);
     (void)add(NORM1, DTYPE_I8, 1, dim);
@@ -414,11 +437,31 @@ Test(checkpoint, only_matrices_of_products_may_be_int8)
     refused(CHECKPOINT_ALL, "lm_head.weight", "expected F32, BF16 or F16, found I8", NULL);
     while (item_count > 0)
         drop(items[0].name);
+    make("LlamaForCausalLM", &small);
+    (void)add_scale(Q1 "_scale", DTYPE_F32, 2, 16, 1);
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, Q1 "_scale", "is not part of a LlamaForCausalLM", NULL);
+}
+
+/* Floats in between would be quantised when they are loaded, and integers that nobody announced taken for weights. Catches dtypes
+ * looked at one by one, in either direction (both tried). */
+Test(checkpoint, int8_is_all_matrices_or_none_as_the_config_says)
+{
+    static const uint64_t square[] = {16, 16};
     make_int8();
     drop(Q1);
     (void)add(Q1, DTYPE_F32, 2, square);
+    drop(Q1 "_scale");
     save("model.safetensors", 0, item_count);
-    refused(CHECKPOINT_ALL, Q1 "_scale", "is not part of a LlamaForCausalLM", NULL);
+    refused(CHECKPOINT_ALL, Q1, "expected I8, as config.json's quantization_config says, found F32", NULL);
+    while (item_count > 0)
+        drop(items[0].name);
+    make("LlamaForCausalLM", &small);
+    drop(Q1);
+    (void)add(Q1, DTYPE_I8, 2, square);
+    (void)add_scale(Q1 "_scale", DTYPE_F32, 2, 16, 1);
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, Q1, "found I8", "int8 needs a quantization_config");
 }
 
 /* An unknown tensor means that another model is meant. Catches: passing over what no table row explains (tried). */

@@ -86,9 +86,9 @@ Test(config, what_llama_leaves_out_has_the_defaults_of_transformers)
     cr_expect_eq(c.K, 64, "heads may be wider than D / H");
 }
 
-#define W8A8(bits, weights, rows) \
+#define W8A8(bits, weights, rows, more) \
     "{'architectures':['LlamaForCausalLM']," LLAMA_SIZES ",'quantization_config':{'quant_method':'compressed-tensors','format':" \
-    "'int-quantized','config_groups':{'group_0':{'targets':['Linear'],'weights':{'num_bits':" bits ",'type':'int','symmetric':true," \
+    "'int-quantized'," more "'config_groups':{'group_0':{'weights':{'num_bits':" bits ",'type':'int','symmetric':true," \
     "'strategy':'" weights "','dynamic':false},'input_activations':{'num_bits':8,'type':'int','symmetric':true,'strategy':'" rows "'," \
     "'dynamic':true}}}}}"
 
@@ -111,11 +111,15 @@ static bool quantised_is_refused(const char *text)
 /* Another number of bits, groups or scales is another arithmetic. */
 Test(config, of_quantised_models_only_int8_per_channel_and_token_is_taken)
 {
-    cr_expect_eq(read_text(W8A8("8", "channel", "token")).D, 256);
-    cr_expect(quantised_is_refused(W8A8("4", "channel", "token")));
-    cr_expect(quantised_is_refused(W8A8("8", "tensor", "token")));
-    cr_expect(quantised_is_refused(W8A8("8", "channel", "tensor")));
+    cr_expect_eq(read_text(W8A8("8", "channel", "token", "")).D, 256);
+    cr_expect(quantised_is_refused(W8A8("4", "channel", "token", "")));
+    cr_expect(quantised_is_refused(W8A8("8", "tensor", "token", "")));
+    cr_expect(quantised_is_refused(W8A8("8", "channel", "tensor", "")));
     cr_expect(quantised_is_refused("{'architectures':['LlamaForCausalLM']," LLAMA_SIZES ",'quantization_config':7}"));
+    cr_expect(read_text(W8A8("8", "channel", "token", "")).quantised);
+    cr_expect(quantised_is_refused(W8A8("8", "channel", "token", "'ignore':['lm_head'],")));
+    cr_expect(quantised_is_refused(W8A8("8", "channel", "token", "'kv_cache_scheme':{'num_bits':8},")));
+    cr_expect_eq(read_text(W8A8("8", "channel", "token", "'ignore':[],'kv_cache_scheme':null,")).D, 256);
 }
 
 Test(config, mistral_has_a_window_unless_it_is_null)
