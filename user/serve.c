@@ -136,7 +136,7 @@ static int apply_template(struct serve *s, const struct openai_request *req, str
 {
     char *text;
     size_t len;
-    if (serve_prompt_text(s, req->messages, req->message_count, &text, &len, e) != 0)
+    if (serve_prompt_text(s, req, &text, &len, e) != 0)
         return -1;
     json_put_text(doc, json_node(doc), "prompt", text, len);
     free(text);

@@ -54,9 +54,8 @@ void serve_embed(struct serve *s, struct http_request *r);
 char *serve_metrics_text(struct serve *s);
 
 /* ------------------------------------------------------------------ prompts */
-/* The one place where messages become a text. Gives it (free()). -1 with *e filled. */
-int serve_prompt_text(const struct serve *s, const struct openai_message *messages, size_t count, char **text, size_t *len,
-                      struct openai_error *e);
+/* The one place where a request's messages become a text. Gives it (free()). -1 with *e filled. */
+int serve_prompt_text(const struct serve *s, const struct openai_request *req, char **text, size_t *len, struct openai_error *e);
 /* Token ids of a request's messages or of its i-th input; appends to *ids. -1 with *e filled. */
 int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids, struct openai_error *e);
 /* 404 for a model that is not here. */

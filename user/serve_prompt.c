@@ -8,8 +8,10 @@
 #define PROMPT_MAX ((size_t)64 << 20)
 
 /* By chat_turn, as `stip-user chat` does: a user's text stands in the turn, an answer ends with the model's end token. */
-static int by_turn(const struct serve *s, const struct openai_message *messages, size_t count, struct buf *b, struct openai_error *e)
+static int by_turn(const struct serve *s, const struct openai_request *req, struct buf *b, struct openai_error *e)
 {
+    const struct openai_message *messages = req->messages;
+    const size_t count = req->message_count;
     const char *mark = strstr(s->turn, "%s");
     const struct grant *g = s->set.grant;
     for (size_t i = 0; i < count; i++) {
@@ -32,15 +34,14 @@ static int by_turn(const struct serve *s, const struct openai_message *messages,
     return 0;
 }
 
-int serve_prompt_text(const struct serve *s, const struct openai_message *messages, size_t count, char **text, size_t *len,
-                      struct openai_error *e)
+int serve_prompt_text(const struct serve *s, const struct openai_request *req, char **text, size_t *len, struct openai_error *e)
 {
     struct buf b;
     if (s->turn == NULL)
         return openai_fail(e, 400, "no_chat_template", "messages",
                            "nothing says how messages become a prompt for this model; set chat_turn in the config, or use /v1/completions");
     buf_init(&b, PROMPT_MAX);
-    if (by_turn(s, messages, count, &b, e) != 0) {
+    if (by_turn(s, req, &b, e) != 0) {
         buf_free(&b);
         return -1;
     }
@@ -60,7 +61,7 @@ int serve_prompt_ids(const struct serve *s, const struct openai_request *req, si
     if (req->message_count > 0) {
         char *text;
         size_t len;
-        if (serve_prompt_text(s, req->messages, req->message_count, &text, &len, e) != 0)
+        if (serve_prompt_text(s, req, &text, &len, e) != 0)
             return -1;
         int rc = encode(s, text, len, ids, e);
         free(text);
