@@ -26,11 +26,12 @@ static int by_turn(const struct serve *s, const struct openai_request *req, stru
             buf_put_str(b, m->content);
             buf_put(b, end == NULL ? "" : end, len);
         } else
-            return openai_fail(e, 400, "unsupported_value", "messages", "messages[%zu].role: chat_turn of the config has no place for a %s message", i,
-                               m->role);
+            return openai_fail(e, 400, "unsupported_value", "messages",
+                               "messages[%zu].role: chat_turn of the config has no place for a %s message", i, m->role);
     }
     if (strcmp(messages[count - 1].role, "user") != 0)
-        return openai_fail(e, 400, "unsupported_value", "messages", "the last message must be the user's, found %s", messages[count - 1].role);
+        return openai_fail(e, 400, "unsupported_value", "messages", "the last message must be the user's, found %s",
+                           messages[count - 1].role);
     return 0;
 }
 
@@ -38,8 +39,9 @@ int serve_prompt_text(const struct serve *s, const struct openai_request *req, c
 {
     struct buf b;
     if (s->turn == NULL)
-        return openai_fail(e, 400, "no_chat_template", "messages",
-                           "nothing says how messages become a prompt for this model; set chat_turn in the config, or use /v1/completions");
+        return openai_fail(
+            e, 400, "no_chat_template", "messages",
+            "nothing says how messages become a prompt for this model; set chat_turn in the config, or use /v1/completions");
     buf_init(&b, PROMPT_MAX);
     if (by_turn(s, req, &b, e) != 0) {
         buf_free(&b);
@@ -56,7 +58,8 @@ static int encode(const struct serve *s, const char *text, size_t len, struct to
     return generate_prompt(s->set.grant, text, len, true, ids, &err) == 0 ? 0 : openai_from_err(e, &err);
 }
 
-int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids, struct openai_error *e)
+int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids,
+                     struct openai_error *e)
 {
     if (req->message_count > 0) {
         char *text;
@@ -73,7 +76,8 @@ int serve_prompt_ids(const struct serve *s, const struct openai_request *req, si
     for (size_t k = 0; k < in->n; k++) {
         struct err err = {0};
         if (in->ids[k] >= s->set.grant->config->V)
-            return openai_fail(e, 400, "invalid_value", "prompt", "token id %d is not one of this model's %d", in->ids[k], s->set.grant->config->V);
+            return openai_fail(e, 400, "invalid_value", "prompt", "token id %d is not one of this model's %d", in->ids[k],
+                               s->set.grant->config->V);
         if (token_ids_push(ids, in->ids[k], 0, &err) != 0)
             return openai_from_err(e, &err);
     }
@@ -84,5 +88,6 @@ int serve_check_model(const struct serve *s, const struct openai_request *req, s
 {
     if (req->model == NULL || strcmp(req->model, s->model) == 0)
         return 0;
-    return openai_fail(e, 404, "model_not_found", "model", "the model '%.100s' is not here; this gateway serves '%s'", req->model, s->model);
+    return openai_fail(e, 404, "model_not_found", "model", "the model '%.100s' is not here; this gateway serves '%s'", req->model,
+                       s->model);
 }

@@ -161,7 +161,8 @@ Test(gateway, streamed_and_whole_answers_are_those_of_generate)
         generated(&t, SHELL_ARGV("generate", "--prompt", "<|user|>Tell me a story about a fox and a lantern.<|end|><|assistant|>",
                                  "--max-tokens", "48", "--json"));
     const char *text = json_string(json_get(json_root(expected), "text"));
-    struct json_doc *whole = ask(&g, CHAT, "{\"model\":\"stip\"," GREEDY "\"max_tokens\":48," SAY("Tell me a story about a fox and a lantern.") "}");
+    struct json_doc *whole =
+        ask(&g, CHAT, "{\"model\":\"stip\"," GREEDY "\"max_tokens\":48," SAY("Tell me a story about a fox and a lantern.") "}");
     cr_expect_str_eq(answer_of(whole), text);
     cr_expect_str_eq(json_string(json_get(first_choice(whole), "finish_reason")), "length");
     cr_expect_eq(json_number(json_get(json_get(json_root(whole), "usage"), "completion_tokens")), 48);
@@ -169,7 +170,8 @@ Test(gateway, streamed_and_whole_answers_are_those_of_generate)
                  (double)json_count(json_get(json_root(expected), "prompt_tokens")));
     json_free(whole);
     stream(&g, CHAT,
-           "{\"model\":\"stip\"," GREEDY "\"max_completion_tokens\":48,\"stream\":true,\"stream_options\":{\"include_usage\":true}," SAY(
+           "{\"model\":\"stip\"," GREEDY
+           "\"max_completion_tokens\":48,\"stream\":true,\"stream_options\":{\"include_usage\":true}," SAY(
                "Tell me a story about a fox and a lantern.") "}",
            &h);
     cr_expect_str_eq((const char *)h.text.data, text);
@@ -181,8 +183,8 @@ Test(gateway, streamed_and_whole_answers_are_those_of_generate)
     json_free(expected);
 
     /* A seed draws the same in both programs; without include_usage there is none. */
-    expected = generated(&t, SHELL_ARGV("generate", "--prompt", "Once upon a time", "--max-tokens", "30", "--temperature", "1", "--seed",
-                                        "7", "--top-p", "0.95", "--json"));
+    expected = generated(&t, SHELL_ARGV("generate", "--prompt", "Once upon a time", "--max-tokens", "30", "--temperature", "1",
+                                        "--seed", "7", "--top-p", "0.95", "--json"));
     text = json_string(json_get(json_root(expected), "text"));
     stream(&g, TEXT, "{\"prompt\":\"Once upon a time\",\"max_tokens\":30,\"seed\":7,\"top_p\":0.95,\"stream\":true}", &h);
     cr_expect_str_eq((const char *)h.text.data, text);
@@ -237,7 +239,9 @@ Test(gateway, stop_texts_end_an_answer_before_them)
     (void)snprintf(cut, sizeof cut, "%.9s", text + 20);
     size_t at = (size_t)(strstr(text, cut) - text);
     (void)snprintf(body, sizeof body,
-                   "{\"prompt\":\"Once upon a time\"," GREEDY "\"max_tokens\":40,\"stop\":[\" zzzz\",\"%s\"],\"logprobs\":0,\"stream\":%%s}", cut);
+                   "{\"prompt\":\"Once upon a time\"," GREEDY
+                   "\"max_tokens\":40,\"stop\":[\" zzzz\",\"%s\"],\"logprobs\":0,\"stream\":%%s}",
+                   cut);
     for (int streamed = 0; streamed < 2; streamed++) {
         char full[600];
         (void)snprintf(full, sizeof full, body, streamed ? "true" : "false");
@@ -261,7 +265,8 @@ Test(gateway, stop_texts_end_an_answer_before_them)
     /* What may begin a stop text is held back, and comes when the answer ends without it. */
     char last = text[strlen(text) - 1];
     cr_assert(isalpha((unsigned char)last), "choose another length: '%s'", text);
-    (void)snprintf(body, sizeof body, "{\"prompt\":\"Once upon a time\"," GREEDY "\"max_tokens\":40,\"stop\":\"%c zzzz\",\"stream\":true}", last);
+    (void)snprintf(body, sizeof body,
+                   "{\"prompt\":\"Once upon a time\"," GREEDY "\"max_tokens\":40,\"stop\":\"%c zzzz\",\"stream\":true}", last);
     stream(&g, TEXT, body, &h);
     cr_expect_str_eq((const char *)h.text.data, text);
     cr_expect_str_eq(h.finish, "length");
@@ -277,14 +282,17 @@ Test(gateway, logprobs_bias_and_penalties_are_what_they_say)
     struct gateway g;
     struct heard h;
     both_open(&t, &g);
-    struct json_doc *expected = generated(&t, SHELL_ARGV("generate", "--prompt", "<|user|>What colour is the sky?<|end|><|assistant|>",
-                                                         "--max-tokens", "5", "--logprobs", "3", "--json"));
-    struct json_doc *doc = ask(&g, CHAT, "{" GREEDY "\"max_tokens\":5,\"logprobs\":true,\"top_logprobs\":3," SAY("What colour is the sky?") "}");
+    struct json_doc *expected =
+        generated(&t, SHELL_ARGV("generate", "--prompt", "<|user|>What colour is the sky?<|end|><|assistant|>", "--max-tokens",
+                                 "5", "--logprobs", "3", "--json"));
+    struct json_doc *doc =
+        ask(&g, CHAT, "{" GREEDY "\"max_tokens\":5,\"logprobs\":true,\"top_logprobs\":3," SAY("What colour is the sky?") "}");
     const struct json *mine = json_first(json_get(json_get(first_choice(doc), "logprobs"), "content"));
     struct buf joined;
     size_t n = 0;
     buf_init(&joined, 1 << 16);
-    for (const struct json *e = json_first(json_get(json_root(expected), "logprobs")); e != NULL; e = json_next(e), mine = json_next(mine), n++) {
+    for (const struct json *e = json_first(json_get(json_root(expected), "logprobs")); e != NULL;
+         e = json_next(e), mine = json_next(mine), n++) {
         cr_assert_not_null(mine);
         cr_expect_float_eq(json_number(json_get(mine, "logprob")), json_number(json_get(e, "logprob")), 1e-5);
         cr_expect_eq(json_count(json_get(mine, "top_logprobs")), 3);
@@ -305,17 +313,21 @@ Test(gateway, logprobs_bias_and_penalties_are_what_they_say)
     /* The token that greedy begins with, never; then another, only. */
     double first = json_number(json_first(json_get(json_root(expected), "tokens")));
     char body[512];
-    (void)snprintf(body, sizeof body, "{" GREEDY "\"max_tokens\":4,\"logit_bias\":{\"%.0f\":-100}," SAY("What colour is the sky?") "}", first);
+    (void)snprintf(body, sizeof body,
+                   "{" GREEDY "\"max_tokens\":4,\"logit_bias\":{\"%.0f\":-100}," SAY("What colour is the sky?") "}", first);
     doc = ask(&g, CHAT, body);
     cr_expect(strncmp(answer_of(doc), "The", 3) != 0, "'%s'", answer_of(doc));
     json_free(doc);
-    (void)snprintf(body, sizeof body, "{\"seed\":1,\"max_tokens\":4,\"logit_bias\":{\"%.0f\":100}," SAY("What colour is the sky?") "}", first);
+    (void)snprintf(body, sizeof body,
+                   "{\"seed\":1,\"max_tokens\":4,\"logit_bias\":{\"%.0f\":100}," SAY("What colour is the sky?") "}", first);
     doc = ask(&g, CHAT, body);
     cr_expect_str_eq(answer_of(doc), "TheTheTheThe");
     json_free(doc);
     /* With a penalty for each time, the forced token's lead of 100 (5 of them a step) is not enough for ever: it is with none. */
     (void)snprintf(body, sizeof body,
-                   "{" GREEDY "\"max_tokens\":60,\"frequency_penalty\":2,\"logit_bias\":{\"%.0f\":40}," SAY("What colour is the sky?") "}", first);
+                   "{" GREEDY
+                   "\"max_tokens\":60,\"frequency_penalty\":2,\"logit_bias\":{\"%.0f\":40}," SAY("What colour is the sky?") "}",
+                   first);
     doc = ask(&g, CHAT, body);
     const char *end = answer_of(doc);
     size_t said = 0;
@@ -345,7 +357,8 @@ Test(gateway, characters_split_over_tokens_are_never_sent_half)
         cr_assert_gt(json_count(list), 1, "the vocabulary has '%s' whole: choose another", forced[i]);
         /* The first byte in the prompt and then as an answer of its own, again and again. */
         for (int streamed = 0; streamed < 2; streamed++) {
-            (void)snprintf(body, sizeof body, "{\"prompt\":[260,%.0f]," GREEDY "\"max_tokens\":3,\"logit_bias\":{\"%.0f\":100},\"stream\":%s}",
+            (void)snprintf(body, sizeof body,
+                           "{\"prompt\":[260,%.0f]," GREEDY "\"max_tokens\":3,\"logit_bias\":{\"%.0f\":100},\"stream\":%s}",
                            json_number(id), json_number(json_next(id)), streamed ? "true" : "false");
             if (streamed) {
                 struct heard whole = h;
@@ -446,7 +459,8 @@ Test(gateway, requests_at_fault_are_named_and_the_next_one_is_answered)
         {CHAT, "{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", 400, "messages[0].role"},
         {CHAT, "{\"messages\":[{\"role\":\"system\",\"content\":\"x\"}]}", 400, "messages[0].role"},
         {CHAT, "{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\"}]}", 400, "\"param\":\"messages\""},
-        {CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}", 400, "messages[0].content"},
+        {CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}", 400,
+         "messages[0].content"},
         {CHAT, "{\"model\":\"gpt-4\"," SAY("x") "}", 404, "model_not_found"},
         {CHAT, "{\"n\":2," SAY("x") "}", 400, "\"param\":\"n\""},
         {CHAT, "{\"tools\":[{\"type\":\"function\"}]," SAY("x") "}", 400, "\"param\":\"tools\""},
@@ -511,8 +525,11 @@ Test(gateway, requests_at_fault_are_named_and_the_next_one_is_answered)
     cr_expect(w.status == 400 && strstr(w.body, "context_length_exceeded") != NULL, "%d %s", w.status, w.body);
     web_free(&w);
     buf_free(&body);
-    struct json_doc *doc = ask(&g, CHAT, "{" GREEDY "\"n\":1,\"tools\":[],\"tool_choice\":\"none\",\"response_format\":{\"type\":\"text\"},\"user\":\"u\",\"store\":false,"
-                                         "\"unknown_field\":{\"a\":[1]},\"stop\":null,\"logit_bias\":{},\"seed\":-5," SAY("What colour is the sky?") "}");
+    struct json_doc *doc = ask(
+        &g, CHAT,
+        "{" GREEDY
+        "\"n\":1,\"tools\":[],\"tool_choice\":\"none\",\"response_format\":{\"type\":\"text\"},\"user\":\"u\",\"store\":false,"
+        "\"unknown_field\":{\"a\":[1]},\"stop\":null,\"logit_bias\":{},\"seed\":-5," SAY("What colour is the sky?") "}");
     cr_expect_str_eq(answer_of(doc), "The sky is blue.");
     json_free(doc);
     both_close(&t, &g);
@@ -552,8 +569,9 @@ Test(gateway, strangers_large_bodies_and_idle_connections_are_bounded)
     cr_assert_eq(chmod(trio_path(&t, "key"), 0600), 0);
     char key[FILE_PATH_MAX];
     (void)snprintf(key, sizeof key, "%s", trio_path(&t, "key"));
-    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN, "--cors", "https://app.example,http://localhost:3000", "--host", "box.local", "--api-key-file", key,
-                                    "--connections", "12"));
+    gateway_open(&g, &t,
+                 SHELL_ARGV("--turn", TURN, "--cors", "https://app.example,http://localhost:3000", "--host", "box.local",
+                            "--api-key-file", key, "--connections", "12"));
 #define KEY "Authorization: Bearer a-long-secret\r\n"
     cr_expect_eq(status_of(&g, "/v1/models", KEY, NULL), 200);
     cr_expect_eq(status_of(&g, "/v1/models", "", NULL), 401);
@@ -563,8 +581,16 @@ Test(gateway, strangers_large_bodies_and_idle_connections_are_bounded)
     static const struct {
         const char *host;
         int status;
-    } hosts[] = {{"evil.example", 403}, {"localhost.evil.example", 403}, {"127.0.0.1.evil.example", 403}, {"", 403},         {"localhost:1", 200},
-                 {"127.0.0.1", 200},    {"[::1]:7847", 200},             {"box.local:80", 200},           {"xbox.local", 403}, {"[::1]x", 403}};
+    } hosts[] = {{"evil.example", 403},
+                 {"localhost.evil.example", 403},
+                 {"127.0.0.1.evil.example", 403},
+                 {"", 403},
+                 {"localhost:1", 200},
+                 {"127.0.0.1", 200},
+                 {"[::1]:7847", 200},
+                 {"box.local:80", 200},
+                 {"xbox.local", 403},
+                 {"[::1]x", 403}};
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         char head[256];
         (void)snprintf(head, sizeof head, KEY "Host: %s\r\n", hosts[i].host);
@@ -573,7 +599,11 @@ Test(gateway, strangers_large_bodies_and_idle_connections_are_bounded)
     static const struct {
         const char *origin;
         int status;
-    } origins[] = {{"https://app.example", 200}, {"http://localhost:3000", 200}, {"https://app.example.evil", 403}, {"http://app.example", 403}, {"null", 403}};
+    } origins[] = {{"https://app.example", 200},
+                   {"http://localhost:3000", 200},
+                   {"https://app.example.evil", 403},
+                   {"http://app.example", 403},
+                   {"null", 403}};
     for (size_t i = 0; i < sizeof origins / sizeof *origins; i++) {
         char head[256], allowed[256];
         (void)snprintf(head, sizeof head, KEY "Origin: %s\r\n", origins[i].origin);
@@ -583,7 +613,8 @@ Test(gateway, strangers_large_bodies_and_idle_connections_are_bounded)
         cr_expect_eq(strstr(w.head, allowed) != NULL, w.status == 200, "Origin: %s: %s", origins[i].origin, w.head);
         web_free(&w);
     }
-    web_request(g.port, "OPTIONS", CHAT, "Origin: https://app.example\r\nAccess-Control-Request-Headers: authorization,x-stainless-os\r\n", NULL, 0, &w);
+    web_request(g.port, "OPTIONS", CHAT,
+                "Origin: https://app.example\r\nAccess-Control-Request-Headers: authorization,x-stainless-os\r\n", NULL, 0, &w);
     cr_expect(w.status == 204 && strstr(w.head, "x-stainless-os") != NULL, "%d %s", w.status, w.head);
     web_free(&w);
 
@@ -672,7 +703,8 @@ Test(gateway, a_server_that_goes_away_is_an_error_and_comes_back)
     buf_free(&h.text);
     web_free(&w);
     web_call(g.port, CHAT, "", "{\"max_tokens\":2," SAY("Go on") "}", &w);
-    cr_expect(w.status == 503 && strstr(w.head, "Retry-After") != NULL && strstr(w.body, "server_unavailable") != NULL, "%d %s", w.status, w.body);
+    cr_expect(w.status == 503 && strstr(w.head, "Retry-After") != NULL && strstr(w.body, "server_unavailable") != NULL, "%d %s",
+              w.status, w.body);
     web_free(&w);
     cr_expect_eq(status_of(&g, "/health", "", NULL), 503);
     trio_start_server(&t, NULL);
@@ -797,7 +829,8 @@ static void rows_are_permuted_embeddings(const uint8_t *image, const int32_t *id
         qsort(plain, 192, 1, by_value);
         qsort(seen, 192, 1, by_value);
         for (int d = 0; d < 192; d++)
-            cr_expect_leq(abs(plain[d] - seen[d]), 1, "row %d, number %d of their order: %d, expected %d", t, d, seen[d], plain[d]);
+            cr_expect_leq(abs(plain[d] - seen[d]), 1, "row %d, number %d of their order: %d, expected %d", t, d, seen[d],
+                          plain[d]);
     }
     embed_free(embed);
     checkpoint_close(cp);
@@ -819,8 +852,9 @@ Test(gateway, the_page_and_its_view_of_the_server_are_there)
     web_free(&w);
     for (int traced = 0; traced < 2; traced++) {
         char path[128];
-        struct json_doc *doc = ask(&g, CHAT, traced ? "{" GREEDY "\"stip\":{\"trace\":true}," SAY("What colour is the sky?") "}"
-                                                    : "{" GREEDY SAY("What colour is the sky?") "}");
+        struct json_doc *doc = ask(&g, CHAT,
+                                   traced ? "{" GREEDY "\"stip\":{\"trace\":true}," SAY("What colour is the sky?") "}"
+                                          : "{" GREEDY SAY("What colour is the sky?") "}");
         (void)snprintf(path, sizeof path, "/stip/trace?id=%s", json_string(json_get(json_root(doc), "id")));
         web_call(g.port, path, "", NULL, &w);
         cr_expect_eq(w.status, traced ? 200 : 404);
@@ -835,8 +869,10 @@ Test(gateway, the_page_and_its_view_of_the_server_are_there)
             int32_t ids[9];
             int n = 0;
             cr_assert(crypto_unbase64(json_string(json_get(root, "image")), image, sizeof image));
-            struct json_doc *tokens = ask(&g, "/tokenize", "{\"content\":\"<|user|>What colour is the sky?<|end|><|assistant|>\"}");
-            for (const struct json *id = json_first(json_get(json_root(tokens), "tokens")); id != NULL && n < 9; id = json_next(id))
+            struct json_doc *tokens =
+                ask(&g, "/tokenize", "{\"content\":\"<|user|>What colour is the sky?<|end|><|assistant|>\"}");
+            for (const struct json *id = json_first(json_get(json_root(tokens), "tokens")); id != NULL && n < 9;
+                 id = json_next(id))
                 ids[n++] = (int32_t)json_number(id);
             json_free(tokens);
             rows_are_permuted_embeddings(image, ids, n);
