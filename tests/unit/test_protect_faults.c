@@ -166,6 +166,13 @@ Test(protect_faults, int8_weights_are_not_protected_a_second_time)
     expect_success();
     cr_assert_eq(file_join(package, report.package, "model.safetensors", &err), 0);
     cr_assert_eq(file_join(weights, opts.model, "model.safetensors", &err), 0);
+    char config[FILE_PATH_MAX], *text;
+    size_t length;
+    cr_assert_eq(file_join(config, report.package, "config.json", &err), 0);
+    cr_assert_eq(file_read(config, 1 << 20, &text, &length, &err), 0, "%s", err.text);
+    cr_assert_eq(file_join(config, opts.model, "config.json", &err), 0);
+    cr_assert_eq(file_write(config, text, length, 0644, &err), 0, "%s", err.text);
+    free(text);
     struct safetensors *plain = NULL, *packed = NULL;
     struct safetensors_out *both = NULL;
     const char *name;
