@@ -16,7 +16,7 @@
 #define ANSWER_MS 120000
 #define ANSWER_MAX ((size_t)256 << 20)
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
     (void)fprintf(stderr, "tests/support/web: %s\n", what);
     abort();
@@ -36,7 +36,7 @@ void gateway_open(struct gateway *g, const struct trio *t, const char *const wor
                       (char *)(uintptr_t) "127.0.0.1:0"};
     size_t n = 7;
     int64_t port;
-    struct json_doc *ready = NULL;
+    struct json_doc *ready;
     struct err err;
     (void)snprintf(exe, sizeof exe, "%s", shell_program("stip-user"));
     (void)snprintf(config, sizeof config, "%s", trio_path(t, "user.json"));
