@@ -105,5 +105,6 @@ const struct jinja_def jinja_globals[] = {
     {"cycler", NULL, NULL},
     {"joiner", NULL, NULL},
     {"lipsum", NULL, NULL},
+    {"self", NULL, NULL},
     {NULL, NULL, NULL},
 };

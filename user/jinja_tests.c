@@ -100,7 +100,7 @@ static int remainder_of(struct jinja_run *r, const struct jinja_value *self, int
 
 static int is_even(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
 {
-    int64_t rest;
+    int64_t rest = 0;
     (void)a;
     if (remainder_of(r, self, 2, &rest) != 0)
         return -1;
@@ -118,7 +118,7 @@ static int is_odd(struct jinja_run *r, const struct jinja_value *self, const str
 
 static int is_divisible(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
 {
-    int64_t by, rest;
+    int64_t by, rest = 0;
     if (jinja_call_arg_int(r, a, 0, 0, &by) != 0 || remainder_of(r, self, by, &rest) != 0)
         return -1;
     *out = jinja_value_bool(rest == 0);
@@ -126,6 +126,12 @@ static int is_divisible(struct jinja_run *r, const struct jinja_value *self, con
 }
 
 const struct jinja_def jinja_tests[] = {
+    {"!=", "/other ", is_not_equal},
+    {"<", "/other ", is_lt},
+    {"<=", "/other ", is_le},
+    {"==", "/other ", is_equal},
+    {">", "/other ", is_gt},
+    {">=", "/other ", is_ge},
     {"boolean", "", is_boolean},
     {"callable", "", is_callable},
     {"defined", "", is_defined},
