@@ -12,6 +12,7 @@
 #include "bench/private.h"
 #include "bench/shapes.h"
 #include "engine/kernels/matmul.h"
+#include "model/hub.h"
 #include "tests/support/plain.h"
 #include "user/sample.h"
 #include "user/seal.h"
@@ -293,7 +294,7 @@ static int print_json(struct speed *sp, struct err *err)
 int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL), *dtype = cli_str(cmd, "dtype", NULL);
-    char dir[FILE_PATH_MAX] = "";
+    char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
     int64_t threads = sysconf(_SC_NPROCESSORS_ONLN), gen = 64;
     struct speed *sp = calloc(1, sizeof *sp);
     int rc = -1;
@@ -312,13 +313,13 @@ int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "gen", 1, 4096, &gen, err) != 0 ||
         parse_list(cli_str(cmd, "prompt", "128,512"), "prompt", 65536, sp->prompts, &sp->prompt_count, err) != 0 ||
         parse_list(cli_str(cmd, "batch", "1,8,32"), "batch", BATCH_MAX, sp->batches, &sp->batch_count, err) != 0 ||
-        (shape != NULL && make_shape(shape, dir, err) != 0))
+        (shape != NULL ? make_shape(shape, dir, err) : hub_find(found, model, err)) != 0)
         goto done;
     sp->threads = (int)threads;
     sp->gen = (int)gen;
     sp->doc = json_new_object("result");
     sp->list = json_put_array(sp->doc, json_node(sp->doc), "rows");
-    if (set_up(sp, cmd, shape != NULL ? dir : model, err) == 0 && measure(sp, !cli_on(cmd, "json"), err) == 0)
+    if (set_up(sp, cmd, shape != NULL ? dir : found, err) == 0 && measure(sp, !cli_on(cmd, "json"), err) == 0)
         rc = cli_on(cmd, "json") ? print_json(sp, err) : 0;
 done:
     close_side(&sp->plain);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/size.h"
+#include "base/utf8.h"
 #include "user/jinja_run.h"
 
 const char *jinja_value_type_name(const struct jinja_value *v)
@@ -176,6 +176,15 @@ int jinja_value_take(struct jinja_run *r, struct buf *b, struct jinja_value *out
     return rc;
 }
 
+/* JSON that was read is valid UTF-8; what a caller has built need not be. */
+static int from_string(struct jinja_run *r, const char *s, struct jinja_value *out)
+{
+    const size_t n = strlen(s);
+    if (!utf8_valid(s, n, NULL))
+        return jinja_run_fail(r, "a text of the messages is not valid UTF-8");
+    return jinja_value_copy(r, s, n, out);
+}
+
 int jinja_value_from_json(struct jinja_run *r, const struct json *node, struct jinja_value *out)
 {
     int rc = 0;
@@ -201,7 +210,7 @@ int jinja_value_from_json(struct jinja_run *r, const struct json *node, struct j
         out->mark = out->type == JV_FLOAT && number == floor(number);
         break;
     case JSON_STRING:
-        rc = jinja_value_copy(r, json_string(node), strlen(json_string(node)), out);
+        rc = from_string(r, json_string(node), out);
         break;
     case JSON_ARRAY:
         rc = jinja_value_list(r, JL_LIST, out);
@@ -213,7 +222,7 @@ int jinja_value_from_json(struct jinja_run *r, const struct json *node, struct j
         rc = jinja_value_dict(r, out);
         for (const struct json *c = json_first(node); rc == 0 && c != NULL; c = json_next(c)) {
             struct jinja_value key;
-            rc = jinja_value_copy(r, json_key(c), strlen(json_key(c)), &key);
+            rc = from_string(r, json_key(c), &key);
             if (rc == 0 && (rc = jinja_value_from_json(r, c, &item)) == 0)
                 rc = put_new(r, out->dict, key, item); /* base/json has refused keys that stand twice */
         }
