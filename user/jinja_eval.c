@@ -19,8 +19,9 @@ int jinja_eval_undefined(struct jinja_run *r, const struct jinja_value *v)
 int jinja_eval_set(struct jinja_run *r, struct jinja_scope *scope, struct jinja_text name, struct jinja_value value)
 {
     struct jinja_var *v = scope->vars;
-    while (v != NULL && !jinja_text_same(v->name, name))
-        v = v->next;
+    for (; v != NULL && !jinja_text_same(v->name, name); v = v->next)
+        if (jinja_run_spend(r, 1) != 0)
+            return -1;
     if (v == NULL) {
         if ((v = jinja_run_take(r, sizeof *v)) == NULL)
             return -1;

@@ -89,12 +89,18 @@ static int split_blank(struct jinja_run *r, struct jinja_text t, uint64_t most, 
     return 0;
 }
 
+/* Searching from the end compares at every place. */
+static int spend_rfind(struct jinja_run *r, struct jinja_text t, struct jinja_text what)
+{
+    return jinja_run_spend(r, (uint64_t)(t.n / 64 + 1) * (what.n / 64 + 1));
+}
+
 static int split_text(struct jinja_run *r, struct jinja_text t, struct jinja_text by, uint64_t most, bool right,
                       struct jinja_value *out)
 {
     size_t at, from = 0;
     for (uint64_t cuts = 0; cuts < most; cuts++) {
-        if (right && jinja_run_spend_text(r, t.n) != 0)
+        if (right && spend_rfind(r, t, by) != 0)
             return -1;
         at = right ? jinja_text_rfind(t, by) : jinja_text_find(t, by, from);
         if (at == SIZE_MAX)
@@ -295,7 +301,7 @@ static int find_side(struct jinja_run *r, const struct jinja_value *self, const 
                      struct jinja_value *out)
 {
     struct jinja_text what;
-    if (jinja_call_arg_text(r, a, 0, NULL, &what) != 0 || jinja_run_spend_text(r, self->text.n) != 0)
+    if (jinja_call_arg_text(r, a, 0, NULL, &what) != 0 || spend_rfind(r, self->text, what) != 0)
         return -1;
     size_t at = right ? jinja_text_rfind(self->text, what) : jinja_text_find(self->text, what, 0);
     *out = jinja_value_int(at == SIZE_MAX ? -1 : (int64_t)jinja_text_chars((struct jinja_text){self->text.at, at}));

@@ -115,7 +115,7 @@ int jinja_print_value(struct jinja_run *r, const struct jinja_value *v, struct b
         break;
     }
     jinja_run_leave(r);
-    return rc == 0 ? buf_check(out, r->name, r->err) : -1;
+    return rc == 0 ? jinja_run_check(r, out) : -1;
 }
 
 static int put_repr(struct jinja_run *r, const struct jinja_value *v, struct buf *out)
@@ -295,7 +295,7 @@ static int put_json(struct json_writer *w, const struct jinja_value *v)
                             v->type == JV_UNDEFINED ? (int)(v->text.n < 80 ? v->text.n : 80) : 0,
                             v->type == JV_UNDEFINED && v->text.n > 0 ? v->text.at : "");
     jinja_run_leave(r);
-    return rc == 0 ? buf_check(w->out, r->name, r->err) : -1;
+    return rc == 0 ? jinja_run_check(r, w->out) : -1;
 }
 
 int jinja_print_json(struct jinja_run *r, const struct jinja_value *v, const struct jinja_print_style *style, struct buf *out)

@@ -42,11 +42,21 @@ int jinja_run_enter(struct jinja_run *r)
     return 0;
 }
 
+static int too_long(struct jinja_run *r)
+{
+    return jinja_run_fail(r, "the text is too long (more than %zu MiB)", JINJA_OUTPUT_MAX >> 20);
+}
+
+int jinja_run_check(struct jinja_run *r, const struct buf *b)
+{
+    return b->failed ? too_long(r) : 0;
+}
+
 int jinja_run_write(struct jinja_run *r, struct jinja_text t)
 {
     if (t.n > JINJA_OUTPUT_MAX - r->written)
-        return jinja_run_fail(r, "the text is too long (more than %zu MiB)", JINJA_OUTPUT_MAX >> 20);
+        return too_long(r);
     r->written += t.n;
     buf_put(r->out, t.at, t.n);
-    return buf_check(r->out, r->name, r->err);
+    return jinja_run_check(r, r->out);
 }

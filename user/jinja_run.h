@@ -13,7 +13,7 @@
 #include "user/jinja_arena.h"
 #include "user/jinja_ast.h"
 
-#define JINJA_STEPS_MAX ((uint64_t)20 << 20)
+#define JINJA_STEPS_MAX ((uint64_t)8 << 20)
 #define JINJA_DEPTH_MAX 500u
 #define JINJA_OUTPUT_MAX ((size_t)32 << 20) /* of all macros and blocks together, and of the result */
 #define JINJA_MEMORY_MAX ((size_t)256 << 20)
@@ -83,6 +83,8 @@ static inline void jinja_run_leave(struct jinja_run *r)
 {
     r->depth--;
 }
+/* A buffer that has reached its ceiling. */
+MUST_CHECK int jinja_run_check(struct jinja_run *r, const struct buf *b);
 MUST_CHECK int jinja_run_write(struct jinja_run *r, struct jinja_text t);
 
 #endif

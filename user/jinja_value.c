@@ -169,7 +169,7 @@ int jinja_value_copy(struct jinja_run *r, const void *at, size_t n, struct jinja
 
 int jinja_value_take(struct jinja_run *r, struct buf *b, struct jinja_value *out)
 {
-    int rc = buf_check(b, r->name, r->err);
+    int rc = jinja_run_check(r, b);
     if (rc == 0)
         rc = jinja_value_copy(r, b->data, b->len, out);
     buf_free(b);
