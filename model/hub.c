@@ -28,8 +28,7 @@ static bool name_ok(const char *s, size_t n)
 
 static bool revision_ok(const char *s)
 {
-    for (const char *part = s; part != NULL; part = strchr(part, '/')) {
-        part += *part == '/';
+    for (const char *part = s; part != NULL; part = strchr(part, '/') == NULL ? NULL : strchr(part, '/') + 1) {
         const size_t n = strcspn(part, "/");
         if (n == 0 || part[0] == '.' || strcspn(part, "\\\n\r\t ") < n)
             return false;

@@ -1,0 +1,95 @@
+/* stip-user chat over three processes: turns are made by the model's own chat template, and the talk goes on in one session.
+ * Mutation: leave the answer out of the messages, or send only the new line: the second answer changes. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/tempdir.h"
+#include "tests/support/trio.h"
+
+#define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
+
+TestSuite(chat, .timeout = 280);
+
+/* stdin: the lines; what comes on stdout, a line per answer. */
+static void chat(const struct trio *t, struct shell *s, const char *lines, const char *flags)
+{
+    char command[FILE_PATH_MAX * 3];
+    (void)snprintf(command, sizeof command, "printf '%%s\\n' %s | '%s' chat --config '%s' --max-tokens 40 %s", lines,
+                   shell_program("stip-user"), trio_path(t, "user.json"), flags);
+    shell_run(s, SHELL_ARGV("/bin/sh", "-c", command));
+    cr_expect_eq(s->status, 0, "%s", s->err);
+}
+
+/* The greedy text after a prompt that is written out by hand. */
+static char *generated(const struct trio *t, const char *prompt)
+{
+    struct shell s;
+    trio_user(t, &s, SHELL_ARGV("generate", "--prompt", prompt, "--max-tokens", "40", "--json"));
+    struct json_doc *doc = shell_json(&s);
+    char *text = strdup(json_string(json_get(json_root(doc), "text")));
+    json_free(doc);
+    shell_free(&s);
+    cr_assert_not_null(text);
+    return text;
+}
+
+Test(chat, turns_are_made_by_the_model_s_template_and_remember_the_talk)
+{
+    struct trio t;
+    struct shell s;
+    char prompt[4096], expected[4096];
+    trio_open(&t, DEMO_LM, "auto");
+    /* demo-lm's template: <|user|> line <|end|> <|assistant|> answer <|end|>; the start token is not in it. */
+    char *first = generated(&t, "<|user|>Who are you?<|end|><|assistant|>");
+    (void)snprintf(prompt, sizeof prompt, "<|user|>Who are you?<|end|><|assistant|>%s<|end|><|user|>And who am I?<|end|><|assistant|>",
+                   first);
+    char *second = generated(&t, prompt), *alone = generated(&t, "<|user|>And who am I?<|end|><|assistant|>");
+    (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, second);
+    chat(&t, &s, "'Who are you?' 'And who am I?'", "");
+    cr_expect_str_eq(s.out, expected);
+    cr_expect_str_eq(s.err, "", "%s", s.err);
+    shell_free(&s);
+    (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, alone);
+    chat(&t, &s, "'Who are you?' /reset 'And who am I?'", "");
+    cr_expect_str_eq(s.out, expected, "/reset forgets");
+    shell_free(&s);
+    free(first);
+    free(second);
+    free(alone);
+    trio_close(&t);
+}
+
+Test(chat, without_a_template_it_says_so_and_takes_chat_turn)
+{
+    struct trio t;
+    struct shell s;
+    char model[FILE_PATH_MAX], from[FILE_PATH_MAX], *text;
+    size_t len;
+    struct err err;
+    tempdir_make(model);
+    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)snprintf(from, sizeof from, DEMO_LM "/%s", names[i]);
+        cr_assert_eq(file_read(from, (size_t)64 << 20, &text, &len, &err), 0, "%s", err.text);
+        tempdir_spill(tempdir_path(model, names[i]), text, len);
+        free(text);
+    }
+    trio_open(&t, model, "auto");
+    char *answer = generated(&t, "<|user|>Hello<|end|><|assistant|>");
+    chat(&t, &s, "Hello", "--turn '<|user|>%s<|end|><|assistant|>'");
+    cr_expect(strncmp(s.out, answer, strlen(answer)) == 0, "expected %s, found %s", answer, s.out);
+    cr_expect(strstr(s.err, "turns are made as --turn says") != NULL, "%s", s.err);
+    shell_free(&s);
+    chat(&t, &s, "Hello", "");
+    cr_expect(strstr(s.err, "this model has no chat template and the config no chat_turn; lines go in as they are") != NULL, "%s", s.err);
+    shell_free(&s);
+    trio_user(&t, &s, SHELL_ARGV("chat", "--system", "be brief"));
+    cr_expect_eq(s.status, 2);
+    cr_expect(strstr(s.err, "--system needs a model with a chat template") != NULL, "%s", s.err);
+    shell_free(&s);
+    free(answer);
+    trio_close(&t);
+    tempdir_remove(model);
+}
