@@ -368,7 +368,8 @@ int jinja_value_items(struct jinja_run *r, const struct jinja_value *v, struct j
     struct jinja_list list = {0};
     if (v->type == JV_LIST) {
         list = *v->list;
-        list.items += list.read;
+        if (list.read > 0)
+            list.items += list.read;
         list.n -= list.read;
         list.read = 0;
         if (list.kind == JL_STREAM)
