@@ -90,9 +90,11 @@ FUNCTION(strftime_now)
         return jinja_run_fail(r, "strftime_now: the format is too long, or not text");
     memcpy(pattern, format.at, format.n);
     pattern[format.n] = '\0';
-    for (const char *p = pattern; (p = strchr(p, '%')) != NULL; p += 2)
+    for (const char *p = pattern; (p = strchr(p, '%')) != NULL; p += 2) {
+        p += p[1] == '-'; /* no zero in front */
         if (p[1] == '\0' || strchr("aAwdbBmyYHIMSpjUWcxXZz%eFTDRnt", p[1]) == NULL)
             return jinja_run_fail(r, "strftime_now: '%%%c' is not implemented", p[1] == '\0' ? '%' : p[1]);
+    }
     return jinja_value_copy(r, text, format.n == 0 ? 0 : strftime(text, sizeof text, pattern, &tm), out);
 }
 
