@@ -278,7 +278,8 @@ static int choose_form(struct talk *t, struct chat_template **template, const st
         return err_set(err, ERR_USAGE, "--system needs a model with a chat template");
     return strstr(t->format, "%s") != NULL
                ? 0
-               : err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'", t->format);
+               : err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'",
+                         t->format);
 }
 
 int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)

@@ -6,11 +6,13 @@ static struct jinja_node *unary(struct jinja_cursor *p, bool with_filter);
 
 static bool ends_tuple(const struct jinja_cursor *p, const char *word)
 {
-    return p->at->type == JT_PRINT_END || p->at->type == JT_BLOCK_END || jinja_cursor_is_op(p, ")") || (word != NULL && jinja_cursor_is_word(p, word));
+    return p->at->type == JT_PRINT_END || p->at->type == JT_BLOCK_END || jinja_cursor_is_op(p, ")") ||
+           (word != NULL && jinja_cursor_is_word(p, word));
 }
 
 /* One jinja_expression, or several with commas: a tuple. `word` ends it too. */
-struct jinja_node *jinja_expression_tuple(struct jinja_cursor *p, struct jinja_node *(*item)(struct jinja_cursor *), const char *word, bool may_be_empty)
+struct jinja_node *jinja_expression_tuple(struct jinja_cursor *p, struct jinja_node *(*item)(struct jinja_cursor *), const char *word,
+                                          bool may_be_empty)
 {
     struct jinja_node *list = jinja_cursor_node(p, JN_TUPLE), **tail = list == NULL ? NULL : &list->body;
     bool comma = false;
@@ -76,8 +78,10 @@ static struct jinja_node *dict_literal(struct jinja_cursor *p)
     struct jinja_node *n = jinja_cursor_node(p, JN_DICT), **tail = n == NULL ? NULL : &n->body;
     p->at++;
     while (n != NULL && !jinja_cursor_skip_op(p, "}")) {
-        struct jinja_node *key = jinja_expression(p), *value = key == NULL || !jinja_cursor_need_op(p, ":") ? NULL : jinja_expression(p);
-        if ((*tail = jinja_cursor_binary(p, JN_PAIR, key, (struct jinja_text){0}, value)) == NULL || (!jinja_cursor_is_op(p, "}") && !jinja_cursor_need_op(p, ",")))
+        struct jinja_node *key = jinja_expression(p);
+        struct jinja_node *value = key == NULL || !jinja_cursor_need_op(p, ":") ? NULL : jinja_expression(p);
+        if ((*tail = jinja_cursor_binary(p, JN_PAIR, key, (struct jinja_text){0}, value)) == NULL ||
+            (!jinja_cursor_is_op(p, "}") && !jinja_cursor_need_op(p, ",")))
             return NULL;
         tail = &(*tail)->next;
     }
@@ -103,7 +107,8 @@ static struct jinja_node *primary_inside(struct jinja_cursor *p)
     }
     if (t->type != JT_NAME)
         return jinja_cursor_expected(p, "an expression");
-    if (jinja_cursor_is_word(p, "true") || jinja_cursor_is_word(p, "True") || jinja_cursor_is_word(p, "false") || jinja_cursor_is_word(p, "False"))
+    if (jinja_cursor_is_word(p, "true") || jinja_cursor_is_word(p, "True") || jinja_cursor_is_word(p, "false") ||
+        jinja_cursor_is_word(p, "False"))
         return constant(p, jinja_value_bool(t->text.at[0] == 't' || t->text.at[0] == 'T'));
     if (jinja_cursor_is_word(p, "none") || jinja_cursor_is_word(p, "None"))
         return constant(p, jinja_value_none());
@@ -241,7 +246,8 @@ static struct jinja_node *test(struct jinja_cursor *p, struct jinja_node *of)
         if (!arguments(p, &n->args))
             return NULL;
     } else if (t == JT_STRING || t == JT_INT || t == JT_FLOAT || jinja_cursor_is_op(p, "[") || jinja_cursor_is_op(p, "{") ||
-               (t == JT_NAME && !jinja_cursor_is_word(p, "else") && !jinja_cursor_is_word(p, "or") && !jinja_cursor_is_word(p, "and"))) {
+               (t == JT_NAME && !jinja_cursor_is_word(p, "else") && !jinja_cursor_is_word(p, "or") &&
+                !jinja_cursor_is_word(p, "and"))) {
         if (jinja_cursor_is_word(p, "is"))
             return jinja_cursor_expected(p, "no second 'is'");
         if ((n->args = jinja_cursor_node(p, JN_ARG)) == NULL || (n->args->a = postfix(p, jinja_expression_primary(p))) == NULL)
@@ -263,7 +269,9 @@ static struct jinja_node *unary_inside(struct jinja_cursor *p, bool with_filter)
     }
     n = postfix(p, n);
     while (n != NULL && with_filter && (jinja_cursor_is_op(p, "|") || jinja_cursor_is_word(p, "is") || jinja_cursor_is_op(p, "(")))
-        n = jinja_cursor_is_op(p, "|") ? jinja_expression_filters(p, n, false) : jinja_cursor_is_op(p, "(") ? call(p, n) : test(p, n);
+        n = jinja_cursor_is_op(p, "|")   ? jinja_expression_filters(p, n, false)
+            : jinja_cursor_is_op(p, "(") ? call(p, n)
+                                         : test(p, n);
     return n;
 }
 

@@ -410,7 +410,7 @@ int jinja_lexer_run(struct jinja_arena *arena, const char *source, size_t len, c
         const size_t start = x.at;
         const bool line_start = start == 0 || x.src.at[start - 1] == '\n';
         size_t tag = start, n = 0;
-        while (tag < x.src.n && !(x.src.at[tag] == '{' && tag + 1 < x.src.n && strchr("{%#", x.src.at[tag + 1]) != NULL && x.src.at[tag + 1] != '\0'))
+        while (tag < x.src.n && !(x.src.at[tag] == '{' && tag + 1 < x.src.n && memchr("{%#", x.src.at[tag + 1], 3) != NULL))
             tag++;
         struct lexer y = x;
         skip(&y, tag - start);

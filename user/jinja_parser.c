@@ -83,7 +83,8 @@ static bool for_tag(struct jinja_cursor *p, struct jinja_node *n)
         jinja_cursor_expected(p, "'in'");
         return false;
     }
-    if ((n->b = jinja_expression_tuple(p, jinja_expression_or, "recursive", false)) == NULL || (jinja_cursor_skip_word(p, "if") && (n->c = jinja_expression(p)) == NULL))
+    if ((n->b = jinja_expression_tuple(p, jinja_expression_or, "recursive", false)) == NULL ||
+        (jinja_cursor_skip_word(p, "if") && (n->c = jinja_expression(p)) == NULL))
         return false;
     if (jinja_cursor_is_word(p, "recursive")) {
         jinja_cursor_refused(p, "recursive loops are");
@@ -186,7 +187,8 @@ static bool with_tag(struct jinja_cursor *p, struct jinja_node *n)
     n->kind = JN_WITH;
     while (p->at->type != JT_BLOCK_END) {
         struct jinja_node *set = jinja_cursor_node(p, JN_SET);
-        if (set == NULL || (n->args != NULL && !jinja_cursor_need_op(p, ",")) || (set->a = jinja_expression_primary(p)) == NULL || !assignable(p, set->a) ||
+        if (set == NULL || (n->args != NULL && !jinja_cursor_need_op(p, ",")) || (set->a = jinja_expression_primary(p)) == NULL ||
+            !assignable(p, set->a) ||
             !jinja_cursor_need_op(p, "=") || (set->b = jinja_expression(p)) == NULL)
             return false;
         *tail = set;

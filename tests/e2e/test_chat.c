@@ -1,5 +1,6 @@
 /* stip-user chat over three processes: turns are made by the model's own chat template, and the talk goes on in one session.
- * Mutation: leave the answer out of the messages, or send only the new line: the second answer changes. */
+ * Mutation: leave the answer out of the messages, or keep the session whatever the template made of the past: the second answer
+ * changes. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,21 +62,68 @@ Test(chat, turns_are_made_by_the_model_s_template_and_remember_the_talk)
     trio_close(&t);
 }
 
-Test(chat, without_a_template_it_says_so_and_takes_chat_turn)
+/* demo-lm without its tokenizer_config.json, and with a template if there is one; a folder of the test's. */
+static void copy_model(char model[FILE_PATH_MAX], const char *template)
 {
-    struct trio t;
-    struct shell s;
-    char model[FILE_PATH_MAX], from[FILE_PATH_MAX], *text;
+    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    char from[FILE_PATH_MAX], *text;
     size_t len;
     struct err err;
     tempdir_make(model);
-    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         (void)snprintf(from, sizeof from, DEMO_LM "/%s", names[i]);
         cr_assert_eq(file_read(from, (size_t)64 << 20, &text, &len, &err), 0, "%s", err.text);
         tempdir_spill(tempdir_path(model, names[i]), text, len);
         free(text);
     }
+    if (template != NULL)
+        tempdir_spill(tempdir_path(model, "chat_template.jinja"), template, strlen(template));
+}
+
+Test(chat, a_template_that_rewrites_the_past_gets_a_new_session)
+{
+    struct trio t;
+    struct shell s;
+    char model[FILE_PATH_MAX], expected[4096];
+    copy_model(model, "{{ '<|user|>' + messages[-1].content + '<|end|><|assistant|>' }}");
+    trio_open(&t, model, "auto");
+    char *first = generated(&t, "<|user|>Who are you?<|end|><|assistant|>");
+    char *alone = generated(&t, "<|user|>And who am I?<|end|><|assistant|>");
+    (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, alone);
+    chat(&t, &s, "'Who are you?' 'And who am I?'", "");
+    cr_expect_str_eq(s.out, expected);
+    shell_free(&s);
+    free(first);
+    free(alone);
+    trio_close(&t);
+    tempdir_remove(model);
+}
+
+Test(chat, a_line_that_the_template_refuses_is_as_if_not_said)
+{
+    struct trio t;
+    struct shell s;
+    char model[FILE_PATH_MAX], expected[4096];
+    copy_model(model, "{% if 'bad' in messages[-1].content %}{{ raise_exception('no bad words') }}{% endif %}"
+                      "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>");
+    trio_open(&t, model, "auto");
+    char *first = generated(&t, "<|user|>Who are you?<|end|><|assistant|>");
+    (void)snprintf(expected, sizeof expected, "%s\n", first);
+    chat(&t, &s, "'a bad line' 'Who are you?'", "");
+    cr_expect_str_eq(s.out, expected);
+    cr_expect(strstr(s.err, "chat_template.jinja: line 1: the template refuses these messages: no bad words") != NULL, "%s", s.err);
+    shell_free(&s);
+    free(first);
+    trio_close(&t);
+    tempdir_remove(model);
+}
+
+Test(chat, without_a_template_it_says_so_and_takes_chat_turn)
+{
+    struct trio t;
+    struct shell s;
+    char model[FILE_PATH_MAX];
+    copy_model(model, NULL);
     trio_open(&t, model, "auto");
     char *answer = generated(&t, "<|user|>Hello<|end|><|assistant|>");
     chat(&t, &s, "Hello", "--turn '<|user|>%s<|end|><|assistant|>'");
