@@ -84,13 +84,18 @@ Test(chat, a_template_that_rewrites_the_past_gets_a_new_session)
 {
     struct trio t;
     struct shell s;
-    char model[FILE_PATH_MAX], expected[4096];
+    char model[FILE_PATH_MAX], prompt[4096], expected[4096];
+    /* Longer than the first turn with its answer, so that only the tokens tell that the session does not fit. */
+    static const char line[] = "And who am I? Tell me who I am, and where I am, and what I am, and why I am here, and how I came here, "
+                               "and when I came here, and who came with me, and who I was before, and who I shall be afterwards.";
     copy_model(model, "{{ '<|user|>' + messages[-1].content + '<|end|><|assistant|>' }}");
     trio_open(&t, model, "auto");
     char *first = generated(&t, "<|user|>Who are you?<|end|><|assistant|>");
-    char *alone = generated(&t, "<|user|>And who am I?<|end|><|assistant|>");
+    (void)snprintf(prompt, sizeof prompt, "<|user|>%s<|end|><|assistant|>", line);
+    char *alone = generated(&t, prompt);
     (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, alone);
-    chat(&t, &s, "'Who are you?' 'And who am I?'", "");
+    (void)snprintf(prompt, sizeof prompt, "'Who are you?' '%s'", line);
+    chat(&t, &s, prompt, "");
     cr_expect_str_eq(s.out, expected);
     shell_free(&s);
     free(first);
