@@ -1,6 +1,6 @@
 /* stip-user chat over three processes: turns are made by the model's own chat template, and the talk goes on in one session.
  * Mutation: leave the answer out of the messages, or keep the session whatever the template made of the past: the second answer
- * changes. */
+ * changes, or the number of sessions. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,8 @@
 
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
+#include "transport/trace.h"
+#include "transport/wire.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 
@@ -21,6 +23,22 @@ static void chat(const struct trio *t, struct shell *s, const char *lines, const
                    shell_program("stip-user"), trio_path(t, "user.json"), flags);
     shell_run(s, SHELL_ARGV("/bin/sh", "-c", command));
     cr_expect_eq(s->status, 0, "%s", s->err);
+}
+
+/* Sessions that were opened while the trace was written. */
+static int sessions(const char *trace)
+{
+    struct trace_entries entries;
+    struct err err;
+    int n = 0;
+    cr_assert_eq(trace_read(&entries, trace, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < entries.count; i++) {
+        struct frame f;
+        n += entries.entry[i].direction == '>' && wire_get(&f, entries.entry[i].data, entries.entry[i].len, &err) == WIRE_OK &&
+             f.h.type == WIRE_OPEN;
+    }
+    trace_entries_free(&entries);
+    return n;
 }
 
 /* The greedy text after a prompt that is written out by hand. */
@@ -40,7 +58,7 @@ Test(chat, turns_are_made_by_the_model_s_template_and_remember_the_talk)
 {
     struct trio t;
     struct shell s;
-    char prompt[4096], expected[4096];
+    char prompt[4096], expected[4096], trace[FILE_PATH_MAX + 32];
     trio_open(&t, DEMO_LM, "auto");
     /* demo-lm's template: <|user|> line <|end|> <|assistant|> answer <|end|>; the start token is not in it. */
     char *first = generated(&t, "<|user|>Who are you?<|end|><|assistant|>");
@@ -48,9 +66,11 @@ Test(chat, turns_are_made_by_the_model_s_template_and_remember_the_talk)
                    first);
     char *second = generated(&t, prompt), *alone = generated(&t, "<|user|>And who am I?<|end|><|assistant|>");
     (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, second);
-    chat(&t, &s, "'Who are you?' 'And who am I?'", "");
+    (void)snprintf(trace, sizeof trace, "--trace '%s'", trio_path(&t, "trace"));
+    chat(&t, &s, "'Who are you?' 'And who am I?'", trace);
     cr_expect_str_eq(s.out, expected);
     cr_expect_str_eq(s.err, "", "%s", s.err);
+    cr_expect_eq(sessions(trio_path(&t, "trace")), 1, "what the server has is not sent again");
     shell_free(&s);
     (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, alone);
     chat(&t, &s, "'Who are you?' /reset 'And who am I?'", "");
@@ -84,7 +104,7 @@ Test(chat, a_template_that_rewrites_the_past_gets_a_new_session)
 {
     struct trio t;
     struct shell s;
-    char model[FILE_PATH_MAX], prompt[4096], expected[4096];
+    char model[FILE_PATH_MAX], prompt[4096], expected[4096], trace[FILE_PATH_MAX + 32];
     /* Longer than the first turn with its answer, so that only the tokens tell that the session does not fit. */
     static const char line[] = "And who am I? Tell me who I am, and where I am, and what I am, and why I am here, and how I came here, "
                                "and when I came here, and who came with me, and who I was before, and who I shall be afterwards.";
@@ -95,8 +115,10 @@ Test(chat, a_template_that_rewrites_the_past_gets_a_new_session)
     char *alone = generated(&t, prompt);
     (void)snprintf(expected, sizeof expected, "%s\n%s\n", first, alone);
     (void)snprintf(prompt, sizeof prompt, "'Who are you?' '%s'", line);
-    chat(&t, &s, prompt, "");
+    (void)snprintf(trace, sizeof trace, "--trace '%s'", trio_path(&t, "trace"));
+    chat(&t, &s, prompt, trace);
     cr_expect_str_eq(s.out, expected);
+    cr_expect_eq(sessions(trio_path(&t, "trace")), 2);
     shell_free(&s);
     free(first);
     free(alone);
