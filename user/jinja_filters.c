@@ -237,7 +237,7 @@ FILTER(round_to)
     if (!common && !up && !jinja_text_is(method, "floor"))
         return jinja_run_fail(r, "round: the method must be common, ceil or floor");
     if (common && self->type != JV_FLOAT) {
-        *out = *self;
+        *out = jinja_value_int((int64_t)(self->type == JV_INT ? self->whole : self->truth));
         return 0;
     }
     const double scale = pow(10, (double)precision);

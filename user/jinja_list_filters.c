@@ -276,15 +276,26 @@ static int keyed_items(struct jinja_run *r, const struct jinja_value *self, cons
     return 0;
 }
 
+/* The keys of sort are lists of attributes, and Python asks whether items of lists are equal before it orders them: keys that
+ * have no order may be sorted where all are the same. */
+static int order_keys(struct jinja_run *r, const struct jinja_value *a, const struct jinja_value *b, bool as_lists, int *out)
+{
+    bool same = false;
+    *out = 0;
+    if (as_lists && jinja_value_equal(r, a, b, &same) != 0)
+        return -1;
+    return same ? 0 : jinja_value_order(r, a, b, out);
+}
+
 /* Stable, from runs of one upwards. `spare` has room for n. */
-static int merge_sort(struct jinja_run *r, struct keyed *k, struct keyed *spare, size_t n, bool down)
+static int merge_sort(struct jinja_run *r, struct keyed *k, struct keyed *spare, size_t n, bool as_lists, bool down)
 {
     for (size_t run = 1; run < n; run *= 2) {
         for (size_t low = 0; low < n; low += 2 * run) {
             size_t mid = low + run < n ? low + run : n, high = mid + run < n ? mid + run : n, i = low, j = mid;
             for (size_t to = low; to < high; to++) {
                 int order = 0;
-                if (i < mid && j < high && jinja_value_order(r, &k[i].key, &k[j].key, &order) != 0)
+                if (i < mid && j < high && order_keys(r, &k[i].key, &k[j].key, as_lists, &order) != 0)
                     return -1;
                 const bool left = i < mid && (j == high || (down ? order >= 0 : order <= 0));
                 spare[to] = left ? k[i++] : k[j++];
@@ -295,10 +306,10 @@ static int merge_sort(struct jinja_run *r, struct keyed *k, struct keyed *spare,
     return 0;
 }
 
-static int sorted(struct jinja_run *r, struct keyed *k, size_t n, bool down, struct jinja_value *out)
+static int sorted(struct jinja_run *r, struct keyed *k, size_t n, bool as_lists, bool down, struct jinja_value *out)
 {
     struct keyed *spare = jinja_run_take(r, (n + 1) * sizeof *spare);
-    if (spare == NULL || merge_sort(r, k, spare, n, down) != 0 || jinja_value_list(r, JL_LIST, out) != 0)
+    if (spare == NULL || merge_sort(r, k, spare, n, as_lists, down) != 0 || jinja_value_list(r, JL_LIST, out) != 0)
         return -1;
     for (size_t i = 0; i < n; i++)
         if (jinja_value_push(r, out->list, k[i].item) != 0)
@@ -312,7 +323,7 @@ FILTER(sort)
     size_t n;
     if (keyed_items(r, self, &a->values[2], jinja_call_arg_true(a, 1, false), &k, &n) != 0)
         return -1;
-    return sorted(r, k, n, jinja_call_arg_true(a, 0, false), out);
+    return sorted(r, k, n, true, jinja_call_arg_true(a, 0, false), out);
 }
 
 FILTER(dictsort)
@@ -331,7 +342,7 @@ FILTER(dictsort)
     position = jinja_value_int(jinja_text_is(by, "value"));
     if (keyed_items(r, &pairs, &position, jinja_call_arg_true(a, 0, false), &k, &n) != 0)
         return -1;
-    return sorted(r, k, n, jinja_call_arg_true(a, 2, false), out);
+    return sorted(r, k, n, false, jinja_call_arg_true(a, 2, false), out);
 }
 
 FILTER(unique)

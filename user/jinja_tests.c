@@ -1,8 +1,7 @@
 /* What may stand behind "is". */
-#include <string.h>
-
 #include "user/jinja_call.h"
 #include "user/jinja_eval.h"
+#include "user/jinja_print.h"
 
 #define TEST(name, condition)                                                                                                      \
     static int name(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)      \
@@ -39,12 +38,31 @@ TEST(is_iterable, self->type == JV_LIST || self->type == JV_DICT || self->type =
 TEST(is_sequence, (self->type == JV_LIST && self->list->kind <= JL_RANGE) || self->type == JV_DICT || self->type == JV_TEXT ||
                       self->type == JV_UNDEFINED)
 TEST(is_callable, self->type == JV_MACRO || self->type == JV_FUNCTION || self->type == JV_UNDEFINED || self->type == JV_LOOP)
-TEST(is_lower, self->type == JV_TEXT && jinja_text_has_case(self->text, false))
-TEST(is_upper, self->type == JV_TEXT && jinja_text_has_case(self->text, true))
 COMPARISON(is_lt, order < 0)
 COMPARISON(is_le, order <= 0)
 COMPARISON(is_gt, order > 0)
 COMPARISON(is_ge, order >= 0)
+
+static int has_case(struct jinja_run *r, const struct jinja_value *self, bool upper, struct jinja_value *out)
+{
+    struct jinja_text t;
+    if (jinja_print_text(r, self, &t) != 0)
+        return -1;
+    *out = jinja_value_bool(jinja_text_has_case(t, upper));
+    return jinja_run_spend_text(r, t.n);
+}
+
+static int is_lower(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
+{
+    (void)a;
+    return has_case(r, self, false, out);
+}
+
+static int is_upper(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
+{
+    (void)a;
+    return has_case(r, self, true, out);
+}
 
 static int is_equal(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
 {
@@ -87,42 +105,41 @@ static int is_same(struct jinja_run *r, const struct jinja_value *self, const st
     return 0;
 }
 
-static int remainder_of(struct jinja_run *r, const struct jinja_value *self, int64_t by, int64_t *out)
+/* value % by == 0 */
+static int divisible(struct jinja_run *r, const struct jinja_value *self, const struct jinja_value *by, struct jinja_value *out)
 {
-    int64_t whole;
-    if (self->type == JV_UNDEFINED)
-        return jinja_eval_undefined(r, self);
-    if (!jinja_value_whole(self, &whole) || by == 0)
-        return jinja_run_fail(r, "the remainder of %s by %lld is not possible", jinja_value_type_name(self), (long long)by);
-    *out = by == -1 ? 0 : whole % by;
+    struct jinja_value rest;
+    const struct jinja_value zero = jinja_value_int(0);
+    bool same;
+    if (jinja_eval_binary(r, jinja_text_of("%"), self, by, &rest) != 0 || jinja_value_equal(r, &rest, &zero, &same) != 0)
+        return -1;
+    *out = jinja_value_bool(same);
     return 0;
 }
 
 static int is_even(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
 {
-    int64_t rest = 0;
+    const struct jinja_value two = jinja_value_int(2);
     (void)a;
-    if (remainder_of(r, self, 2, &rest) != 0)
-        return -1;
-    *out = jinja_value_bool(rest == 0);
-    return 0;
+    return divisible(r, self, &two, out);
 }
 
+/* value % 2 == 1, which for 2.5 is as false as is_even. */
 static int is_odd(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
 {
-    if (is_even(r, self, a, out) != 0)
+    const struct jinja_value two = jinja_value_int(2), one = jinja_value_int(1);
+    struct jinja_value rest;
+    bool same;
+    (void)a;
+    if (jinja_eval_binary(r, jinja_text_of("%"), self, &two, &rest) != 0 || jinja_value_equal(r, &rest, &one, &same) != 0)
         return -1;
-    out->truth = !out->truth;
+    *out = jinja_value_bool(same);
     return 0;
 }
 
 static int is_divisible(struct jinja_run *r, const struct jinja_value *self, const struct jinja_args *a, struct jinja_value *out)
 {
-    int64_t by, rest = 0;
-    if (jinja_call_arg_int(r, a, 0, 0, &by) != 0 || remainder_of(r, self, by, &rest) != 0)
-        return -1;
-    *out = jinja_value_bool(rest == 0);
-    return 0;
+    return divisible(r, self, &a->values[0], out);
 }
 
 const struct jinja_def jinja_tests[] = {

@@ -342,7 +342,8 @@ int jinja_value_contains(struct jinja_run *r, const struct jinja_value *a, const
         return jinja_run_spend_text(r, a->text.n);
     }
     if (a->type == JV_DICT) {
-        if (b->type >= JV_LIST)
+        const bool frozen = b->type == JV_LIST && (b->list->kind == JL_TUPLE || b->list->kind == JL_RANGE);
+        if (b->type >= JV_LIST && !frozen)
             return jinja_run_fail(r, "a %s cannot be the key of a dict", jinja_value_type_name(b));
         if (jinja_value_find(r, a->dict, b, &found) != 0)
             return -1;
