@@ -1,6 +1,8 @@
 # Thin: each goal does its own set-up, CMake does the work.
 #   make demo [MODEL=HFDIR] [PROMPT="..."]   three processes, one private answer
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
+#   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
+#   make test-page                          the chat page in a headless chromium; needs npm and chromium
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
 SECONDS ?= 60
@@ -8,7 +10,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo test test-release test-asan test-clang build install clean deps fuzz
+.PHONY: demo test test-release test-asan test-clang test-clients test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -27,6 +29,14 @@ test-clang: deps
 	cmake --preset clang >/dev/null
 	cmake --build --preset clang
 	ctest --preset clang -j1
+
+test-clients: build
+	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error
+	scripts/with-gateway.sh build node tests/clients/run.mjs '{}/v1'
+
+test-page: build
+	cd tests/page && npm install --no-audit --no-fund --package-lock=false --loglevel=error
+	scripts/with-gateway.sh build node tests/page/page.mjs '{}'
 
 build: deps
 	@cmake --preset release >/dev/null

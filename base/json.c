@@ -393,6 +393,26 @@ void json_put_str(struct json_doc *doc, struct json *parent, const char *key, co
     put(doc, parent, key, cJSON_CreateString(value));
 }
 
+/* cJSON's strings end at a NUL, so such a text goes in as it is printed. */
+void json_put_text(struct json_doc *doc, struct json *parent, const char *key, const char *text, size_t len)
+{
+    struct buf b;
+    buf_init(&b, SIZE_MAX / 2);
+    bool plain = memchr(text, '\0', len) == NULL;
+    for (size_t i = 0; i < len && !plain; i++) {
+        unsigned char c = (unsigned char)text[i];
+        buf_printf(&b, c < 0x20 ? "\\u%04x" : c == '"' || c == '\\' ? "\\%c" : "%c", c);
+    }
+    if (plain)
+        buf_put(&b, text, len);
+    char *made = buf_take(&b, NULL), *quoted = NULL;
+    if (!plain && made != NULL && asprintf(&quoted, "\"%s\"", made) < 0)
+        quoted = NULL;
+    put(doc, parent, key, made == NULL ? NULL : plain ? cJSON_CreateString(made) : quoted == NULL ? NULL : cJSON_CreateRaw(quoted));
+    free(quoted);
+    free(made);
+}
+
 void json_put_int(struct json_doc *doc, struct json *parent, const char *key, int64_t value)
 {
     char text[24];
@@ -405,6 +425,11 @@ void json_put_int(struct json_doc *doc, struct json *parent, const char *key, in
 void json_put_num(struct json_doc *doc, struct json *parent, const char *key, double value)
 {
     put(doc, parent, key, cJSON_CreateNumber(value));
+}
+
+void json_put_null(struct json_doc *doc, struct json *parent, const char *key)
+{
+    put(doc, parent, key, cJSON_CreateNull());
 }
 
 void json_put_bool(struct json_doc *doc, struct json *parent, const char *key, bool value)

@@ -74,8 +74,11 @@ struct json *json_node(struct json_doc *doc);        /* the root, for building *
 struct json *json_put_object(struct json_doc *doc, struct json *parent, const char *key);
 struct json *json_put_array(struct json_doc *doc, struct json *parent, const char *key);
 void json_put_str(struct json_doc *doc, struct json *parent, const char *key, const char *value);
+/* The same for bytes that may hold NULs, which become \u0000; valid UTF-8. */
+void json_put_text(struct json_doc *doc, struct json *parent, const char *key, const char *text, size_t len);
 void json_put_int(struct json_doc *doc, struct json *parent, const char *key, int64_t value);
 void json_put_num(struct json_doc *doc, struct json *parent, const char *key, double value);
+void json_put_null(struct json_doc *doc, struct json *parent, const char *key);
 void json_put_bool(struct json_doc *doc, struct json *parent, const char *key, bool value);
 /* Copies a node of another document. */
 void json_put_copy(struct json_doc *doc, struct json *parent, const char *key, const struct json *node);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "bench/cmd.h"
+#include "bench/stats.h"
 #include "model/config.h"
 #include "model/hub.h"
 #include "model_dev/rules.h"
@@ -13,18 +14,6 @@
 
 #define REPEATS 5
 #define ROWS 256
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *v)
-{
-    qsort(v, REPEATS, sizeof *v, by_value);
-    return v[REPEATS / 2];
-}
 
 struct figures {
     double keygen_ms;     /* all keys of the model, as protect derives them */
@@ -89,7 +78,8 @@ static int measure(const struct config *c, struct figures *f, struct err *err)
         }
     }
     if (rc == 0)
-        *f = (struct figures){median(keygen), median(ends), median(seal), median(logits), median(hidden)};
+        *f = (struct figures){stats_median(keygen, REPEATS), stats_median(ends, REPEATS), stats_median(seal, REPEATS),
+                              stats_median(logits, REPEATS), stats_median(hidden, REPEATS)};
     perm_wipe(&residual);
     perm_wipe(&output);
     free(src);

@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,20 +5,30 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "bench/cmd.h"
-#include "bench/machine.h"
+#include "bench/gguf.h"
+#include "bench/peer.h"
 #include "bench/private.h"
 #include "bench/shapes.h"
-#include "engine/kernels/matmul.h"
+#include "bench/speed_rows.h"
+#include "bench/stats.h"
+#include "engine/kernels/table.h"
+#include "base/threads.h"
 #include "model/hub.h"
 #include "tests/support/plain.h"
+#include "user/report.h"
 #include "user/sample.h"
 #include "user/seal.h"
 
 #define REPEATS 5
+#define REPEATS_MAX 101
 #define LIST_MAX 16
 #define BATCH_MAX 64
+
+/* What the weights are held in, and what GGUF calls the type of as many bytes. */
+static const struct speed_dtype {
+    const char *name, *gguf;
+} dtypes[] = {{"f32", "f32"}, {"bf16", "bf16"}, {"int8", "q8_0"}};
 
 /* One side of the comparison: the same kernels, with or without the user's permutations around them. */
 struct side {
@@ -29,7 +38,8 @@ struct side {
     const struct grant *grant; /* NULL: plain */
     struct kvcache *kv[BATCH_MAX];
     struct scratch *scratch;
-    float *x, *x_p, *y, *hidden, *work, *logits;
+    float *x, *x_p, *y, *hidden, *logits;
+    void *work;
 };
 
 struct speed {
@@ -38,11 +48,17 @@ struct speed {
     struct private *owner;
     const struct config *config;
     struct machine machine;
-    int threads, gen, context, batch_max, rows;
+    struct speed_model cost;
+    const struct speed_dtype *dtype;
+    enum kv_dtype kv;
+    int threads, gen, context, batch_max, rows, repeats;
     int prompts[LIST_MAX], prompt_count, batches[LIST_MAX], batch_count;
-    double weights, flop_per_token; /* bytes read and operations done by one step of one token, attention left out */
-    struct json_doc *doc;
-    struct json *list;
+    struct peer peers[PEERS_MAX];
+    int peer_count;
+    const char *shape;       /* NULL: a checkpoint was given */
+    char gguf[FILE_PATH_MAX]; /* of the peers that need one */
+    struct speed_row row[SPEED_ROWS_MAX];
+    int row_count;
 };
 
 /* ------------------------------------------------------------------ one pass, as the roles would do it */
@@ -77,78 +93,92 @@ static int pass(struct speed *sp, struct side *s, const int32_t *ids, int B, int
     return 0;
 }
 
-static int time_prefill(struct speed *sp, struct side *s, int T, double *tok_s, struct err *err)
+typedef int (*timed)(struct speed *sp, struct side *s, const struct peer_work *work, double *tok_s, struct err *err);
+
+static int time_prefill(struct speed *sp, struct side *s, const struct peer_work *work, double *tok_s, struct err *err)
 {
-    int32_t *ids = malloc((size_t)T * sizeof *ids), next[BATCH_MAX];
+    int B = work->batch, T = work->tokens;
+    int32_t *ids = malloc((size_t)B * (size_t)T * sizeof *ids), next[BATCH_MAX];
     if (ids == NULL)
-        return err_oom(err, (unsigned)T * sizeof *ids);
-    synth_ids(ids, T, sp->config->V, (uint64_t)T);
-    kvcache_truncate(s->kv[0], 0);
+        return err_oom(err, (size_t)B * (size_t)T * sizeof *ids);
+    synth_ids(ids, B * T, sp->config->V, (uint64_t)T);
+    for (int b = 0; b < B; b++)
+        kvcache_truncate(s->kv[b], 0);
     uint64_t start = clock_us();
-    int rc = pass(sp, s, ids, 1, T, next, err);
-    *tok_s = T * 1e6 / (double)(clock_us() - start);
+    int rc = pass(sp, s, ids, B, T, next, err);
+    *tok_s = (double)B * T * 1e6 / (double)(clock_us() - start);
     free(ids);
     return rc;
 }
 
-static int time_decode(struct speed *sp, struct side *s, int B, double *tok_s, struct err *err)
+static int time_decode(struct speed *sp, struct side *s, const struct peer_work *work, double *tok_s, struct err *err)
 {
+    int B = work->batch;
     int32_t ids[BATCH_MAX];
     synth_ids(ids, B, sp->config->V, (uint64_t)B);
     for (int b = 0; b < B; b++)
         kvcache_truncate(s->kv[b], 0);
     uint64_t start = clock_us();
-    for (int i = 0; i < sp->gen; i++)
+    for (int i = 0; i < work->tokens; i++)
         if (pass(sp, s, ids, B, 1, ids, err) != 0)
             return -1;
-    *tok_s = (double)B * sp->gen * 1e6 / (double)(clock_us() - start);
+    *tok_s = (double)B * work->tokens * 1e6 / (double)(clock_us() - start);
     return 0;
 }
 
 /* ------------------------------------------------------------------ rows of the report */
 
-static int by_value(const void *a, const void *b)
+static int put_row(struct speed *sp, struct speed_row row, bool text, struct err *err)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void put_row(struct speed *sp, const char *mode, const char *phase, int tokens, int batch, double tok_s)
-{
-    double flops = tok_s * sp->flop_per_token / sp->machine.flops;
-    double reads = strcmp(phase, "decode") == 0 ? tok_s / batch * sp->weights / sp->machine.bandwidth : tok_s / tokens * sp->weights / sp->machine.bandwidth;
-    struct json *row = json_put_object(sp->doc, sp->list, NULL);
-    json_put_str(sp->doc, row, "mode", mode);
-    json_put_str(sp->doc, row, "phase", phase);
-    json_put_int(sp->doc, row, "tokens", tokens);
-    json_put_int(sp->doc, row, "batch", batch);
-    json_put_num(sp->doc, row, "tok_s", tok_s);
-    json_put_num(sp->doc, row, "flop_frac", flops);
-    json_put_num(sp->doc, row, "bw_frac", reads);
-}
-
-typedef int (*timed)(struct speed *sp, struct side *s, int n, double *tok_s, struct err *err);
-
-/* Plain and private take turns, so that what else the machine does meets both. */
-static int compare(struct speed *sp, timed job, const char *phase, int n, int tokens, int batch, bool text, struct err *err)
-{
-    double plain[REPEATS], private[REPEATS], ratio[REPEATS], warm;
-    if (job(sp, &sp->plain, n, &warm, err) != 0 || job(sp, &sp->private, n, &warm, err) != 0)
-        return -1;
-    for (int i = 0; i < REPEATS; i++) {
-        if (job(sp, &sp->plain, n, &plain[i], err) != 0 || job(sp, &sp->private, n, &private[i], err) != 0)
-            return -1;
-        ratio[i] = private[i] / plain[i];
-    }
-    qsort(plain, REPEATS, sizeof *plain, by_value);
-    qsort(private, REPEATS, sizeof *private, by_value);
-    qsort(ratio, REPEATS, sizeof *ratio, by_value);
-    put_row(sp, "plain", phase, tokens, batch, plain[REPEATS / 2]);
-    put_row(sp, "private", phase, tokens, batch, private[REPEATS / 2]);
+    if (sp->row_count == SPEED_ROWS_MAX)
+        return err_set(err, ERR_USAGE, "more than %d rows; give fewer lengths, batches or peers", SPEED_ROWS_MAX);
+    speed_row_limits(&row, &sp->cost, &sp->machine);
     if (text)
-        printf("%-8s tokens %5d batch %3d   plain %9.1f tok/s   private %9.1f tok/s   ratio %.3f\n", phase, tokens, batch,
-               plain[REPEATS / 2], private[REPEATS / 2], ratio[REPEATS / 2]);
-    (void)fflush(stdout);
+        speed_row_print(&row);
+    sp->row[sp->row_count++] = row;
+    return 0;
+}
+
+/* Plain, private and the peers take turns, so that what else the machine does meets all. */
+static int compare(struct speed *sp, const struct peer_work *work, bool text, struct err *err)
+{
+    double plain[REPEATS_MAX], private[REPEATS_MAX], peer[PEERS_MAX][REPEATS_MAX], ratio[PEERS_MAX + 1][REPEATS_MAX], warm;
+    const timed job = work->decode ? time_decode : time_prefill;
+    size_t repeats = (size_t)sp->repeats;
+    struct speed_row row = {.decode = work->decode, .tokens = work->tokens, .batch = work->batch, .private_ratio = 1};
+    if (job(sp, &sp->plain, work, &warm, err) != 0 || job(sp, &sp->private, work, &warm, err) != 0)
+        return -1;
+    for (int i = 0; i < sp->repeats; i++) {
+        if (job(sp, &sp->plain, work, &plain[i], err) != 0 || job(sp, &sp->private, work, &private[i], err) != 0)
+            return -1;
+        ratio[PEERS_MAX][i] = private[i] / plain[i];
+        for (int k = 0; k < sp->peer_count; k++) {
+            if (!peer_can(&sp->peers[k], work))
+                continue;
+            if (peer_run(&sp->peers[k], work, &peer[k][i], err) != 0)
+                return -1;
+            ratio[k][i] = private[i] / peer[k][i];
+        }
+    }
+    (void)strcpy(row.mode, "private");
+    row.tok_s = stats_median(private, repeats);
+    if (put_row(sp, row, text, err) != 0)
+        return -1;
+    (void)strcpy(row.mode, "plain");
+    row.tok_s = stats_median(plain, repeats);
+    row.private_ratio = stats_median(ratio[PEERS_MAX], repeats);
+    if (put_row(sp, row, text, err) != 0)
+        return -1;
+    for (int k = 0; k < sp->peer_count; k++) {
+        if (!peer_can(&sp->peers[k], work))
+            continue;
+        (void)snprintf(row.mode, sizeof row.mode, "peer:%s", sp->peers[k].label);
+        row.tool = peer_kind_name(&sp->peers[k]);
+        row.tok_s = stats_median(peer[k], repeats);
+        row.private_ratio = stats_median(ratio[k], repeats);
+        if (put_row(sp, row, text, err) != 0)
+            return -1;
+    }
     return 0;
 }
 
@@ -193,7 +223,7 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     size_t rows = (size_t)sp->rows, D = (size_t)c->D, outputs = (size_t)config_outputs(c);
     size_t width = outputs > D ? outputs : D;
     for (int b = 0; b < sp->batch_max; b++)
-        if (kvcache_new(&s->kv[b], c, b == 0 ? sp->context : sp->gen, err) != 0)
+        if (kvcache_new_alone(&s->kv[b], c, sp->kv, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
             return -1;
     if (scratch_new(&s->scratch, s->net, sp->rows, sp->batch_max, err) != 0)
         return -1;
@@ -201,31 +231,12 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     s->x_p = floats(rows, D);
     s->y = floats((size_t)sp->batch_max, width);
     s->hidden = floats((size_t)sp->batch_max, D);
-    s->work = floats((size_t)sp->batch_max, D);
     s->logits = floats((size_t)sp->batch_max, width);
-    if (s->x == NULL || s->x_p == NULL || s->y == NULL || s->hidden == NULL || s->work == NULL || s->logits == NULL)
+    if (s->x == NULL || s->x_p == NULL || s->y == NULL || s->hidden == NULL || s->logits == NULL)
         return err_oom(err, rows * D * sizeof(float));
+    if (s->grant != NULL && s->grant->head_here)
+        return head_work_new(&s->work, s->grant->head, sp->batch_max, err);
     return 0;
-}
-
-/* A shape has no checkpoint: one of random weights is made, with the smallest tokenizer that a grant takes. */
-static int make_shape(const char *name, char dir[FILE_PATH_MAX], struct err *err)
-{
-    static const char tokenizer[] = "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"vocab\":{\"[UNK]\":0}}}";
-    const struct named_shape *s = shapes_find(name);
-    const char *tmp = getenv("TMPDIR");
-    char path[FILE_PATH_MAX];
-    if (s == NULL)
-        return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
-    (void)snprintf(dir, FILE_PATH_MAX, "%s/stip-speed-XXXXXX", tmp == NULL || tmp[0] == '\0' ? "/tmp" : tmp);
-    if (mkdtemp(dir) == NULL) {
-        int error = errno;
-        dir[0] = '\0';
-        return err_set(err, ERR_INTERNAL, "cannot make a temporary folder: %s", strerror(error));
-    }
-    if (synth_checkpoint(dir, s->architecture, &s->shape, 1, err) != 0 || file_join(path, dir, "tokenizer.json", err) != 0)
-        return -1;
-    return file_write(path, tokenizer, strlen(tokenizer), 0644, err);
 }
 
 static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model, struct err *err)
@@ -234,8 +245,9 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     if (config_read(&probe, model, err) != 0)
         return -1;
     int positions = probe.positions;
+    bool causal = probe.causal;
     config_free(&probe);
-    sp->context = sp->gen;
+    sp->context = causal ? sp->gen : 1;
     sp->batch_max = 1;
     for (int i = 0; i < sp->prompt_count; i++) {
         if (sp->prompts[i] > positions)
@@ -244,92 +256,166 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     }
     for (int i = 0; i < sp->batch_count; i++)
         sp->batch_max = sp->batches[i] > sp->batch_max ? sp->batches[i] : sp->batch_max;
-    sp->rows = sp->context > sp->batch_max ? sp->context : sp->batch_max;
-    if (sp->gen > positions)
+    sp->rows = !causal ? sp->context * sp->batch_max : sp->context > sp->batch_max ? sp->context : sp->batch_max;
+    if (causal && sp->gen > positions)
         return err_set(err, ERR_USAGE, "--gen: %d tokens, the model takes %d", sp->gen, positions);
-    matmul_threads(sp->threads);
-    if (machine_measure(&sp->machine, sp->threads, err) != 0 || plain_open(&sp->loaded, model, true, 1, err) != 0 ||
-        private_open(&sp->owner, model, cmd, 1, err) != 0)
+    if (kernels_choose(NULL, err) != 0 || machine_measure(&sp->machine, sp->threads, err) != 0 ||
+        threads_start(sp->threads, err) != 0 || private_open(&sp->owner, model, cmd, 1, err) != 0 ||
+        plain_open(&sp->loaded, model, true, 1, private_grant(sp->owner)->compute, err) != 0)
         return -1;
     sp->config = sp->loaded.config;
     sp->plain = (struct side){.name = "plain", .net = sp->loaded.net, .embed = sp->loaded.embed};
     sp->private = (struct side){.name = "private", .net = private_net(sp->owner), .embed = private_grant(sp->owner)->embed,
                                 .grant = private_grant(sp->owner)};
     const struct config *c = sp->config;
-    double params = (double)c->L * ((double)(c->H + 2 * c->G) * c->K * c->D + (double)c->H * c->K * c->D +
-                                    (c->gated ? 3.0 : 2.0) * c->D * c->F) + (double)config_outputs(c) * c->D;
-    sp->weights = params * sizeof(float);
-    sp->flop_per_token = 2 * params;
+    static const double bytes[] = {[WEIGHT_ROWS] = 4, [WEIGHT_F32] = 4, [WEIGHT_BF16] = 2, [WEIGHT_INT8] = 1};
+    sp->cost = (struct speed_model){
+        .layer_weights = (double)c->L * ((double)(2 * c->H + 2 * c->G) * c->K * c->D + (c->gated ? 3.0 : 2.0) * c->D * c->F),
+        .head_weights = (double)config_outputs(c) * c->D,
+        .weight_bytes = bytes[sp->loaded.net->layers[0].up.w.format],
+        .peak = machine_peak(&sp->machine, sp->dtype->name)};
     return open_side(sp, &sp->plain, err) != 0 ? -1 : open_side(sp, &sp->private, err);
 }
 
-static int measure(struct speed *sp, bool text, struct err *err)
+static int measure(struct speed *sp, const char *dir, bool text, struct err *err)
 {
+    struct peer_work work = {.gguf = sp->gguf, .shape = sp->shape, .dtype = sp->dtype->name, .dir = dir, .threads = sp->threads, .batch = 1};
     if (text)
-        printf("limits of this machine on %d threads: %.1f GB/s, %.0f GFLOP/s\n", sp->threads, sp->machine.bandwidth / 1e9,
-               sp->machine.flops / 1e9);
-    for (int i = 0; i < sp->prompt_count; i++)
-        if (compare(sp, time_prefill, "prefill", sp->prompts[i], sp->prompts[i], 1, text, err) != 0)
+        printf("limits of this machine on %d threads: %.1f GB/s", sp->threads, sp->machine.bandwidth / 1e9);
+    for (enum machine_unit u = 0; text && u < MACHINE_UNITS; u++)
+        if (sp->machine.ops[u] > 0)
+            printf(", %s %.0f Gop/s", machine_unit_name(u), sp->machine.ops[u] / 1e9);
+    if (text)
+        putchar('\n');
+    for (int i = 0; i < sp->prompt_count; i++) {
+        work.tokens = sp->prompts[i];
+        /* Prompts come one by one; whole texts for a bidirectional model come together. */
+        for (int k = 0; k < (sp->config->causal ? 1 : sp->batch_count); k++) {
+            work.batch = sp->config->causal ? 1 : sp->batches[k];
+            if (compare(sp, &work, text, err) != 0)
+                return -1;
+        }
+    }
+    work.decode = true;
+    work.tokens = sp->gen;
+    for (int i = 0; sp->config->causal && i < sp->batch_count; i++) {
+        work.batch = sp->batches[i];
+        if (compare(sp, &work, text, err) != 0)
             return -1;
-    for (int i = 0; sp->config->causal && i < sp->batch_count; i++)
-        if (compare(sp, time_decode, "decode", sp->batches[i], sp->gen, sp->batches[i], text, err) != 0)
-            return -1;
+    }
     return 0;
 }
 
-static int print_json(struct speed *sp, struct err *err)
+/* The limits once more, after the work: another program that had the machine at the beginning would lower them, and nothing can
+ * raise them. */
+static int measure_again(struct speed *sp, struct err *err)
 {
-    char *text;
-    struct json *root = json_node(sp->doc), *machine = json_put_object(sp->doc, root, "machine");
-    json_put_int(sp->doc, machine, "threads", sp->threads);
-    json_put_num(sp->doc, machine, "bandwidth_gb_s", sp->machine.bandwidth / 1e9);
-    json_put_num(sp->doc, machine, "gflop_s", sp->machine.flops / 1e9);
-    if (json_print(sp->doc, false, &text, err) != 0)
+    struct machine now;
+    if (machine_measure(&now, sp->threads, err) != 0)
         return -1;
-    puts(text);
-    free(text);
+    machine_best(&sp->machine, &now);
+    sp->cost.peak = machine_peak(&sp->machine, sp->dtype->name);
+    for (int i = 0; i < sp->row_count; i++)
+        speed_row_limits(&sp->row[i], &sp->cost, &sp->machine);
     return 0;
+}
+
+static int print_json(const struct speed *sp, struct err *err)
+{
+    struct json_doc *doc = json_new_object("result");
+    struct json *list = json_put_array(doc, json_node(doc), "rows");
+    for (int i = 0; i < sp->row_count; i++)
+        speed_row_json(doc, list, &sp->row[i]);
+    struct json *machine = json_put_object(doc, json_node(doc), "machine");
+    json_put_int(doc, machine, "threads", sp->threads);
+    json_put_num(doc, machine, "bandwidth_gb_s", sp->machine.bandwidth / 1e9);
+    struct json *units = json_put_object(doc, machine, "gop_s");
+    for (enum machine_unit u = 0; u < MACHINE_UNITS; u++)
+        if (sp->machine.ops[u] > 0)
+            json_put_num(doc, units, machine_unit_name(u), sp->machine.ops[u] / 1e9);
+    json_put_str(doc, json_node(doc), "dtype", sp->dtype->name);
+    if (sp->shape != NULL)
+        json_put_str(doc, json_node(doc), "shape", sp->shape);
+    json_put_int(doc, json_node(doc), "repeats", sp->repeats);
+    return report_print(doc, err);
+}
+
+static int draw(const struct speed *sp, const char *path, const char *model, struct err *err)
+{
+    char title[256];
+    (void)snprintf(title, sizeof title, "%.160s, %s, %d threads", sp->shape != NULL ? sp->shape : model, sp->dtype->name, sp->threads);
+    return speed_rows_plot(path, title, sp->row, sp->row_count, err);
+}
+
+/* The flags that say what is measured. */
+static int read_flags(struct speed *sp, const struct cli_cmd *cmd, struct err *err)
+{
+    const char *model = cli_str(cmd, "model", NULL), *dtype = cli_str(cmd, "dtype", "f32");
+    int64_t threads = sysconf(_SC_NPROCESSORS_ONLN), gen = 64, repeats = REPEATS;
+    sp->shape = cli_str(cmd, "shape", NULL);
+    if ((model == NULL) == (sp->shape == NULL))
+        return err_set(err, ERR_USAGE, "speed needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+        if (strcmp(dtype, dtypes[i].name) == 0)
+            sp->dtype = &dtypes[i];
+    if (sp->dtype == NULL)
+        return err_set(err, ERR_USAGE, "--dtype: expected f32, bf16 or int8, found '%.20s'", dtype);
+    if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "gen", 1, 4096, &gen, err) != 0 ||
+        cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
+        parse_list(cli_str(cmd, "prompt", "128,512"), "prompt", 65536, sp->prompts, &sp->prompt_count, err) != 0 ||
+        parse_list(cli_str(cmd, "batch", "1,8,32"), "batch", BATCH_MAX, sp->batches, &sp->batch_count, err) != 0 ||
+        peer_parse(cli_str(cmd, "peer", ""), sp->peers, &sp->peer_count, err) != 0 || private_kv(cmd, &sp->kv, err) != 0)
+        return -1;
+    sp->threads = (int)threads;
+    sp->gen = (int)gen;
+    sp->repeats = (int)repeats;
+    for (int k = 0; k < sp->peer_count; k++)
+        if (!peer_needs_gguf(&sp->peers[k]) && sp->shape == NULL)
+            return err_set(err, ERR_USAGE, "--peer %s knows named shapes only: give --shape, not --model", peer_kind_name(&sp->peers[k]));
+    return 0;
+}
+
+/* --peer-model, or a GGUF file of the same model in the temporary folder. */
+static int find_gguf(struct speed *sp, const struct cli_cmd *cmd, const char *model, const char *dir, struct err *err)
+{
+    const char *given = cli_str(cmd, "peer-model", NULL);
+    char made[FILE_PATH_MAX];
+    bool needed = false;
+    for (int k = 0; k < sp->peer_count; k++)
+        needed = needed || peer_needs_gguf(&sp->peers[k]);
+    if (!needed)
+        return 0;
+    if (given == NULL && (file_join(made, dir, "peer.gguf", err) != 0 || gguf_write(made, model, sp->dtype->gguf, err) != 0))
+        return -1;
+    /* Peers run in another folder. */
+    return realpath(given == NULL ? made : given, sp->gguf) != NULL ? 0
+           : err_set(err, ERR_USAGE, "--peer-model: there is no file %.200s", given == NULL ? made : given);
 }
 
 int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
-    const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL), *dtype = cli_str(cmd, "dtype", NULL);
+    const char *model = cli_str(cmd, "model", NULL), *plot = cli_str(cmd, "plot", NULL);
     char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
-    int64_t threads = sysconf(_SC_NPROCESSORS_ONLN), gen = 64;
     struct speed *sp = calloc(1, sizeof *sp);
     int rc = -1;
     (void)argc;
     (void)argv;
     if (sp == NULL)
         return err_oom(err, sizeof *sp);
-    if ((model == NULL) == (shape == NULL)) {
-        err_set(err, ERR_USAGE, "speed needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
+    if (read_flags(sp, cmd, err) != 0 || (sp->shape == NULL && hub_find(found, model, err) != 0) || shapes_temp_dir(dir, err) != 0 ||
+        (sp->shape != NULL && shapes_checkpoint(sp->shape, dir, err) != 0))
         goto done;
-    }
-    if (dtype != NULL && strcmp(dtype, "f32") != 0) {
-        err_set(err, ERR_USAGE, "--dtype: '%.20s' is not available in this version; known: f32", dtype);
+    model = sp->shape != NULL ? dir : found;
+    if (find_gguf(sp, cmd, model, dir, err) != 0 || set_up(sp, cmd, model, err) != 0 ||
+        measure(sp, dir, !cli_on(cmd, "json"), err) != 0 || measure_again(sp, err) != 0 || (plot != NULL && draw(sp, plot, model, err) != 0))
         goto done;
-    }
-    if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "gen", 1, 4096, &gen, err) != 0 ||
-        parse_list(cli_str(cmd, "prompt", "128,512"), "prompt", 65536, sp->prompts, &sp->prompt_count, err) != 0 ||
-        parse_list(cli_str(cmd, "batch", "1,8,32"), "batch", BATCH_MAX, sp->batches, &sp->batch_count, err) != 0 ||
-        (shape != NULL ? make_shape(shape, dir, err) : hub_find(found, model, err)) != 0)
-        goto done;
-    sp->threads = (int)threads;
-    sp->gen = (int)gen;
-    sp->doc = json_new_object("result");
-    sp->list = json_put_array(sp->doc, json_node(sp->doc), "rows");
-    if (set_up(sp, cmd, shape != NULL ? dir : found, err) == 0 && measure(sp, !cli_on(cmd, "json"), err) == 0)
-        rc = cli_on(cmd, "json") ? print_json(sp, err) : 0;
+    rc = cli_on(cmd, "json") ? print_json(sp, err) : 0;
 done:
     close_side(&sp->plain);
     close_side(&sp->private);
     private_close(sp->owner);
     plain_close(&sp->loaded);
-    json_free(sp->doc);
     free(sp);
-    struct err left;
-    if (dir[0] != '\0' && file_remove_tree(dir, &left) != 0)
-        (void)fprintf(stderr, "%s\n", left.text);
+    shapes_drop_dir(dir);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "bench/cmd.h"
+#include "bench/gguf.h"
 #include "bench/shapes.h"
 
 #define SEED 20261121
@@ -25,6 +26,7 @@ static int copy_tokenizer(const char *from, const char *to, struct err *err)
 int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     const char *name, *dir, *dtype = cli_str(cmd, "dtype", "f32"), *tokenizer = cli_str(cmd, "tokenizer", NULL);
+    const char *gguf = cli_str(cmd, "gguf", NULL), *gguf_type = cli_str(cmd, "gguf-type", dtype);
     (void)argc;
     (void)argv;
     if (cli_need(cmd, "shape", &name, err) != 0 || cli_need(cmd, "out", &dir, err) != 0)
@@ -39,5 +41,7 @@ int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         return err_set(err, ERR_USAGE, "--dtype: expected f32 or bf16, found '%.20s'", dtype);
     if (file_mkdirs(dir, 0755, err) != 0 || synth_checkpoint(dir, s->architecture, &shape, SEED, err) != 0)
         return -1;
-    return tokenizer == NULL ? 0 : copy_tokenizer(tokenizer, dir, err);
+    if (tokenizer != NULL && copy_tokenizer(tokenizer, dir, err) != 0)
+        return -1;
+    return gguf == NULL ? 0 : gguf_write(gguf, dir, gguf_type, err);
 }

@@ -1,60 +1,37 @@
 #include "bench/machine.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "bench/machine_units.h"
 
 #define BYTES ((size_t)512 << 20)
-#define TRIES 5
+#define TRIES 7
 #define THREADS_MAX 256
-#define ROUNDS 4000000
-
-typedef float vec __attribute__((vector_size(64)));
+#define LOOP_S 0.03 /* long enough that starting threads does not count */
 
 struct work {
     const char *data;
     size_t bytes;
+    machine_loop loop;
+    long rounds;
     double result; /* keeps the compiler from dropping the loop */
 };
 
-/* The widest instructions that the CPU has, with multiply and add contracted: the limit is that of FMA. Built with another
- * compiler than gcc the limits are those of the baseline instruction set. */
-#if defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("fp-contract=fast")))
-#else
-#define WIDE
-#endif
-
-WIDE static void *read_all(void *arg)
+static void *read_part(void *arg)
 {
     struct work *w = arg;
-    const vec *p = (const void *)w->data;
-    vec a = {0}, b = {0}, c = {0}, d = {0};
-    for (size_t i = 0; i + 4 <= w->bytes / sizeof(vec); i += 4) {
-        a += p[i];
-        b += p[i + 1];
-        c += p[i + 2];
-        d += p[i + 3];
-    }
-    a += b + c + d;
-    w->result = (double)a[0];
+    w->result = machine_read(w->data, w->bytes);
     return NULL;
 }
 
-/* Twelve independent chains hide the latency of a multiply-add. */
-WIDE static void *multiply_all(void *arg)
+static void *run_loop(void *arg)
 {
     struct work *w = arg;
-    const vec x = {1e-9f, 2e-9f}, y = {1.0f, 1.0f};
-    vec v[12] = {{0}};
-    for (int r = 0; r < ROUNDS; r++)
-        for (int i = 0; i < 12; i++)
-            v[i] = v[i] * y + x;
-    w->result = 0;
-    for (int i = 0; i < 12; i++)
-        w->result += (double)v[i][0];
+    w->result = w->loop(w->rounds);
     return NULL;
 }
 
@@ -71,31 +48,85 @@ static int run(void *(*job)(void *), struct work *w, int threads, double *second
     return started == threads ? 0 : err_set(err, ERR_INTERNAL, "cannot start %d threads", threads);
 }
 
+/* Best of TRIES, `amount` per second. */
+static int best_rate(void *(*job)(void *), struct work *w, int threads, double amount, double *rate, struct err *err)
+{
+    double seconds, best = 0;
+    for (int t = 0; t < TRIES; t++) {
+        if (run(job, w, threads, &seconds, err) != 0)
+            return -1;
+        best = amount / seconds > best ? amount / seconds : best;
+    }
+    *rate = best;
+    return 0;
+}
+
+/* The number of rounds is found on the way: it is very different with and without optimisation. */
+static int measure_unit(struct work *w, int threads, enum machine_unit unit, double *rate, struct err *err)
+{
+    double per_round, seconds = 0;
+    machine_loop loop = machine_unit_loop(unit, &per_round);
+    if (loop == NULL)
+        return 0;
+    for (long rounds = 1 << 16; seconds < LOOP_S; rounds *= 2) {
+        for (int i = 0; i < threads; i++) {
+            w[i].loop = loop;
+            w[i].rounds = rounds;
+        }
+        if (run(run_loop, w, threads, &seconds, err) != 0)
+            return -1;
+    }
+    return best_rate(run_loop, w, threads, per_round * (double)w[0].rounds * threads, rate, err);
+}
+
 int machine_measure(struct machine *out, int threads, struct err *err)
 {
     struct work w[THREADS_MAX];
-    struct machine best = {0, 0};
-    double seconds;
+    struct machine m = {0};
     if (threads < 1 || threads > THREADS_MAX)
         return err_set(err, ERR_USAGE, "between 1 and %d threads, found %d", THREADS_MAX, threads);
     char *data = aligned_alloc(64, BYTES);
     if (data == NULL)
         return err_oom(err, BYTES);
     memset(data, 0, BYTES);
-    int rc = 0;
     for (int i = 0; i < threads; i++) {
-        size_t part = BYTES / (size_t)threads / 64 * 64;
+        size_t part = BYTES / (size_t)threads / 256 * 256;
         w[i] = (struct work){.data = data + (size_t)i * part, .bytes = part};
     }
-    for (int t = 0; rc == 0 && t < TRIES; t++) {
-        if ((rc = run(read_all, w, threads, &seconds, err)) == 0 && (double)BYTES / seconds > best.bandwidth)
-            best.bandwidth = (double)BYTES / seconds;
-        double flop = 2.0 * 12 * 16 * ROUNDS * threads;
-        if (rc == 0 && (rc = run(multiply_all, w, threads, &seconds, err)) == 0 && flop / seconds > best.flops)
-            best.flops = flop / seconds;
-    }
+    int rc = best_rate(read_part, w, threads, (double)BYTES, &m.bandwidth, err);
     free(data);
+    for (enum machine_unit u = 0; rc == 0 && u < MACHINE_UNITS; u++)
+        rc = measure_unit(w, threads, u, &m.ops[u], err);
     if (rc == 0)
-        *out = best;
+        *out = m;
     return rc;
+}
+
+void machine_best(struct machine *m, const struct machine *other)
+{
+    if (other->bandwidth > m->bandwidth)
+        m->bandwidth = other->bandwidth;
+    for (enum machine_unit u = 0; u < MACHINE_UNITS; u++)
+        if (other->ops[u] > m->ops[u])
+            m->ops[u] = other->ops[u];
+}
+
+const char *machine_unit_name(enum machine_unit unit)
+{
+    static const char *const names[MACHINE_UNITS] = {"f32_fma", "bf16_dot", "bf16_amx", "int8_dot", "int8_amx"};
+    return names[unit];
+}
+
+double machine_peak(const struct machine *m, const char *dtype)
+{
+    static const struct {
+        const char *dtype;
+        enum machine_unit first, last;
+    } narrow[] = {{"bf16", MACHINE_BF16_DOT, MACHINE_BF16_AMX}, {"int8", MACHINE_INT8_DOT, MACHINE_INT8_AMX}};
+    double peak = m->ops[MACHINE_F32_FMA];
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
+        if (strcmp(dtype, narrow[i].dtype) == 0)
+            for (enum machine_unit u = narrow[i].first; u <= narrow[i].last; u++)
+                peak = m->ops[u] > peak ? m->ops[u] : peak;
+    return peak;
 }

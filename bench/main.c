@@ -5,8 +5,13 @@
 #define END {NULL, NULL, NULL, NULL, false}
 #define PROTECT                                                                                                                    \
     {"profile", "NAME", "as stip-model-dev protect", NULL, false}, {"head", "WHERE", "auto, server or user", NULL, false},                      \
-        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32 or bf16", NULL, false},                   \
+        {"local-layers", "K", "as stip-model-dev protect", NULL, false}, {"dtype", "TYPE", "keep, f32, bf16 or int8", NULL, false},                   \
         {"seed", "HEX", "32 bytes, for repeatable tests", NULL, true}
+#define KV {"kv", "TYPE", "keys and values kept as f32 (default), bf16 or int8", NULL, false}
+
+#define LINE                                                                                                                       \
+    {"rtt", "MS", "between user and server a line of this round trip (default 0)", NULL, false},                                               \
+        {"rate", "MBIT", "of so many megabits per second each way (default: no limit)", NULL, false}
 
 int main(int argc, char **argv)
 {
@@ -18,13 +23,21 @@ int main(int argc, char **argv)
                                       {"threads", "N", "threads (default: all)", NULL, false},
                                       {"dump", "FILE", "write the plain logits as safetensors", NULL, false},
                                       PROTECT,
+                                      KV,
                                       {"json", NULL, "print one JSON object", NULL, false},
                                       END};
     struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                       PROTECT,
+                                      KV,
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
+                                      LINE,
                                       {"keep", NULL, "keep the temporary folder", NULL, false},
                                       END};
+    struct cli_opt link_opts[] = {{"to", "ENDPOINT", "where the server is, tcp://ADDRESS:PORT", NULL, false},
+                                  {"listen", "ENDPOINT", "where users connect (default tcp://127.0.0.1:*, a free port)", NULL, false},
+                                  LINE,
+                                  {"json", NULL, "say so in one JSON line when it is ready", NULL, false},
+                                  END};
     struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                   {"prompt", "TEXT", "what the user types", NULL, false},
                                   {"max-tokens", "N", "length of the answer (default 100)", NULL, false},
@@ -39,14 +52,35 @@ int main(int argc, char **argv)
                                    {"threads", "N", "threads (default: all)", NULL, false},
                                    {"prompt", "N,N,...", "tokens of the prefills (default 128,512)", NULL, false},
                                    {"gen", "N", "tokens of a decode (default 64)", NULL, false},
-                                   {"batch", "N,N,...", "sequences of the decodes (default 1,8,32)", NULL, false},
+                                   {"batch", "N,N,...", "sequences of the decodes, texts at once of a BERT (default 1,8,32)", NULL, false},
+                                   {"repeats", "N", "rounds that the medians are of (default 5)", NULL, false},
+                                   {"peer", "KIND=PATH,...", "run other engines in turn: llama-bench, llama-batched-bench, torch; KIND:LABEL=PATH names a fork", NULL, false},
+                                   {"peer-model", "FILE", "GGUF file for them (default: the same model, converted)", NULL, false},
+                                   {"plot", "FILE", "write the figure as SVG", NULL, false},
                                    PROTECT,
+                                   KV,
                                    {"json", NULL, "print one JSON object", NULL, false},
                                    END};
+    struct cli_opt load_opts[] = {{"config", "FILE", "user.json of a user whose server is running", NULL, false},
+                                  {"model", "DIR", "or three roles on loopback with this checkpoint", NULL, false},
+                                  {"shape", "NAME", "or the same with random weights of a named shape (see synth)", NULL, false},
+                                  {"sessions", "N", "users at once, at most 256 (default 32)", NULL, false},
+                                  {"rps", "R", "requests per second, arriving at random; without it each user asks again at once", NULL, false},
+                                  {"duration", "S", "seconds in which requests begin (default 30)", NULL, false},
+                                  {"prompt-tokens", "N", "length of a prompt (default 128)", NULL, false},
+                                  {"max-tokens", "N", "length of an answer (default 64)", NULL, false},
+                                  {"threads", "N", "threads of the server, where it is started here (default 0: all)", NULL, false},
+                                  {"plot", "FILE", "write latencies and tokens per second as SVG", NULL, false},
+                                  PROTECT,
+                                  KV,
+                                  {"json", NULL, "print one JSON object", NULL, false},
+                                  END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
+                                   {"gguf", "FILE", "write the model as a GGUF file too, for timing other engines", NULL, false},
+                                   {"gguf-type", "TYPE", "f32, bf16 or q8_0 (default: as --dtype)", NULL, false},
                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
@@ -57,10 +91,14 @@ int main(int argc, char **argv)
          cmd_keys, NULL},
         {"speed", "plain and private tokens per second, beside the machine's limits",
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},
+        {"load", "many users at once on a server: tokens per second and latencies",
+         "stip-bench load --config user.json --sessions 32 --duration 30 --json", load_opts, cmd_load, NULL},
         {"synth", "a checkpoint of random weights of a named shape",
          "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",
          "stip-bench loopback --model HFDIR -- generate --prompt \"Once\" --json", loopback_opts, cmd_loopback, "COMMAND ..."},
+        {"link", "a slow line: a relay that delays what passes and limits its rate",
+         "stip-bench link --to tcp://127.0.0.1:7401 --rtt 50 --rate 100", link_opts, cmd_link, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-bench", "compares plain and private, measures, plays all roles", cmds};
     return cli_main(&program, argc, argv);

@@ -18,7 +18,8 @@ struct private {
     struct kvcache *kv;
     struct scratch *scratch;
     struct grant *grant;
-    float *x, *x_p, *y_p, *y, *work;
+    float *x, *x_p, *y_p, *y;
+    void *work;
     int cap;
 };
 
@@ -46,7 +47,7 @@ static int make(struct private *p, const char *model, const struct cli_cmd *cmd,
         bool head = !p->grant->head_here;
         rc = checkpoint_open(&p->package, report.package, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err);
         if (rc == 0)
-            rc = net_load(&p->net, p->package, head, err);
+            rc = net_load(&p->net, p->package, head, p->grant->compute, err);
     }
     release_close(&release);
     identity_free(id);
@@ -58,9 +59,16 @@ static float *floats(int rows, int width)
     return malloc((size_t)rows * (size_t)width * sizeof(float));
 }
 
+int private_kv(const struct cli_cmd *cmd, enum kv_dtype *out, struct err *err)
+{
+    const char *name = cli_str(cmd, "kv", "f32");
+    return kv_dtype_parse(name, out) ? 0 : err_set(err, ERR_USAGE, "--kv: expected f32, bf16 or int8, found '%.20s'", name);
+}
+
 int private_open(struct private **out, const char *model, const struct cli_cmd *cmd, int cap, struct err *err)
 {
     const char *tmp = getenv("TMPDIR");
+    enum kv_dtype kv;
     struct private *p = calloc(1, sizeof *p);
     if (p == NULL)
         return err_oom(err, sizeof *p);
@@ -69,7 +77,8 @@ int private_open(struct private **out, const char *model, const struct cli_cmd *
     p->made = mkdtemp(p->dir) != NULL;
     if (!p->made)
         err_set(err, ERR_INTERNAL, "cannot make a temporary folder %s", p->dir);
-    if (!p->made || make(p, model, cmd, err) != 0 || kvcache_new(&p->kv, p->grant->config, cap, err) != 0 ||
+    if (!p->made || private_kv(cmd, &kv, err) != 0 || make(p, model, cmd, err) != 0 ||
+        kvcache_new_alone(&p->kv, p->grant->config, kv, cap, err) != 0 ||
         scratch_new(&p->scratch, p->net, cap, 64, err) != 0) {
         private_close(p);
         return -1;
@@ -79,10 +88,13 @@ int private_open(struct private **out, const char *model, const struct cli_cmd *
     p->x_p = floats(cap, D);
     p->y_p = floats(cap, net_outputs(p->net));
     p->y = floats(cap, D);
-    p->work = floats(cap, D);
-    if (p->x == NULL || p->x_p == NULL || p->y_p == NULL || p->y == NULL || p->work == NULL) {
+    if (p->x == NULL || p->x_p == NULL || p->y_p == NULL || p->y == NULL) {
         private_close(p);
         return err_oom(err, (unsigned long long)cap * (unsigned)D * sizeof(float));
+    }
+    if (p->grant->head_here && head_work_new(&p->work, p->grant->head, cap, err) != 0) {
+        private_close(p);
+        return -1;
     }
     *out = p;
     return 0;

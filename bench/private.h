@@ -16,9 +16,11 @@
 
 struct private;
 
-/* Flags profile, head, dtype, seed of `cmd` as protect takes them. cap: most tokens of a sequence. */
+/* Flags profile, head, dtype, seed of `cmd` as protect takes them, and kv. cap: most tokens of a sequence. */
 MUST_CHECK int private_open(struct private **out, const char *model, const struct cli_cmd *cmd, int cap, struct err *err);
 void private_close(struct private *p);
+/* The flag kv of `cmd`: what keys and values are kept as, f32 without it. */
+MUST_CHECK int private_kv(const struct cli_cmd *cmd, enum kv_dtype *out, struct err *err);
 /* Appends T tokens; logits of rows out_from.. of them. */
 MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                               float *logits, struct err *err);

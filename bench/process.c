@@ -13,6 +13,12 @@
 
 int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log, struct err *err)
 {
+    return process_start_in(p, name, argv, NULL, capture, log, err);
+}
+
+int process_start_in(struct process *p, const char *name, char *const argv[], const char *dir, bool capture, const char *log,
+                     struct err *err)
+{
     int pipe_fd[2] = {-1, -1};
     *p = (struct process){.name = name, .out = -1};
     if (capture && pipe2(pipe_fd, O_CLOEXEC) != 0)
@@ -28,7 +34,8 @@ int process_start(struct process *p, const char *name, char *const argv[], bool 
     if (pid == 0) {
         int log_fd = log == NULL ? -1 : open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) != 0 || getppid() != parent ||
-            (capture && dup2(pipe_fd[1], STDOUT_FILENO) < 0) || (log_fd >= 0 && dup2(log_fd, STDERR_FILENO) < 0))
+            (capture && dup2(pipe_fd[1], STDOUT_FILENO) < 0) || (log_fd >= 0 && dup2(log_fd, STDERR_FILENO) < 0) ||
+            (dir != NULL && chdir(dir) != 0))
             _exit(127);
         execv(argv[0], argv);
         _exit(127);
@@ -104,6 +111,29 @@ int process_wait(struct process *p, int *status, struct err *err)
     p->pid = 0;
     *status = status_of(raw);
     return 0;
+}
+
+int process_output(struct process *p, char *out, size_t cap, int timeout_ms, int *status, struct err *err)
+{
+    uint64_t deadline = clock_ms() + (uint64_t)timeout_ms;
+    char rest[4096];
+    size_t have = 0;
+    for (;;) {
+        uint64_t now = clock_ms();
+        struct pollfd poll_fd = {.fd = p->out, .events = POLLIN};
+        if (now >= deadline || poll(&poll_fd, 1, (int)(deadline - now)) == 0) {
+            (void)process_stop(p);
+            return err_set(err, ERR_INTERNAL, "%s did not end within %d ms", p->name, timeout_ms);
+        }
+        bool full = have + 1 >= cap;
+        ssize_t n = read(p->out, full ? rest : out + have, full ? sizeof rest : cap - 1 - have);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            break;
+        if (n > 0 && !full)
+            have += (size_t)n;
+    }
+    out[have] = '\0';
+    return process_wait(p, status, err);
 }
 
 int process_stop(struct process *p)

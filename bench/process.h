@@ -25,10 +25,16 @@ struct process {
 /* argv ends with NULL; argv[0] is the program's path. log: file for stderr, NULL to share ours. */
 MUST_CHECK int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log,
                              struct err *err);
+/* The same in the working folder `dir` (NULL: ours), for programs that leave files lying about; argv[0] is absolute then. */
+MUST_CHECK int process_start_in(struct process *p, const char *name, char *const argv[], const char *dir, bool capture,
+                                const char *log, struct err *err);
 /* The next line {"event": NAME, ...}; lines of other events are skipped. Gives the document. */
 MUST_CHECK int process_event(struct process *p, const char *event, int timeout_ms, struct json_doc **out, struct err *err);
 /* Waits for the end and gives the exit status (128 + signal when killed). */
 MUST_CHECK int process_wait(struct process *p, int *status, struct err *err);
+/* Everything that it prints until it ends, as one text (what does not fit is dropped), and its exit status. One that takes
+ * longer is stopped, which is an error. */
+MUST_CHECK int process_output(struct process *p, char *out, size_t cap, int timeout_ms, int *status, struct err *err);
 /* SIGTERM, then SIGKILL after 5 s. No-op when not running. Gives the exit status, -1 if it was not running. */
 int process_stop(struct process *p);
 

@@ -1,6 +1,8 @@
 #include "bench/shapes.h"
 
-#include <stddef.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct named_shape shapes[] = {
@@ -25,4 +27,34 @@ const struct named_shape *shapes_find(const char *name)
 const char *shapes_names(void)
 {
     return "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large";
+}
+
+int shapes_temp_dir(char dir[FILE_PATH_MAX], struct err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(dir, FILE_PATH_MAX, "%s/stip-bench-XXXXXX", tmp == NULL || tmp[0] == '\0' ? "/tmp" : tmp);
+    if (mkdtemp(dir) != NULL)
+        return 0;
+    int error = errno;
+    dir[0] = '\0';
+    return err_set(err, ERR_INTERNAL, "cannot make a temporary folder: %s", strerror(error));
+}
+
+void shapes_drop_dir(const char *dir)
+{
+    struct err left;
+    if (dir[0] != '\0' && file_remove_tree(dir, &left) != 0)
+        (void)fprintf(stderr, "%s\n", left.text);
+}
+
+int shapes_checkpoint(const char *name, const char *dir, struct err *err)
+{
+    static const char tokenizer[] = "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"vocab\":{\"[UNK]\":0}}}";
+    const struct named_shape *s = shapes_find(name);
+    char path[FILE_PATH_MAX];
+    if (s == NULL)
+        return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
+    if (synth_checkpoint(dir, s->architecture, &s->shape, 1, err) != 0 || file_join(path, dir, "tokenizer.json", err) != 0)
+        return -1;
+    return file_write(path, tokenizer, strlen(tokenizer), 0644, err);
 }

@@ -2,13 +2,14 @@
  *
  * Data flow   name -> architecture and sizes -> tests/support/synth (random weights).
  * Shapes      letters of model/shape.h.
- * Errors      none: NULL for an unknown name.
- * Memory      a static table.
+ * Errors      NULL for an unknown name; ERR_USAGE with the known ones where one is needed, disk.
+ * Memory      a static table; a temporary folder is removed by shapes_drop_dir.
  * Secrets     none.
  */
 #ifndef STIP_BENCH_SHAPES_H
 #define STIP_BENCH_SHAPES_H
 
+#include "base/file.h"
 #include "tests/support/synth.h"
 
 struct named_shape {
@@ -19,5 +20,10 @@ struct named_shape {
 const struct named_shape *shapes_find(const char *name);
 /* All names, for messages. */
 const char *shapes_names(void);
+/* A folder in TMPDIR. dir stays empty on an error. */
+MUST_CHECK int shapes_temp_dir(char dir[FILE_PATH_MAX], struct err *err);
+void shapes_drop_dir(const char *dir); /* no-op for "" */
+/* A whole checkpoint: random weights, and the smallest tokenizer that a grant takes. */
+MUST_CHECK int shapes_checkpoint(const char *name, const char *dir, struct err *err);
 
 #endif

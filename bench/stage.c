@@ -16,7 +16,7 @@ struct stage {
     char dir[FILE_PATH_MAX - 64];
     char bin[FILE_PATH_MAX - 64];
     char model[FILE_PATH_MAX];
-    struct process server, model_dev, user;
+    struct process server, model_dev, link, user;
 };
 
 static volatile sig_atomic_t interrupted, waited_for; /* the child that we wait for ends with us */
@@ -108,17 +108,17 @@ static int start(const struct stage *st, struct process *p, const char *program,
     return process_start(p, program, argv, true, log_path, err);
 }
 
-static int start_server(struct stage *st, const char *threads, char endpoint[128], char admin[128], struct err *err)
+static int start_server(struct stage *st, const char *threads, const char *kv, char endpoint[128], char admin[128], struct err *err)
 {
     char text[1024];
     struct json_doc *ready;
     const char *infer, *developers;
     (void)snprintf(text, sizeof text,
                    "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
-                   "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":%s,"
+                   "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":%s,\"kv_dtype\":\"%s\","
                    "\"allow\":{\"users\":[\"@user.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
-                   "\"limits\":{\"context\":1048576}}\n",
-                   threads);
+                   "\"limits\":{\"context\":1048576,\"sessions\":1024,\"user_sessions\":1024}}\n",
+                   threads, kv);
     if (write_config(st, "server.json", text, err) != 0 ||
         start(st, &st->server, "stip-server", "server.json", "server.log", err) != 0 ||
         process_event(&st->server, "ready", START_MS, &ready, err) != 0)
@@ -168,6 +168,28 @@ static int start_model_dev(struct stage *st, const char *admin, char endpoint[12
     return rc;
 }
 
+/* Puts a line of the wanted round trip and rate between user and server; `endpoint` becomes its near end. */
+static int start_link(struct stage *st, const struct cli_cmd *cmd, char endpoint[128], struct err *err)
+{
+    char exe[FILE_PATH_MAX], log[FILE_PATH_MAX], to[128];
+    struct json_doc *ready;
+    const char *near;
+    if (!cli_on(cmd, "rtt") && !cli_on(cmd, "rate"))
+        return 0;
+    (void)snprintf(to, sizeof to, "%s", endpoint);
+    char *argv[] = {exe, "link", "--json", "--to", to, "--rtt", (char *)(uintptr_t)cli_str(cmd, "rtt", "0"),
+                    "--rate", (char *)(uintptr_t)cli_str(cmd, "rate", "0"), NULL};
+    if (file_join(exe, st->bin, "stip-bench", err) != 0 || file_join(log, st->dir, "link.log", err) != 0 ||
+        process_start(&st->link, "stip-bench link", argv, true, log, err) != 0 ||
+        process_event(&st->link, "ready", START_MS, &ready, err) != 0)
+        return -1;
+    int rc = json_get_str(ready, json_root(ready), "endpoint", &near, err);
+    if (rc == 0)
+        (void)snprintf(endpoint, 128, "%s", near);
+    json_free(ready);
+    return rc;
+}
+
 static int join(const struct stage *st, const char *server, const char *model_dev, const char *threads, struct err *err)
 {
     char text[1024], exe[FILE_PATH_MAX], config[FILE_PATH_MAX];
@@ -190,7 +212,8 @@ static int set_up(struct stage *st, const struct cli_cmd *cmd, struct err *err)
     struct json_doc *serving;
     if (keygen(st, "stip-model-dev", "model_dev.id", err) != 0 || keygen(st, "stip-server", "server.id", err) != 0 ||
         keygen(st, "stip-user", "user.id", err) != 0 || protect(st, cmd, err) != 0 ||
-        start_server(st, threads, server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0 ||
+        start_server(st, threads, cli_str(cmd, "kv", "f32"), server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0 ||
+        start_link(st, cmd, server, err) != 0 ||
         join(st, server, model_dev, threads, err) != 0 ||
         process_event(&st->server, "serving", START_MS, &serving, err) != 0)
         return -1;
@@ -221,7 +244,7 @@ int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd,
     struct stage *st = calloc(1, sizeof *st);
     if (st == NULL)
         return err_oom(err, sizeof *st);
-    st->server.out = st->model_dev.out = st->user.out = -1;
+    st->server.out = st->model_dev.out = st->link.out = st->user.out = -1;
     char *absolute = realpath(model, NULL);
     if (absolute == NULL || strlen(absolute) >= sizeof st->model) {
         err_set(err, ERR_INPUT, "%s: %s", model, strerror(errno));
@@ -254,6 +277,7 @@ void stage_close(struct stage *st, bool keep)
     if (st == NULL)
         return;
     (void)process_stop(&st->user);
+    (void)process_stop(&st->link);
     (void)process_stop(&st->model_dev);
     (void)process_stop(&st->server);
     if (keep)
@@ -261,6 +285,11 @@ void stage_close(struct stage *st, bool keep)
     else if (file_remove_tree(st->dir, &left) != 0)
         (void)fprintf(stderr, "%s\n", left.text);
     free(st);
+}
+
+bool stage_interrupted(void)
+{
+    return interrupted != 0;
 }
 
 const char *stage_dir(const struct stage *st)

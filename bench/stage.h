@@ -14,10 +14,12 @@
 #include "bench/process.h"
 
 struct stage;
-/* Flags profile, head, local-layers, dtype, seed and threads of `cmd`, where it has them. */
+/* Flags profile, head, local-layers, dtype, seed, threads, rtt and rate of `cmd`, where it has them. */
 MUST_CHECK int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err);
 void stage_close(struct stage *st, bool keep);
 const char *stage_dir(const struct stage *st);
+/* True after SIGINT or SIGTERM, which a stage does not die of: what runs on it should come to its end. */
+bool stage_interrupted(void);
 pid_t stage_pid(const struct stage *st, const char *role); /* "server" or "model_dev" */
 /* Runs stip-user with --config put behind the subcommand; stdin and stderr are ours, and stdout too unless `out` is given,
  * which takes at most cap - 1 bytes of it. *status is the exit status. */

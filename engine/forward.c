@@ -5,86 +5,189 @@
 
 #include "engine/kernels/activation.h"
 #include "engine/kernels/attention.h"
-#include "engine/kernels/matmul.h"
 #include "engine/kernels/rope.h"
 #include "engine/scratch.h"
+#include "base/threads.h"
 
-static void apply(const struct linear *l, float *y, const float *x, int rows)
+/* Everything that the steps of one pass share; tasks of the thread pool get it as their argument. */
+struct pass {
+    const struct net *net;
+    const struct config *c;
+    struct scratch *s;
+    const struct forward_seq *seqs;
+    int B, rows, layer;
+    const struct norm *norm; /* of the step that runs */
+    float *normed;           /* where it writes */
+    struct attention shape;
+    size_t offset; /* of the layer's blocks in a page */
+    int tiles;     /* attention tasks */
+};
+
+/* ------------------------------------------------------------------ work that is done row by row */
+
+#define ROWS_PER_TASK 8
+
+static void run_rows(struct pass *p, void (*task)(void *arg, int i))
 {
-    matmul(y, x, l->w, l->b, rows, l->out, l->in);
+    threads_for((p->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, task, p);
 }
 
-static void add(float *x, const float *y, int rows, int D)
+/* Rows first..first+n-1 of task i. */
+static int rows_of(const struct pass *p, int i, int *first)
 {
-    size_t n = (size_t)rows * (size_t)D;
-    for (size_t i = 0; i < n; i++)
-        x[i] += y[i];
+    *first = i * ROWS_PER_TASK;
+    return p->rows - *first < ROWS_PER_TASK ? p->rows - *first : ROWS_PER_TASK;
 }
 
-/* Puts the rows of all sequences under each other in s->x, with the angles of their positions; gives their number. */
-static int stack_rows(const struct net *net, struct scratch *s, const struct forward_seq *seqs, int B)
+/* Puts the rows of all sequences under each other, with the angles of their positions. */
+static void stack_task(void *arg, int i)
 {
-    const struct config *c = &net->config;
-    size_t D = (size_t)c->D, half = (size_t)c->K / 2;
-    int rows = 0;
-    for (int b = 0; b < B; b++) {
-        const struct forward_seq *seq = &seqs[b];
-        assert(seq->T > 0 && seq->T <= s->rows - rows && seq->T <= seq->kv->cap - seq->kv->len);
-        assert(c->causal || seq->kv->len == 0);
-        memcpy(s->x + (size_t)rows * D, seq->x, (size_t)seq->T * D * sizeof *s->x);
-        for (int t = 0; net->rope != NULL && t < seq->T; t++) {
-            size_t at = (size_t)(rows + t) * half;
-            rope_angles(s->cosine + at, s->sine + at, net->rope, c->K, seq->kv->len + t);
-        }
-        rows += seq->T;
+    const struct pass *p = arg;
+    size_t D = (size_t)p->c->D, half = (size_t)p->c->K / 2;
+    int first, n = rows_of(p, i, &first);
+    for (int r = first; r < first + n; r++) {
+        const struct forward_seq *seq = &p->seqs[p->s->sequence[r]];
+        int t = p->s->token[r] - seq->kv->len;
+        memcpy(p->s->x + (size_t)r * D, seq->x + (size_t)t * D, D * sizeof *p->s->x);
+        if (p->net->rope != NULL)
+            rope_angles(p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half, p->net->rope, p->c->K, p->s->token[r]);
     }
-    return rows;
 }
 
-/* s->added = O(attention(Q x, K x, V x)); the new keys and values join the caches. */
-static void attend(const struct net *net, int l, struct scratch *s, const struct forward_seq *seqs, int B, const float *x,
-                   int rows)
+static void norm_task(void *arg, int i)
 {
-    const struct config *c = &net->config;
-    const struct net_layer *layer = &net->layers[l];
-    const struct attention shape = {.H = c->H, .G = c->G, .K = c->K, .window = config_window(c, l), .causal = c->causal};
-    size_t queries = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K, width = queries + 2 * keys;
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t at = (size_t)first * (size_t)p->c->D;
+    norm_apply(p->c, p->norm, p->normed + at, p->s->x + at, n);
+}
 
-    apply(&layer->qkv, s->qkv, x, rows);
-    if (net->rope != NULL)
-        for (int r = 0; r < rows; r++) { /* query and key heads lie side by side */
-            size_t at = (size_t)r * (size_t)(c->K / 2);
-            rope_rotate(s->qkv + (size_t)r * width, c->H + c->G, c->K, s->cosine + at, s->sine + at);
-        }
+static void apply_norm(struct pass *p, const struct norm *norm, float *to)
+{
+    p->norm = norm;
+    p->normed = to;
+    run_rows(p, norm_task);
+}
 
+static void add_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t at = (size_t)first * (size_t)p->c->D, end = at + (size_t)n * (size_t)p->c->D;
+    for (; at < end; at++)
+        p->s->x[at] += p->s->added[at];
+}
+
+static void activate_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t F = (size_t)p->c->F;
+    if (p->c->gated)
+        activate_gated(p->c->act, p->s->gated + (size_t)first * F, p->s->up + 2 * (size_t)first * F, n, p->c->F);
+    else
+        activate(p->c->act, p->s->up + (size_t)first * F, (size_t)n * F);
+}
+
+/* ------------------------------------------------------------------ attention */
+
+static size_t query_width(const struct config *c)
+{
+    return (size_t)c->H * (size_t)c->K;
+}
+
+static size_t qkv_width(const struct config *c)
+{
+    return query_width(c) + 2 * (size_t)c->G * (size_t)c->K;
+}
+
+/* Turns queries and keys to their positions; keys and values join the caches. */
+static void place_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    const struct config *c = p->c;
+    size_t width = qkv_width(c), queries = query_width(c);
+    int first, n = rows_of(p, i, &first);
+    for (int r = first; r < first + n; r++) {
+        float *q = p->s->qkv + (size_t)r * width, *k = q + queries, *v = k + (size_t)c->G * (size_t)c->K;
+        size_t half = (size_t)c->K / 2;
+        if (p->net->rope != NULL) /* query and key heads lie side by side */
+            rope_rotate(q, c->H + c->G, c->K, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
+        attention_store(&p->shape, p->seqs[p->s->sequence[r]].kv->pages, p->offset, p->s->token[r], k, v, width, 1);
+    }
+}
+
+/* Tasks of one sequence: for each key/value head, its queries in tiles. */
+static int tiles_of(const struct pass *p, const struct forward_seq *seq, int *per_head)
+{
+    int queries = seq->T * (p->c->H / p->c->G);
+    *per_head = (queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
+    return *per_head * p->c->G;
+}
+
+static void attend_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    const struct config *c = p->c;
+    const struct forward_seq *seq = p->seqs;
     size_t row = 0;
-    for (int b = 0; b < B; b++) {
-        const struct kvcache *kv = seqs[b].kv;
-        float *k = kv->k + (size_t)l * (size_t)kv->cap * keys, *v = kv->v + (size_t)l * (size_t)kv->cap * keys;
-        for (int t = 0; t < seqs[b].T; t++) {
-            const float *from = s->qkv + (row + (size_t)t) * width + queries;
-            size_t to = (size_t)(kv->len + t) * keys;
-            memcpy(k + to, from, keys * sizeof *k);
-            memcpy(v + to, from + keys, keys * sizeof *v);
-        }
-        attention(&shape, s->mix + row * queries, s->qkv + row * width, width, k, v, keys, kv->len, seqs[b].T);
-        row += (size_t)seqs[b].T;
+    int per_head, tiles;
+    for (; i >= (tiles = tiles_of(p, seq, &per_head)); seq++) {
+        i -= tiles;
+        row += (size_t)seq->T;
     }
-    apply(&layer->o, s->added, s->mix, rows);
+    int g = i / per_head, queries = seq->T * (c->H / c->G);
+    /* The last tile of a causal prompt sees the most keys: long tasks first, so that the threads end together. */
+    int tile = per_head - 1 - i % per_head, from = tile * ATTENTION_TILE;
+    int to = from + ATTENTION_TILE < queries ? from + ATTENTION_TILE : queries;
+    attention_head(&p->shape, g, p->s->mix + row * query_width(c), p->s->qkv + row * qkv_width(c), qkv_width(c), seq->kv->pages,
+                   p->offset, seq->kv->len, seq->T, from, to);
 }
+
+/* s->added = O(attention(Q x, K x, V x)) */
+static void attend(struct pass *p, const float *x)
+{
+    const struct net_layer *layer = &p->net->layers[p->layer];
+    linear_apply(&layer->qkv, p->s->qkv, x, p->rows, p->s->pack);
+    run_rows(p, place_task);
+    threads_for(p->tiles, attend_task, p);
+    linear_apply(&layer->o, p->s->added, p->s->mix, p->rows, p->s->pack);
+}
+
+/* ------------------------------------------------------------------ the rest of a layer */
 
 /* s->added = down(act(up x)), gated: down(act(gate x) * up x) */
-static void feed_forward(const struct net *net, int l, struct scratch *s, const float *x, int rows)
+static void feed_forward(struct pass *p, const float *x)
 {
-    const struct config *c = &net->config;
-    const struct net_layer *layer = &net->layers[l];
-    apply(&layer->up, s->up, x, rows);
-    if (c->gated)
-        activate_gated(c->act, s->gated, s->up, rows, c->F);
-    else
-        activate(c->act, s->up, (size_t)rows * (size_t)c->F);
-    apply(&layer->down, s->added, c->gated ? s->gated : s->up, rows);
+    const struct net_layer *layer = &p->net->layers[p->layer];
+    linear_apply(&layer->up, p->s->up, x, p->rows, p->s->pack);
+    run_rows(p, activate_task);
+    linear_apply(&layer->down, p->s->added, p->c->gated ? p->s->gated : p->s->up, p->rows, p->s->pack);
 }
+
+static void run_layer(struct pass *p)
+{
+    const struct net_layer *layer = &p->net->layers[p->layer];
+    p->shape.window = config_window(p->c, p->layer);
+    p->offset = (size_t)p->layer * (size_t)p->c->G * p->shape.block_bytes;
+    if (p->c->post_norm) {
+        attend(p, p->s->x);
+        run_rows(p, add_task);
+        apply_norm(p, &layer->attn_norm, p->s->x);
+        feed_forward(p, p->s->x);
+        run_rows(p, add_task);
+        apply_norm(p, &layer->mlp_norm, p->s->x);
+    } else {
+        apply_norm(p, &layer->attn_norm, p->s->normed);
+        attend(p, p->s->normed);
+        run_rows(p, add_task);
+        apply_norm(p, &layer->mlp_norm, p->s->normed);
+        feed_forward(p, p->s->normed);
+        run_rows(p, add_task);
+    }
+}
+
+/* ------------------------------------------------------------------ outputs */
 
 /* The n picked rows through the head to where they are wanted. */
 static void deliver(const struct net *net, struct scratch *s, int n)
@@ -94,7 +197,7 @@ static void deliver(const struct net *net, struct scratch *s, int n)
     if (n == 0)
         return;
     if (net->head != NULL) {
-        head_apply(&net->config, net->head, s->picked, n, s->work, s->out);
+        head_apply(&net->config, net->head, s->picked, n, s->head_work, s->out);
         from = s->out;
     }
     for (int i = 0; i < n; i++)
@@ -102,19 +205,20 @@ static void deliver(const struct net *net, struct scratch *s, int n)
 }
 
 /* Final norm and head, for the asked rows only; the rows of all sequences share the product with the head. */
-static void write_outputs(const struct net *net, struct scratch *s, const struct forward_seq *seqs, int B)
+static void write_outputs(const struct pass *p)
 {
-    const struct config *c = &net->config;
-    size_t D = (size_t)c->D, width = (size_t)net_outputs(net);
+    const struct net *net = p->net;
+    struct scratch *s = p->s;
+    size_t D = (size_t)p->c->D, width = (size_t)net_outputs(net);
     const float *x = s->x;
     int n = 0;
-    for (int b = 0; b < B; x += (size_t)seqs[b].T * D, b++) {
-        const struct forward_seq *seq = &seqs[b];
+    for (int b = 0; b < p->B; x += (size_t)p->seqs[b].T * D, b++) {
+        const struct forward_seq *seq = &p->seqs[b];
         assert(seq->out_from >= 0 && seq->out_n >= 0 && seq->out_n <= seq->T - seq->out_from);
         for (int i = 0; i < seq->out_n; i++) {
             const float *row = x + (size_t)(seq->out_from + i) * D;
             if (net->final_norm.w != NULL)
-                norm_apply(c, &net->final_norm, s->picked + (size_t)n * D, row, 1);
+                norm_apply(p->c, &net->final_norm, s->picked + (size_t)n * D, row, 1);
             else
                 memcpy(s->picked + (size_t)n * D, row, D * sizeof *row);
             s->target[n++] = seq->out + (size_t)i * width;
@@ -127,30 +231,36 @@ static void write_outputs(const struct net *net, struct scratch *s, const struct
     deliver(net, s, n);
 }
 
+/* ------------------------------------------------------------------ the pass */
+
+/* Which row belongs to whom. */
+static void plan(struct pass *p)
+{
+    const struct config *c = p->c;
+    const struct kvpool *pool = p->seqs[0].kv->pool;
+    p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .dtype = kvpool_dtype(pool),
+                                  .block_bytes = kvpool_block_bytes(pool)};
+    for (int b = 0; b < p->B; b++) {
+        const struct forward_seq *seq = &p->seqs[b];
+        int per_head;
+        assert(seq->T > 0 && seq->T <= p->s->rows - p->rows && seq->kv->len + seq->T <= seq->kv->page_count * KV_PAGE);
+        assert((c->causal || seq->kv->len == 0) && kvpool_dtype(seq->kv->pool) == p->shape.dtype);
+        for (int t = 0; t < seq->T; t++, p->rows++) {
+            p->s->sequence[p->rows] = b;
+            p->s->token[p->rows] = seq->kv->len + t;
+        }
+        p->tiles += tiles_of(p, seq, &per_head);
+    }
+}
+
 void forward(const struct net *net, struct scratch *s, struct forward_seq *seqs, int B)
 {
-    const struct config *c = &net->config;
-    int rows = stack_rows(net, s, seqs, B);
-
-    for (int l = 0; l < c->L; l++) {
-        const struct net_layer *layer = &net->layers[l];
-        if (c->post_norm) {
-            attend(net, l, s, seqs, B, s->x, rows);
-            add(s->x, s->added, rows, c->D);
-            norm_apply(c, &layer->attn_norm, s->x, s->x, rows);
-            feed_forward(net, l, s, s->x, rows);
-            add(s->x, s->added, rows, c->D);
-            norm_apply(c, &layer->mlp_norm, s->x, s->x, rows);
-        } else {
-            norm_apply(c, &layer->attn_norm, s->normed, s->x, rows);
-            attend(net, l, s, seqs, B, s->normed, rows);
-            add(s->x, s->added, rows, c->D);
-            norm_apply(c, &layer->mlp_norm, s->normed, s->x, rows);
-            feed_forward(net, l, s, s->normed, rows);
-            add(s->x, s->added, rows, c->D);
-        }
-    }
+    struct pass p = {.net = net, .c = &net->config, .s = s, .seqs = seqs, .B = B};
+    plan(&p);
+    run_rows(&p, stack_task);
+    for (p.layer = 0; p.layer < net->config.L; p.layer++)
+        run_layer(&p);
     for (int b = 0; b < B; b++)
         seqs[b].kv->len += seqs[b].T;
-    write_outputs(net, s, seqs, B);
+    write_outputs(&p);
 }

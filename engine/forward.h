@@ -3,11 +3,14 @@
  * Data flow   x [T,D] per sequence (embedded rows, sealed or plain) -> L layers over each sequence's KV cache -> the asked
  *             rows as logits, classes or final hidden rows.
  * Shapes      letters of model/shape.h; B sequences, rows of all of them go through each matrix product together.
- * Errors      none: preconditions (asserted; the caller checks what peers ask for) are: T is at least 1, kv has room for T
- *             more tokens, the sum of all T is at most the scratch's rows, asked rows are rows of this call, no cache appears
- *             twice; a bidirectional model gets whole sequences into empty caches. A NaN row spoils its own sequence only.
+ * Errors      none: preconditions (asserted; the caller checks what peers ask for) are: T is at least 1, kv has pages reserved
+ *             for T more tokens, the sum of all T is at most the scratch's rows, asked rows are rows of this call, no cache
+ *             appears twice; a bidirectional model gets whole sequences into empty caches. A NaN row spoils its own sequence only.
  * Memory      allocates nothing; all buffers are in struct scratch.
  * Secrets     cannot tell permuted from plain; keeps nothing but the KV cache.
+ *
+ * A row's bits do not depend on what shares the pass: batches, chunks of a prompt and single tokens give the same results (where
+ * OpenBLAS multiplies, up to rounding).
  */
 #ifndef STIP_ENGINE_FORWARD_H
 #define STIP_ENGINE_FORWARD_H
@@ -15,18 +18,8 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "engine/kvcache.h"
 #include "engine/net.h"
-
-/* Keys and values of one sequence, [L][cap][G*K] each. */
-struct kvcache {
-    int len, cap; /* tokens */
-    float *k, *v;
-};
-MUST_CHECK int kvcache_new(struct kvcache **out, const struct config *c, int cap, struct err *err);
-void kvcache_free(struct kvcache *kv);
-/* Forgets the tokens from `len` on. */
-void kvcache_truncate(struct kvcache *kv, int len);
-size_t kvcache_bytes(const struct config *c, int cap);
 
 /* Everything forward() writes besides caches and outputs. rows: most rows of one pass, all sequences together. outputs: most
  * asked rows that go through the head at once; when more are asked the head's weights are read again. */

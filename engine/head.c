@@ -3,16 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/floats.h"
 #include "engine/kernels/activation.h"
-#include "engine/kernels/matmul.h"
 #include "engine/net.h"
 
-static int load_one(struct linear *out, const struct checkpoint *cp, enum role w, const enum role *b, struct err *err)
+static int load_one(struct linear *out, const struct checkpoint *cp, enum compute compute, enum role w, const enum role *b,
+                    struct err *err)
 {
-    return linear_load(out, cp, &w, b, 1, 0, err);
+    return linear_load(out, cp, compute, &w, b, 1, 0, err);
 }
 
-static int load_parts(struct head *head, const struct checkpoint *cp, struct err *err)
+static int load_parts(struct head *head, const struct checkpoint *cp, enum compute compute, struct err *err)
 {
     static const enum role classify_bias = ROLE_CLASSIFY_BIAS, pool_bias = ROLE_POOL_BIAS, mlm_bias = ROLE_MLM_DENSE_BIAS,
                            out_bias = ROLE_MLM_OUT_BIAS;
@@ -20,20 +21,20 @@ static int load_parts(struct head *head, const struct checkpoint *cp, struct err
     case HEAD_NONE:
         return err_set(err, ERR_INPUT, "%s: this model has no head", checkpoint_dir(cp));
     case HEAD_LM:
-        return load_one(&head->out, cp, ROLE_LM_HEAD, NULL, err);
+        return load_one(&head->out, cp, compute, ROLE_LM_HEAD, NULL, err);
     case HEAD_CLASSIFY:
-        return load_one(&head->dense, cp, ROLE_POOL, &pool_bias, err) == 0 &&
-                       load_one(&head->out, cp, ROLE_CLASSIFY, &classify_bias, err) == 0 ? 0 : -1;
+        return load_one(&head->dense, cp, compute, ROLE_POOL, &pool_bias, err) == 0 &&
+                       load_one(&head->out, cp, compute, ROLE_CLASSIFY, &classify_bias, err) == 0 ? 0 : -1;
     case HEAD_MLM:
-        return load_one(&head->dense, cp, ROLE_MLM_DENSE, &mlm_bias, err) == 0 &&
+        return load_one(&head->dense, cp, compute, ROLE_MLM_DENSE, &mlm_bias, err) == 0 &&
                        norm_load(&head->norm, cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, err) == 0 &&
-                       load_one(&head->out, cp, ROLE_LM_HEAD, &out_bias, err) == 0 ? 0 : -1;
+                       load_one(&head->out, cp, compute, ROLE_LM_HEAD, &out_bias, err) == 0 ? 0 : -1;
     }
     assert(false && "every kind returns above");
     return -1;
 }
 
-int head_load(struct head **out, const struct checkpoint *cp, struct err *err)
+int head_load(struct head **out, const struct checkpoint *cp, enum compute compute, struct err *err)
 {
     if (!checkpoint_has(cp, PART_HEAD))
         return err_set(err, ERR_INPUT, "%s: the head of the model is missing", checkpoint_dir(cp));
@@ -41,7 +42,7 @@ int head_load(struct head **out, const struct checkpoint *cp, struct err *err)
     if (head == NULL)
         return err_oom(err, sizeof *head);
     head->kind = checkpoint_config(cp)->head;
-    if (load_parts(head, cp, err) != 0) {
+    if (load_parts(head, cp, compute, err) != 0) {
         head_free(head);
         return -1;
     }
@@ -59,31 +60,41 @@ void head_free(struct head *head)
     free(head);
 }
 
-static void apply(const struct linear *l, float *y, const float *x, int n)
+static size_t dense_bytes(const struct head *head, int n)
 {
-    matmul(y, x, l->w, l->b, n, l->out, l->in);
+    return head->dense.w.data == NULL ? 0 : ((size_t)n * (size_t)head->dense.w.out * sizeof(float) + 63) / 64 * 64;
 }
 
-void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, float *work, float *out)
+size_t head_work_bytes(const struct head *head, int n)
 {
-    size_t elements = (size_t)n * (size_t)c->D;
-    switch (head->kind) {
-    case HEAD_NONE:
-        assert(false && "head_load gives none");
-        return;
-    case HEAD_LM:
-        apply(&head->out, out, hidden, n);
-        return;
-    case HEAD_CLASSIFY:
-        apply(&head->dense, work, hidden, n);
-        activate_tanh(work, elements);
-        apply(&head->out, out, work, n);
-        return;
-    case HEAD_MLM:
-        apply(&head->dense, work, hidden, n);
-        activate(c->act, work, elements);
-        norm_apply(c, &head->norm, work, work, n);
-        apply(&head->out, out, work, n);
+    size_t out = linear_work_bytes(&head->out, n), dense = head->dense.w.data == NULL ? 0 : linear_work_bytes(&head->dense, n);
+    return dense_bytes(head, n) + (out > dense ? out : dense);
+}
+
+int head_work_new(void **out, const struct head *head, int n, struct err *err)
+{
+    float *work;
+    if (floats_alloc(&work, head_work_bytes(head, n) / sizeof *work + 1, 1, err) != 0)
+        return -1;
+    *out = work;
+    return 0;
+}
+
+void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, void *work, float *out)
+{
+    float *dense = work;
+    void *pack = (unsigned char *)work + dense_bytes(head, n);
+    if (head->kind == HEAD_LM) {
+        linear_apply(&head->out, out, hidden, n, pack);
         return;
     }
+    assert(head->kind == HEAD_CLASSIFY || head->kind == HEAD_MLM); /* head_load gives no other */
+    linear_apply(&head->dense, dense, hidden, n, pack);
+    if (head->kind == HEAD_CLASSIFY)
+        activate_tanh(dense, (size_t)n * (size_t)c->D);
+    else {
+        activate(c->act, dense, (size_t)n * (size_t)c->D);
+        norm_apply(c, &head->norm, dense, dense, n);
+    }
+    linear_apply(&head->out, out, dense, n, pack);
 }

@@ -1,36 +1,111 @@
-/* Weights from a checkpoint: converted to float32 block by block, stacked, Conv1D turned round. */
+/* Weights from a checkpoint: read panel by panel by all threads, stacked, Conv1D turned round, packed for the kernels. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/floats.h"
+#include "engine/kernels/matmul.h"
 #include "engine/net.h"
+#include "base/threads.h"
 #include "model/arch.h"
+#include "model/quant.h"
 
-#define BLOCK_ROWS 64 /* Conv1D rows that are turned together, so that the writes fill whole cache lines */
+/* One tensor on its way into outputs at..at+rows-1 of a matrix; a task takes WEIGHT_PANEL of them. */
+struct reading {
+    struct weights *w;
+    const struct tensor *tensor;
+    const struct tensor *scale; /* of an I8 tensor, else NULL */
+    bool conv1d;
+    const float *columns; /* a float Conv1D tensor [in,rows], read already; NULL: rows are read as they are needed */
+    int at, rows;
+    pthread_mutex_t lock;
+    int failed_task; /* the first one in order, so that the error does not depend on the threads */
+    struct err err;  /* its error */
+};
 
-/* Reads a [out,in] tensor, or turns a [in,out] one, into w [out,in]. */
-static int read_matrix(float *w, const struct tensor *t, bool conv1d, struct err *err)
+static void fail(struct reading *r, int task, const struct err *err)
 {
-    if (!conv1d)
-        return checkpoint_rows_f32(t, 0, t->dim[0], w, err);
-
-    size_t in = (size_t)t->dim[0], out = (size_t)t->dim[1];
-    float *block;
-    if (floats_alloc(&block, BLOCK_ROWS, out, err) != 0)
-        return -1;
-    int rc = -1;
-    for (size_t row = 0; row < in; row += BLOCK_ROWS) {
-        size_t n = in - row < BLOCK_ROWS ? in - row : BLOCK_ROWS;
-        if (checkpoint_rows_f32(t, row, n, block, err) != 0)
-            goto done;
-        for (size_t o = 0; o < out; o++)
-            for (size_t i = 0; i < n; i++)
-                w[o * in + row + i] = block[i * out + o];
+    pthread_mutex_lock(&r->lock);
+    if (task < r->failed_task) {
+        r->failed_task = task;
+        r->err = *err;
     }
-    rc = 0;
-done:
-    free(block);
-    return rc;
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* int8 rows go in as they are stored; Conv1D ones are turned round first. */
+static int put_int8(struct reading *r, int first, int n, struct err *err)
+{
+    float scale[WEIGHT_PANEL];
+    size_t in = (size_t)r->w->in;
+    int8_t *turned = NULL;
+    if (checkpoint_rows_f32(r->scale, (uint64_t)first, (uint64_t)n, scale, err) != 0)
+        return -1;
+    if (r->conv1d) {
+        if ((turned = malloc((size_t)n * in)) == NULL)
+            return err_oom(err, (size_t)n * in);
+        for (size_t i = 0; i < in; i++)
+            for (int o = 0; o < n; o++)
+                turned[(size_t)o * in + i] = checkpoint_rows_i8(r->tensor, i)[first + o];
+    }
+    weights_put_int8(r->w, r->at + first, n, r->conv1d ? turned : checkpoint_rows_i8(r->tensor, (uint64_t)first), scale);
+    free(turned);
+    return 0;
+}
+
+static void read_panel(void *arg, int task)
+{
+    struct reading *r = arg;
+    struct err err;
+    int first = task * WEIGHT_PANEL, n = r->rows - first < WEIGHT_PANEL ? r->rows - first : WEIGHT_PANEL;
+    if (r->scale != NULL) {
+        if (put_int8(r, first, n, &err) != 0)
+            fail(r, task, &err);
+        return;
+    }
+    size_t in = (size_t)r->w->in;
+    float *rows;
+    if (floats_alloc(&rows, (size_t)n, in, &err) != 0) {
+        fail(r, task, &err);
+        return;
+    }
+    if (r->columns != NULL)
+        for (size_t i = 0; i < in; i++)
+            for (int o = 0; o < n; o++)
+                rows[(size_t)o * in + i] = r->columns[i * (size_t)r->rows + (size_t)(first + o)];
+    if (r->columns == NULL && checkpoint_rows_f32(r->tensor, (uint64_t)first, (uint64_t)n, rows, &err) != 0)
+        fail(r, task, &err);
+    else
+        weights_put_rows(r->w, r->at + first, n, rows);
+    free(rows);
+}
+
+/* A [out,in] tensor, or a Conv1D one [in,out], to outputs at... of w. */
+static int read_matrix(struct weights *w, int at, const struct checkpoint *cp, const struct tensor *t, bool conv1d, struct err *err)
+{
+    struct reading r = {.w = w, .tensor = t, .scale = checkpoint_scale(cp, t), .conv1d = conv1d, .at = at,
+                        .rows = (int)t->dim[conv1d ? 1 : 0], .failed_task = INT32_MAX};
+    float *columns = NULL;
+    if (r.scale != NULL && w->format != WEIGHT_INT8)
+        return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8, which products in %s cannot read; they need compute int8", t->file,
+                       t->name, compute_name(w->compute));
+    if (conv1d && r.scale == NULL) {
+        if (floats_alloc(&columns, (size_t)t->dim[0], (size_t)t->dim[1], err) != 0)
+            return -1;
+        if (checkpoint_rows_f32(t, 0, t->dim[0], columns, err) != 0) {
+            free(columns);
+            return -1;
+        }
+        r.columns = columns;
+    }
+    (void)pthread_mutex_init(&r.lock, NULL);
+    threads_for((r.rows + WEIGHT_PANEL - 1) / WEIGHT_PANEL, read_panel, &r);
+    (void)pthread_mutex_destroy(&r.lock);
+    free(columns);
+    if (r.failed_task == INT32_MAX)
+        return 0;
+    *err = r.err;
+    return -1;
 }
 
 static int read_vector(float **out, const struct checkpoint *cp, enum role role, int layer, struct err *err)
@@ -47,33 +122,38 @@ static int read_vector(float **out, const struct checkpoint *cp, enum role role,
     return 0;
 }
 
-int linear_load(struct linear *out, const struct checkpoint *cp, const enum role *roles, const enum role *biases, int count,
-                int layer, struct err *err)
+int linear_load(struct linear *out, const struct checkpoint *cp, enum compute compute, const enum role *roles, const enum role *biases,
+                int count, int layer, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     struct linear l = {0};
+    int rows = 0, in = 0, halves = 1;
     for (int i = 0; i < count; i++) {
         const struct arch_tensor *row = arch_tensor(c, roles[i]);
-        l.out += (int)arch_axis_size(c, row->out);
-        l.in = (int)arch_axis_size(c, row->in);
+        rows += (int)arch_axis_size(c, row->out);
+        in = (int)arch_axis_size(c, row->in);
+        halves = halves && checkpoint_tensor(cp, roles[i], layer)->dtype == DTYPE_BF16;
     }
+    if (compute == COMPUTE_INT8 && in > QUANT_TERMS)
+        return err_set(err, ERR_INPUT, "%s: the %s has %d inputs; int8 products take at most %d", checkpoint_dir(cp),
+                       arch_role_name(roles[0]), in, QUANT_TERMS);
     bool biased = biases != NULL && checkpoint_tensor(cp, biases[0], layer) != NULL;
-    if (floats_alloc(&l.w, (size_t)l.out, (size_t)l.in, err) != 0)
+    if (weights_new(&l.w, weights_format(compute, halves), compute, rows, in, err) != 0)
         goto fail;
-    if (biased && floats_alloc(&l.b, (size_t)l.out, 1, err) != 0)
+    if (biased && floats_alloc(&l.b, (size_t)rows, 1, err) != 0)
         goto fail;
 
-    size_t at = 0;
+    int at = 0;
     for (int i = 0; i < count; i++) {
-        const struct tensor *t = checkpoint_tensor(cp, roles[i], layer);
-        if (read_matrix(l.w + at * (size_t)l.in, t, arch_tensor(c, roles[i])->conv1d, err) != 0)
+        const struct arch_tensor *row = arch_tensor(c, roles[i]);
+        if (read_matrix(&l.w, at, cp, checkpoint_tensor(cp, roles[i], layer), row->conv1d, err) != 0)
             goto fail;
         if (biased) {
             const struct tensor *b = checkpoint_tensor(cp, biases[i], layer);
             if (checkpoint_rows_f32(b, 0, b->dim[0], l.b + at, err) != 0)
                 goto fail;
         }
-        at += (size_t)arch_axis_size(c, arch_tensor(c, roles[i])->out);
+        at += (int)arch_axis_size(c, row->out);
     }
     *out = l;
     return 0;
@@ -84,9 +164,19 @@ fail:
 
 void linear_free(struct linear *l)
 {
-    free(l->w);
+    weights_free(&l->w);
     free(l->b);
     *l = (struct linear){0};
+}
+
+void linear_apply(const struct linear *l, float *y, const float *x, int rows, void *work)
+{
+    matmul(y, x, &l->w, l->b, rows, work);
+}
+
+size_t linear_work_bytes(const struct linear *l, int rows)
+{
+    return matmul_work_bytes(l->w.format, l->w.compute, rows, l->w.in);
 }
 
 int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err)

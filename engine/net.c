@@ -9,35 +9,38 @@
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
-static int load_qkv(struct linear *out, const struct checkpoint *cp, int layer, struct err *err)
+static int load_qkv(struct linear *out, const struct checkpoint *cp, enum compute compute, int layer, struct err *err)
 {
     static const enum role fused[] = {ROLE_QKV}, fused_bias[] = {ROLE_QKV_BIAS};
     static const enum role split[] = {ROLE_Q, ROLE_K, ROLE_V}, split_bias[] = {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS};
     if (arch_tensor(checkpoint_config(cp), ROLE_QKV) != NULL)
-        return linear_load(out, cp, fused, fused_bias, COUNT(fused), layer, err);
-    return linear_load(out, cp, split, split_bias, COUNT(split), layer, err);
+        return linear_load(out, cp, compute, fused, fused_bias, COUNT(fused), layer, err);
+    return linear_load(out, cp, compute, split, split_bias, COUNT(split), layer, err);
 }
 
-static int load_up(struct linear *out, const struct checkpoint *cp, int layer, struct err *err)
+static int load_up(struct linear *out, const struct checkpoint *cp, enum compute compute, int layer, struct err *err)
 {
     static const enum role plain[] = {ROLE_UP}, plain_bias[] = {ROLE_UP_BIAS};
     static const enum role gated[] = {ROLE_GATE, ROLE_UP}, gated_bias[] = {ROLE_GATE_BIAS, ROLE_UP_BIAS};
     if (checkpoint_config(cp)->gated)
-        return linear_load(out, cp, gated, gated_bias, COUNT(gated), layer, err);
-    return linear_load(out, cp, plain, plain_bias, COUNT(plain), layer, err);
+        return linear_load(out, cp, compute, gated, gated_bias, COUNT(gated), layer, err);
+    return linear_load(out, cp, compute, plain, plain_bias, COUNT(plain), layer, err);
 }
 
-static int load_one(struct linear *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err)
+static int load_one(struct linear *out, const struct checkpoint *cp, enum compute compute, enum role w, enum role b, int layer,
+                    struct err *err)
 {
-    return linear_load(out, cp, &w, &b, 1, layer, err);
+    return linear_load(out, cp, compute, &w, &b, 1, layer, err);
 }
 
-static int load_layer(struct net_layer *out, const struct checkpoint *cp, int l, struct err *err)
+static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
     if (norm_load(&out->attn_norm, cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, err) != 0 ||
-        load_qkv(&out->qkv, cp, l, err) != 0 || load_one(&out->o, cp, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
-        norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 || load_up(&out->up, cp, l, err) != 0 ||
-        load_one(&out->down, cp, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
+        load_qkv(&out->qkv, cp, compute, l, err) != 0 ||
+        load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
+        norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 ||
+        load_up(&out->up, cp, compute, l, err) != 0 ||
+        load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
         return err_wrap(err, "layer %d", l);
     return 0;
 }
@@ -54,7 +57,7 @@ static int load_rope(double **out, const struct config *c, struct err *err)
     return 0;
 }
 
-int net_load(struct net **out, const struct checkpoint *cp, bool head, struct err *err)
+int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     if (!checkpoint_has(cp, PART_CORE))
@@ -69,13 +72,13 @@ int net_load(struct net **out, const struct checkpoint *cp, bool head, struct er
         goto fail;
     }
     for (int l = 0; l < c->L; l++)
-        if (load_layer(&net->layers[l], cp, l, err) != 0)
+        if (load_layer(&net->layers[l], cp, compute, l, err) != 0)
             goto fail;
     if (!c->post_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
         goto fail;
     if (load_rope(&net->rope, c, err) != 0)
         goto fail;
-    if (head && head_load(&net->head, cp, err) != 0)
+    if (head && head_load(&net->head, cp, compute, err) != 0)
         goto fail;
     *out = net;
     return 0;
@@ -104,16 +107,28 @@ void net_free(struct net *net)
     free(net);
 }
 
-size_t net_bytes(const struct config *c, bool head)
+static size_t matrix_bytes(const struct checkpoint *cp, enum role role, enum compute compute, size_t out, size_t in)
 {
-    size_t D = (size_t)c->D, F = (size_t)c->F, H = (size_t)c->H, G = (size_t)c->G, K = (size_t)c->K;
-    size_t rows = (c->gated ? 2 * F : F) + (H + 2 * G) * K, norm = c->norm == NORM_LAYER ? 2 * D : D;
+    const struct tensor *t = checkpoint_tensor(cp, role, 0);
+    return weights_bytes(weights_format(compute, t != NULL && t->dtype == DTYPE_BF16), out, in);
+}
+
+size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
+{
+    const struct config *c = checkpoint_config(cp);
+    size_t D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K;
+    size_t up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
+    enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : ROLE_Q;
     /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t layer = (D + 1) * rows + D * (H * K + F + 2) + 2 * norm;
-    size_t sum = (size_t)c->L * layer + norm + K;
-    if (head && c->head != HEAD_NONE)
-        sum += (size_t)config_outputs(c) * (D + 1) + D * (D + 1) + norm;
-    return sum * sizeof(float);
+    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm) + norm + (size_t)c->K;
+    size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
+                                   matrix_bytes(cp, ROLE_UP, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
+    if (head && c->head != HEAD_NONE) {
+        size_t outputs = (size_t)config_outputs(c);
+        bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);
+        floats += outputs + D + norm;
+    }
+    return bytes + floats * sizeof(float);
 }
 
 int net_outputs(const struct net *net)

@@ -1,8 +1,9 @@
 /* engine/net.h - a network in memory, ready for forward().
  *
- * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> float32 weights, fused and transposed once.
+ * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> weights packed for the kernels, fused and transposed once.
  * Shapes      letters of model/shape.h. Linear weights [out,in]; q, k, v fused to one [H*K + 2*G*K, D] matrix; gate and
  *             up fused to [2F, D].
+ * Units       `compute` says how products are done (model/compute.h). bf16 tensors stay two bytes in memory whatever it is.
  * Errors      memory, missing part, NaN or infinity (tensor named).
  * Memory      net_load gives; immutable afterwards, so any number of threads may read it.
  * Secrets     holds what it is given. On the server that is permuted weights only.
@@ -14,12 +15,12 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "engine/weights.h"
 #include "model/checkpoint.h"
 
 struct linear {
-    float *w; /* [out,in] */
-    float *b; /* [out] or NULL */
-    int out, in;
+    struct weights w; /* [out,in] */
+    float *b;         /* [out] or NULL */
 };
 
 struct norm {
@@ -50,10 +51,10 @@ struct net {
 };
 
 /* head: load the head too (the checkpoint must have it). */
-MUST_CHECK int net_load(struct net **out, const struct checkpoint *cp, bool head, struct err *err);
+MUST_CHECK int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err);
 void net_free(struct net *net);
 /* Bytes that net_load will take, to refuse before loading. */
-size_t net_bytes(const struct config *c, bool head);
+size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute);
 /* Width of one output row: V, C or D. */
 int net_outputs(const struct net *net);
 /* The norm of this model's kind over n rows of D; y may be x. */
@@ -61,16 +62,22 @@ void norm_apply(const struct config *c, const struct norm *norm, float *y, const
 
 /* Loaders that net_load and head_load share. `roles` are stacked from top to bottom, all biased or none; the tensors must be
  * there. On error *out is left empty. */
-MUST_CHECK int linear_load(struct linear *out, const struct checkpoint *cp, const enum role *roles, const enum role *biases,
-                           int count, int layer, struct err *err);
+MUST_CHECK int linear_load(struct linear *out, const struct checkpoint *cp, enum compute compute, const enum role *roles,
+                           const enum role *biases, int count, int layer, struct err *err);
+/* y = x W^T + b. work: matmul_work_bytes. */
+void linear_apply(const struct linear *l, float *y, const float *x, int rows, void *work);
+size_t linear_work_bytes(const struct linear *l, int rows);
 void linear_free(struct linear *l);
 MUST_CHECK int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err);
 void norm_free(struct norm *n);
 
-MUST_CHECK int head_load(struct head **out, const struct checkpoint *cp, struct err *err);
+MUST_CHECK int head_load(struct head **out, const struct checkpoint *cp, enum compute compute, struct err *err);
 void head_free(struct head *head);
-/* hidden [n,D] (plain or permuted) -> out [n, V or C]. `work` holds n*D floats. A classifier reads pooled rows: the
- * caller gives the first row of each sequence. */
-void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, float *work, float *out);
+/* hidden [n,D] (plain or permuted) -> out [n, V or C]. work: head_work_bytes(head, n), 64-byte aligned. A classifier reads pooled
+ * rows: the caller gives the first row of each sequence. */
+void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, void *work, float *out);
+size_t head_work_bytes(const struct head *head, int n);
+/* Such a buffer; free(). */
+MUST_CHECK int head_work_new(void **out, const struct head *head, int n, struct err *err);
 
 #endif

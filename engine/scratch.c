@@ -6,6 +6,26 @@
 #include "engine/floats.h"
 #include "engine/forward.h"
 
+/* Bytes that the packed rows of the widest product take. */
+static size_t pack_bytes(const struct net *net, int rows)
+{
+    size_t most = 0;
+    for (int l = 0; l < net->config.L; l++) {
+        const struct net_layer *y = &net->layers[l];
+        const struct linear *const all[] = {&y->qkv, &y->o, &y->up, &y->down};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            size_t bytes = linear_work_bytes(all[i], rows);
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
+static int bytes_alloc(float **out, size_t bytes, struct err *err)
+{
+    return floats_alloc(out, (bytes + sizeof **out - 1) / sizeof **out, 1, err);
+}
+
 int scratch_new(struct scratch **out, const struct net *net, int rows, int outputs, struct err *err)
 {
     assert(rows > 0 && outputs > 0);
@@ -20,15 +40,19 @@ int scratch_new(struct scratch **out, const struct net *net, int rows, int outpu
     if (floats_alloc(&s->x, n, D, err) != 0 || floats_alloc(&s->normed, n, D, err) != 0 ||
         floats_alloc(&s->added, n, D, err) != 0 || floats_alloc(&s->qkv, n, (H + 2 * G) * K, err) != 0 ||
         floats_alloc(&s->mix, n, H * K, err) != 0 || floats_alloc(&s->up, n, c->gated ? 2 * F : F, err) != 0 ||
-        (c->gated && floats_alloc(&s->gated, n, F, err) != 0) || floats_alloc(&s->picked, m, D, err) != 0 ||
-        floats_alloc(&s->work, m, D, err) != 0)
+        (c->gated && floats_alloc(&s->gated, n, F, err) != 0) || bytes_alloc(&s->pack, pack_bytes(net, rows), err) != 0 ||
+        floats_alloc(&s->picked, m, D, err) != 0)
         goto fail;
     if (net->rope != NULL && (floats_alloc(&s->cosine, n, K / 2, err) != 0 || floats_alloc(&s->sine, n, K / 2, err) != 0))
         goto fail;
-    if (net->head != NULL && floats_alloc(&s->out, m, (size_t)net_outputs(net), err) != 0)
+    if (net->head != NULL && (floats_alloc(&s->out, m, (size_t)net_outputs(net), err) != 0 ||
+                              bytes_alloc(&s->head_work, head_work_bytes(net->head, outputs), err) != 0))
         goto fail;
-    if ((s->target = calloc(m, sizeof *s->target)) == NULL) {
-        err_oom(err, m * sizeof *s->target);
+    s->target = calloc(m, sizeof *s->target);
+    s->sequence = calloc(n, sizeof *s->sequence);
+    s->token = calloc(n, sizeof *s->token);
+    if (s->target == NULL || s->sequence == NULL || s->token == NULL) {
+        err_oom(err, m * sizeof *s->target + 2 * n * sizeof *s->token);
         goto fail;
     }
     *out = s;
@@ -42,9 +66,12 @@ void scratch_free(struct scratch *s)
 {
     if (s == NULL)
         return;
-    float *const all[] = {s->x, s->normed, s->added, s->qkv, s->mix, s->up, s->gated, s->cosine, s->sine, s->picked, s->work, s->out};
+    float *const all[] = {s->x,      s->normed, s->added, s->qkv,    s->mix,       s->up, s->gated,
+                          s->cosine, s->sine,   s->pack,  s->picked, s->head_work, s->out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
+    free(s->sequence);
+    free(s->token);
     free(s->target);
     free(s);
 }

@@ -18,7 +18,11 @@ struct scratch {
     float *up;            /* [rows,F], gated [rows,2F] */
     float *gated;         /* [rows,F], gated only */
     float *cosine, *sine; /* [rows,K/2] of each row's position, rotary only */
-    float *picked, *work; /* [outputs,D] */
+    int *sequence;        /* [rows] which of the pass's sequences a row belongs to */
+    int *token;           /* [rows] and its place in that sequence */
+    float *pack;          /* rows in the order of the product kernels (bytes, kept as floats for the alignment) */
+    float *picked;        /* [outputs,D] */
+    float *head_work;     /* for head_apply, with a head only */
     float *out;           /* [outputs, net_outputs], with a head only */
     float **target;       /* [outputs] where each picked row's output goes */
 };

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <fnmatch.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,19 +132,58 @@ int checkpoint_name(char out[512], const struct config *c, const struct arch_ten
     return n > 0 && n < NAME_CAP ? 0 : err_set(err, ERR_INTERNAL, "tensor name too long");
 }
 
+static void shape_text(char out[96], const struct tensor *t)
+{
+    out[0] = '\0';
+    for (int i = 0; i < t->rank; i++)
+        (void)snprintf(out + strlen(out), 96 - strlen(out), "%s%" PRIu64, i == 0 ? "" : ",", t->dim[i]);
+}
+
+/* Matrices that a product reads. A table that serves as embedding too is looked up row by row, and stays float. */
+static bool may_be_int8(const struct config *c, const struct arch_tensor *row)
+{
+    return row->in != AX_ONE && row->part != PART_EMBED && !(row->role == ROLE_LM_HEAD && c->tied);
+}
+
+static int check_scale(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *t, struct err *err)
+{
+    const struct tensor *scale = checkpoint_scale(cp, t);
+    uint64_t out = (uint64_t)arch_axis_size(&cp->config, row->out);
+    char found[96];
+    if (scale == NULL)
+        return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8, but there is no tensor '%s_scale' with its scales", t->file, t->name,
+                       t->name);
+    shape_text(found, scale);
+    if (scale->dtype != DTYPE_F32 || scale->rank != 2 || scale->dim[0] != out || scale->dim[1] != 1)
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32 [%" PRIu64 ",1], one scale for each output, found %s [%s]",
+                       scale->file, scale->name, out, dtype_name(scale->dtype), found);
+    for (uint64_t o = 0; o < out; o++) {
+        float value;
+        dtype_to_f32(DTYPE_F32, scale->data + o * sizeof value, &value, 1);
+        if (!isfinite(value) || value < 0.0f)
+            return err_set(err, ERR_INPUT, "%s: tensor '%s': expected finite scales from 0 up, found %g for output %" PRIu64, scale->file,
+                           scale->name, (double)value, o);
+    }
+    return 0;
+}
+
 static int check_shape(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *t, struct err *err)
 {
     uint64_t out = (uint64_t)arch_axis_size(&cp->config, row->out), in = (uint64_t)arch_axis_size(&cp->config, row->in);
     uint64_t first = row->conv1d ? in : out, second = row->conv1d ? out : in;
     bool vector = row->in == AX_ONE;
-    if (!dtype_is_float(t->dtype))
-        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s", t->file, t->name,
-                       dtype_name(t->dtype));
+    /* All or none, as config.json says: the rest would be quantised when it is loaded, or the integers taken for weights. */
+    const bool int8 = cp->config.quantised && may_be_int8(&cp->config, row);
+    if (int8 && t->dtype != DTYPE_I8)
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected I8, as config.json's quantization_config says, found %s", t->file,
+                       t->name, dtype_name(t->dtype));
+    if (!int8 && !dtype_is_float(t->dtype))
+        return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s%s", t->file, t->name, dtype_name(t->dtype),
+                       t->dtype == DTYPE_I8 && !cp->config.quantised ? "; int8 needs a quantization_config in config.json" : "");
     if (t->rank == (vector ? 1 : 2) && t->dim[0] == first && (vector || t->dim[1] == second))
-        return 0;
-    char found[96] = "";
-    for (int i = 0; i < t->rank; i++)
-        (void)snprintf(found + strlen(found), sizeof found - strlen(found), "%s%" PRIu64, i == 0 ? "" : ",", t->dim[i]);
+        return int8 ? check_scale(cp, row, t, err) : 0;
+    char found[96];
+    shape_text(found, t);
     if (vector)
         return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%" PRIu64 "], found [%s]", t->file, t->name,
                        arch_role_name(row->role), first, found);
@@ -188,7 +228,7 @@ static int fill_slots(struct checkpoint *cp, size_t *used, struct err *err)
             if (check_shape(cp, row, t, err) != 0)
                 return -1;
             cp->slots[row->role][l] = t;
-            (*used)++;
+            *used += t->dtype == DTYPE_I8 ? 2 : 1; /* its scale too */
         }
     }
     return 0;
@@ -199,7 +239,7 @@ static bool has_slot(const struct checkpoint *cp, const struct tensor *t)
     for (int role = 0; role < ROLE_COUNT; role++) {
         const struct arch_tensor *row = cp->slots[role] == NULL ? NULL : arch_tensor(&cp->config, (enum role)role);
         for (int l = 0; row != NULL && l < (row->per_layer ? cp->config.L : 1); l++)
-            if (cp->slots[role][l] == t)
+            if (cp->slots[role][l] == t || (cp->slots[role][l] != NULL && checkpoint_scale(cp, cp->slots[role][l]) == t))
                 return true;
     }
     return false;
@@ -248,6 +288,15 @@ const struct tensor *checkpoint_tensor(const struct checkpoint *cp, enum role ro
             t = embed != NULL ? embed : head;
     }
     return t;
+}
+
+const struct tensor *checkpoint_scale(const struct checkpoint *cp, const struct tensor *t)
+{
+    char name[NAME_CAP + sizeof "_scale"];
+    if (t->dtype != DTYPE_I8)
+        return NULL;
+    (void)snprintf(name, sizeof name, "%s_scale", t->name);
+    return find(cp, name);
 }
 
 /* The first tensor of a part that is missing. */
@@ -387,4 +436,10 @@ int checkpoint_rows_f32(const struct tensor *t, uint64_t row, uint64_t rows, flo
                        row * width + bad);
     dtype_to_f32(t->dtype, src, dst, n);
     return 0;
+}
+
+const int8_t *checkpoint_rows_i8(const struct tensor *t, uint64_t row)
+{
+    assert(t->dtype == DTYPE_I8 && t->rank == 2 && row < t->dim[0]);
+    return (const int8_t *)t->data + row * t->dim[1];
 }

@@ -2,7 +2,7 @@
  *
  * Data flow   folder -> config + tensors by name -> tensors by role (model/arch.c) -> float32 for engine, user, protect.
  * Shapes      every tensor that has a role is checked against the config at opening, before anything reads it.
- * Errors      missing, misshapen, unknown tensors, wrong dtype, shards that do not fit their index; NaN and infinity when
+ * Errors      missing, misshapen, unknown tensors, wrong dtype, int8 without a good scale, shards that do not fit their index; NaN and infinity when
  *             the values are read. Names file, tensor, expected, found.
  * Memory      checkpoint_open gives; everything is borrowed from it.
  * Secrets     whatever the folder holds: plain weights for model_dev, permuted ones for the server.
@@ -38,6 +38,8 @@ bool checkpoint_has(const struct checkpoint *cp, enum part part);
 /* Tensor of a role (layer is ignored unless the role is per layer), NULL if this model has none or the part is missing.
  * ROLE_LM_HEAD of a tied model gives the token embedding, and the other way round if only the head is stored. */
 const struct tensor *checkpoint_tensor(const struct checkpoint *cp, enum role role, int layer);
+/* Scale [out,1] of a matrix that is stored as I8: weight = q * scale of its output. NULL for tensors of other dtypes. */
+const struct tensor *checkpoint_scale(const struct checkpoint *cp, const struct tensor *t);
 /* The weight files, and which of them holds a tensor (for writing a package with the same layout). */
 size_t checkpoint_files(const struct checkpoint *cp);
 const char *checkpoint_file_name(const struct checkpoint *cp, size_t i);
@@ -50,5 +52,7 @@ uint64_t checkpoint_bytes(const struct checkpoint *cp);
 
 /* Converts rows [row, row+rows) of a tensor of rank 1 (rows are elements) or 2 to float32. ERR_INPUT on NaN or infinity. */
 MUST_CHECK int checkpoint_rows_f32(const struct tensor *t, uint64_t row, uint64_t rows, float *dst, struct err *err);
+/* Rows from `row` of an I8 matrix, as they are stored. */
+const int8_t *checkpoint_rows_i8(const struct tensor *t, uint64_t row);
 
 #endif

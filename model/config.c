@@ -98,6 +98,31 @@ static int check(const struct config *c, const char *name, struct err *err)
     return 0;
 }
 
+static bool is_text(const struct json *node, const char *want)
+{
+    const char *text = json_string(node);
+    return text != NULL && strcmp(text, want) == 0;
+}
+
+static bool is_int8(const struct json *n, const char *strategy, bool dynamic)
+{
+    int64_t bits;
+    const struct json *zero = json_get(n, "symmetric"), *when = json_get(n, "dynamic");
+    return json_integer(json_get(n, "num_bits"), &bits) && bits == 8 && is_text(json_get(n, "type"), "int") && json_true(zero) &&
+           is_text(json_get(n, "strategy"), strategy) && json_true(when) == dynamic;
+}
+
+/* Symmetric int8, weights per output channel, activations per token (compressed-tensors, int-quantized): the one quantisation
+ * that engine computes. */
+static bool is_w8a8(const struct json *q)
+{
+    const struct json *groups = json_get(q, "config_groups"), *group = json_first(groups);
+    return is_text(json_get(q, "quant_method"), "compressed-tensors") && is_text(json_get(q, "format"), "int-quantized") &&
+           json_count(json_get(q, "ignore")) == 0 && json_is_null(json_get(q, "kv_cache_scheme")) && json_count(groups) == 1 &&
+           json_is_null(json_get(group, "output_activations")) && is_int8(json_get(group, "weights"), "channel", false) &&
+           is_int8(json_get(group, "input_activations"), "token", true);
+}
+
 int config_parse(struct config *out, const struct json_doc *doc, struct err *err)
 {
     const struct json *root = json_root(doc), *list = json_get(root, "architectures");
@@ -108,11 +133,12 @@ int config_parse(struct config *out, const struct json_doc *doc, struct err *err
     if (architecture == NULL)
         return err_set(err, ERR_INPUT, "%s: field 'architectures': expected a list with one name, found %s", name,
                        json_type_name(list));
-    if (!json_is_null(json_get(root, "quantization_config")))
-        return err_set(err, ERR_INPUT, "%s: field 'quantization_config': quantised checkpoints are not supported; use the "
-                                       "float checkpoint of this model", name);
+    const struct json *quantised = json_get(root, "quantization_config");
+    if (!json_is_null(quantised) && !is_w8a8(quantised))
+        return err_set(err, ERR_INPUT, "%s: field 'quantization_config': quantised checkpoints are not supported, except int8 per "
+                                       "output channel as protect writes it; use the float checkpoint of this model", name);
 
-    struct config c = {.bos = -1, .pad = -1, .causal = true, .rope = {.theta = 10000, .factor = 1}};
+    struct config c = {.quantised = !json_is_null(quantised), .bos = -1, .pad = -1, .causal = true, .rope = {.theta = 10000, .factor = 1}};
     c.arch = arch_find(architecture);
     if (c.arch == NULL)
         return err_set(err, ERR_INPUT, "%s: field 'architectures': '%.60s' is not implemented; known: %s", name, architecture,

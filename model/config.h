@@ -52,6 +52,7 @@ struct config {
     int window, window_from; /* sliding attention window in tokens (0: none) for layers >= window_from */
     enum head_kind head;
     bool tied;      /* output rows are the token embedding table */
+    bool quantised; /* a quantization_config says that the matrices of products are int8 */
     int bos, pad;   /* -1 when there is none */
     int eos[CONFIG_MAX_EOS], eos_count;
     char **labels;  /* C names, or NULL */

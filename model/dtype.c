@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/le.h"
 
 static const struct {
@@ -81,14 +82,6 @@ static uint16_t f16_from_f32(float f)
     return (uint16_t)(sign | (rounded - (112u << 23)) >> 13);
 }
 
-static uint16_t bf16_from_f32(float f)
-{
-    uint32_t bits = bits_of(f);
-    if ((bits & 0x7FFFFFFF) > 0x7F800000)
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 void dtype_to_f32(enum dtype t, const void *src, float *dst, size_t n)
 {
     const uint8_t *p = src;
@@ -99,7 +92,7 @@ void dtype_to_f32(enum dtype t, const void *src, float *dst, size_t n)
         break;
     case DTYPE_BF16:
         for (size_t i = 0; i < n; i++)
-            dst[i] = float_of((uint32_t)le_get16(p + 2 * i) << 16);
+            dst[i] = bf16_to_f32(le_get16(p + 2 * i));
         break;
     default:
         for (size_t i = 0; i < n; i++)

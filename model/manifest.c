@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,12 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/size.h"
+#include "base/threads.h"
 
 #define VERSION 1
 #define FILES_MAX 4096
 #define SIZE_MAX_FILE ((int64_t)1 << 46)
-#define RELEASE ((size_t)64 << 20) /* mapped bytes held while hashing */
+#define PIECE (64 * MANIFEST_CHUNK) /* mapped bytes held while hashing */
 
 void manifest_free(struct manifest *m)
 {
@@ -94,9 +96,34 @@ static int list_files(struct manifest *m, const char *dir, struct err *err)
 
 /* ------------------------------------------------------------------ hashing */
 
-/* Digest of the whole file and of its chunks. `progress` counts bytes of all files from *done. */
-static int hash_file(const char *path, uint64_t size, uint8_t sha256[CRYPTO_HASH_LEN], uint8_t *chunks,
-                     struct progress *progress, uint64_t *done, struct err *err)
+/* A piece of a file that all threads hash together: its chunks, and, where it is wanted, the next part of the whole file's digest. */
+struct hashing {
+    const unsigned char *data;
+    size_t size;
+    uint8_t *chunks;           /* of this piece */
+    struct crypto_hash *whole; /* NULL: not wanted */
+    atomic_bool failed;
+};
+
+static void hash_task(void *arg, int i)
+{
+    struct hashing *h = arg;
+    struct err err;
+    int rc;
+    if (h->whole != NULL && i == 0) /* the long one first */
+        rc = crypto_hash_add(h->whole, h->data, h->size, &err);
+    else {
+        size_t chunk = (size_t)i - (h->whole != NULL ? 1 : 0), at = chunk * MANIFEST_CHUNK;
+        size_t n = h->size - at < MANIFEST_CHUNK ? h->size - at : MANIFEST_CHUNK;
+        rc = crypto_sha256(h->data + at, n, h->chunks + chunk * CRYPTO_HASH_LEN, &err);
+    }
+    if (rc != 0)
+        h->failed = true;
+}
+
+/* Digests of a file's chunks, and of the whole file unless sha256 is NULL. `progress` counts bytes of all files from *done. */
+static int hash_file(const char *path, uint64_t size, uint8_t *sha256, uint8_t *chunks, struct progress *progress, uint64_t *done,
+                     struct err *err)
 {
     struct file_map map;
     struct crypto_hash *whole = NULL;
@@ -107,23 +134,21 @@ static int hash_file(const char *path, uint64_t size, uint8_t sha256[CRYPTO_HASH
         err_set(err, ERR_CHECK, "%s: expected %" PRIu64 " bytes, found %zu", path, size, map.size);
         goto done;
     }
-    if (crypto_hash_new(&whole, err) != 0)
+    if (sha256 != NULL && crypto_hash_new(&whole, err) != 0)
         goto done;
-    for (size_t at = 0, held = 0, i = 0; at < map.size; i++) {
-        size_t n = map.size - at < MANIFEST_CHUNK ? map.size - at : MANIFEST_CHUNK;
-        if (crypto_sha256(map.data + at, n, chunks + i * CRYPTO_HASH_LEN, err) != 0 ||
-            crypto_hash_add(whole, map.data + at, n, err) != 0)
+    for (size_t at = 0; at < map.size; at += PIECE) {
+        struct hashing h = {.data = map.data + at, .size = map.size - at < PIECE ? map.size - at : PIECE,
+                            .chunks = chunks + at / MANIFEST_CHUNK * CRYPTO_HASH_LEN, .whole = whole};
+        threads_for((int)chunks_of(h.size) + (whole != NULL ? 1 : 0), hash_task, &h);
+        if (h.failed) {
+            err_set(err, ERR_INTERNAL, "%s: hashing failed", path);
             goto done;
-        at += n;
-        held += n;
-        *done += n;
-        progress_at(progress, *done);
-        if (held >= RELEASE) { /* keep the resident set small: these pages are not read again */
-            (void)madvise((void *)(uintptr_t)(map.data + at - held), held, MADV_DONTNEED);
-            held = 0;
         }
+        *done += h.size;
+        progress_at(progress, *done);
+        (void)madvise((void *)(uintptr_t)h.data, h.size, MADV_DONTNEED); /* keeps the resident set small: not read again here */
     }
-    rc = crypto_hash_end(whole, sha256, err);
+    rc = whole == NULL ? 0 : crypto_hash_end(whole, sha256, err);
 done:
     crypto_hash_free(whole);
     file_unmap(&map);
@@ -160,21 +185,20 @@ int manifest_build(struct manifest *m, const char *dir, struct err *err)
     return 0;
 }
 
+/* By its chunks: they are signed and leave nothing out. The digest of the whole file is there for people and other tools. */
 static int check_file(const struct manifest_file *f, const char *dir, struct progress *progress, uint64_t *done, struct err *err)
 {
     char path[FILE_PATH_MAX];
-    uint8_t sha256[CRYPTO_HASH_LEN], *chunks = malloc(f->chunk_count * CRYPTO_HASH_LEN + 1);
+    uint8_t *chunks = malloc(f->chunk_count * CRYPTO_HASH_LEN + 1);
     if (chunks == NULL)
         return err_oom(err, f->chunk_count * CRYPTO_HASH_LEN);
     int rc = file_join(path, dir, f->name, err);
     if (rc == 0)
-        rc = hash_file(path, f->size, sha256, chunks, progress, done, err);
+        rc = hash_file(path, f->size, NULL, chunks, progress, done, err);
     for (size_t i = 0; rc == 0 && i < f->chunk_count; i++)
         if (memcmp(chunks + i * CRYPTO_HASH_LEN, f->chunks + i * CRYPTO_HASH_LEN, CRYPTO_HASH_LEN) != 0)
             rc = err_set(err, ERR_CHECK, "%s: MiB %zu is not what was signed: the file was changed; fetch the package again", path,
                          i);
-    if (rc == 0 && memcmp(sha256, f->sha256, sizeof sha256) != 0)
-        rc = err_set(err, ERR_CHECK, "%s: its SHA-256 is not the one that was signed", path);
     free(chunks);
     return rc;
 }
@@ -226,6 +250,7 @@ static int print(const struct manifest *m, char **text, struct err *err)
     json_put_str(doc, root, "profile", m->profile);
     json_put_str(doc, root, "head", m->head);
     json_put_str(doc, root, "dtype", m->dtype);
+    json_put_str(doc, root, "compute", compute_name(m->compute));
     json_put_int(doc, root, "epoch", m->epoch);
     json_put_str(doc, root, "created", m->created);
     json_put_str(doc, root, "signer", signer);
@@ -351,12 +376,25 @@ static int parse_files(struct manifest *m, const struct json_doc *doc, struct er
     return 0;
 }
 
+/* Absent in packages from before there was a choice. int8 matrices and int8 products go together: nothing else reads them. */
+static int get_compute(struct manifest *m, const struct json_doc *doc, struct err *err)
+{
+    const char *name = compute_name(COMPUTE_F32);
+    if (json_opt_str(doc, json_root(doc), "compute", &name, err) != 0)
+        return -1;
+    if (!compute_parse(name, &m->compute))
+        return err_set(err, ERR_INPUT, "%s: field 'compute': expected f32, bf16 or int8, found '%.30s'", json_name(doc), name);
+    if ((strcmp(m->dtype, "I8") == 0) != (m->compute == COMPUTE_INT8))
+        return err_set(err, ERR_INPUT, "%s: field 'compute': %s does not go with matrices of dtype %s", json_name(doc), name, m->dtype);
+    return 0;
+}
+
 static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err *err)
 {
-    static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "epoch", "created", "signer",
-                                       "chunk_size", "files", NULL};
+    static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "compute", "epoch", "created",
+                                       "signer", "chunk_size", "files", NULL};
     static const char *const profiles[] = {"stip", NULL}, *const heads[] = {"server", "user", NULL};
-    static const char *const dtypes[] = {"F32", "BF16", "F16", "mixed", NULL};
+    static const char *const dtypes[] = {"F32", "BF16", "F16", "I8", "mixed", NULL};
     const struct json *root = json_root(doc);
     int64_t version, chunk, epoch;
     if (json_type(root) != JSON_OBJECT)
@@ -369,7 +407,7 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
         get_text(doc, root, "created", m->created, sizeof m->created, err) != 0 ||
         get_one_of(doc, "profile", profiles, m->profile, sizeof m->profile, err) != 0 ||
         get_one_of(doc, "head", heads, m->head, sizeof m->head, err) != 0 ||
-        get_one_of(doc, "dtype", dtypes, m->dtype, sizeof m->dtype, err) != 0 ||
+        get_one_of(doc, "dtype", dtypes, m->dtype, sizeof m->dtype, err) != 0 || get_compute(m, doc, err) != 0 ||
         get_hex(doc, root, "signer", m->signer, sizeof m->signer, err) != 0)
         return -1;
     m->epoch = (uint32_t)epoch;

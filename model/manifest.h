@@ -19,6 +19,7 @@
 
 #include "base/crypto.h"
 #include "base/err.h"
+#include "model/compute.h"
 
 #define MANIFEST_NAME "manifest.json"
 #define MANIFEST_SIG_NAME "manifest.sig"
@@ -37,7 +38,8 @@ struct manifest {
     char model[64];   /* architecture */
     char profile[16]; /* "stip" */
     char head[8];     /* "server" or "user" */
-    char dtype[8];    /* "F32", "BF16", "F16" or "mixed" */
+    char dtype[8];    /* of the matrices: "F32", "BF16", "F16", "I8" or "mixed" */
+    enum compute compute;
     uint32_t epoch;   /* from 1 */
     char created[32]; /* 2026-11-21T09:30:00Z */
     uint8_t signer[CRYPTO_KEY_LEN];

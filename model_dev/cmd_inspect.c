@@ -46,6 +46,7 @@ static int print_json(const struct release *p, bool checked, bool key, const dou
     json_put_str(doc, root, "profile", p->manifest.profile);
     json_put_str(doc, root, "head", p->manifest.head);
     json_put_str(doc, root, "dtype", p->manifest.dtype);
+    json_put_str(doc, root, "compute", compute_name(p->manifest.compute));
     json_put_int(doc, root, "epoch", p->manifest.epoch);
     json_put_str(doc, root, "created", p->manifest.created);
     json_put_str(doc, root, "signer", signer);
@@ -74,9 +75,9 @@ static void print_text(const struct release *p, bool checked, bool key, const do
     char context[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1];
     crypto_hex(p->context, sizeof p->context, context);
     crypto_hex(m->signer, sizeof m->signer, signer);
-    printf("package   %s\ncontext   %s\nmodel     %s, %s, head at the %s, profile %s, epoch %u\nmade      %s\n"
+    printf("package   %s\ncontext   %s\nmodel     %s, %s, computed in %s, head at the %s, profile %s, epoch %u\nmade      %s\n"
            "signed by %s (signature valid%s)\n",
-           p->package, context, m->model, m->dtype, m->head, m->profile, m->epoch, m->created, signer,
+           p->package, context, m->model, m->dtype, compute_name(m->compute), m->head, m->profile, m->epoch, m->created, signer,
            checked ? ", all files match" : "");
     for (size_t i = 0; i < m->file_count; i++)
         printf("file      %-40s %12llu bytes\n", m->files[i].name, (unsigned long long)m->files[i].size);

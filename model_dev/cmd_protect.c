@@ -12,7 +12,7 @@
 /* Options of the full product that this version does not have are refused by their names. */
 static int refuse_later(const struct cli_cmd *cmd, struct err *err)
 {
-    const char *profile = cli_str(cmd, "profile", "stip"), *dtype = cli_str(cmd, "dtype", "keep");
+    const char *profile = cli_str(cmd, "profile", "stip");
     int64_t local_layers = 0;
     if (cli_int(cmd, "local-layers", 0, 1024, &local_layers, err) != 0)
         return -1;
@@ -20,8 +20,6 @@ static int refuse_later(const struct cli_cmd *cmd, struct err *err)
         return err_set(err, ERR_USAGE, "--profile %s is not available in this version; known: stip", profile);
     if (local_layers != 0)
         return err_set(err, ERR_USAGE, "--local-layers %lld is not available in this version; known: 0", (long long)local_layers);
-    if (strcmp(dtype, "int8") == 0)
-        return err_set(err, ERR_USAGE, "--dtype int8 is not available in this version; known: keep, f32, bf16");
     return 0;
 }
 
@@ -56,6 +54,7 @@ static int print_json(const struct protect_report *r, const struct identity *id,
     json_put_str(doc, root, "architecture", r->architecture);
     json_put_str(doc, root, "profile", "stip");
     json_put_str(doc, root, "head", r->head_user ? "user" : "server");
+    json_put_str(doc, root, "compute", compute_name(r->compute));
     json_put_bool(doc, root, "table_exposed", r->table_exposed);
     json_put_int(doc, root, "epoch", r->epoch);
     json_put_int(doc, root, "tensors", (int64_t)r->tensors);
@@ -73,12 +72,12 @@ static void print_text(const struct protect_report *r, const char *identity)
 {
     char context[2 * CRYPTO_HASH_LEN + 1];
     crypto_hex(r->context_id, sizeof r->context_id, context);
-    printf("package   %s  (for the server: %zu tensors, %.1f MB, %s, head at the %s)\n"
+    printf("package   %s  (for the server: %zu tensors, %.1f MB, %s, computed in %s, head at the %s)\n"
            "key       %s  (the developer's secret: keep a copy, give it to nobody)\n"
            "context   %s\n"
            "signed by %s\n"
            "time      %.2f s\n",
-           r->package, r->tensors, (double)r->bytes / 1e6, r->architecture, r->head_user ? "user" : "server", r->key, context,
+           r->package, r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute), r->head_user ? "user" : "server", r->key, context,
            identity, r->seconds);
 }
 

@@ -122,7 +122,31 @@ static int check_same(const struct json_doc *doc, const struct config *source, s
     return same ? 0 : err_set(err, ERR_INTERNAL, "the package's config.json would describe another network");
 }
 
-int contents_config(const struct checkpoint *cp, bool head, const char *dtype, char **text, struct err *err)
+static void put_numbers(struct json_doc *doc, struct json *parent, const char *key, const char *strategy, bool dynamic)
+{
+    struct json *n = json_put_object(doc, parent, key);
+    json_put_int(doc, n, "num_bits", 8);
+    json_put_str(doc, n, "type", "int");
+    json_put_bool(doc, n, "symmetric", true);
+    json_put_str(doc, n, "strategy", strategy);
+    json_put_bool(doc, n, "dynamic", dynamic);
+}
+
+/* Weights per output channel, activations per token: what compressed-tensors calls int-quantized. */
+static void put_quantization(struct json_doc *doc, struct json *root)
+{
+    struct json *q = json_put_object(doc, root, "quantization_config");
+    json_put_str(doc, q, "quant_method", "compressed-tensors");
+    json_put_str(doc, q, "format", "int-quantized");
+    json_put_str(doc, q, "quantization_status", "compressed");
+    (void)json_put_array(doc, q, "ignore");
+    struct json *group = json_put_object(doc, json_put_object(doc, q, "config_groups"), "group_0");
+    json_put_str(doc, json_put_array(doc, group, "targets"), NULL, "Linear");
+    put_numbers(doc, group, "weights", "channel", false);
+    put_numbers(doc, group, "input_activations", "token", true);
+}
+
+int contents_config(const struct checkpoint *cp, bool head, const char *dtype, enum compute compute, char **text, struct err *err)
 {
     static const char *const set_here[] = {"num_labels", "tie_word_embeddings", NULL};
     static const char *const dtypes[] = {"torch_dtype", "dtype", NULL};
@@ -139,6 +163,8 @@ int contents_config(const struct checkpoint *cp, bool head, const char *dtype, c
     json_put_bool(doc, root, "tie_word_embeddings", c->tied && !stores_table);
     if (dtype != NULL)
         json_put_str(doc, root, "torch_dtype", dtype);
+    if (compute == COMPUTE_INT8)
+        put_quantization(doc, root);
     char *printed = NULL;
     int rc = json_print(doc, true, &printed, err);
     if (rc == 0)

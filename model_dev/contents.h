@@ -9,6 +9,7 @@
 #define STIP_MODEL_DEV_CONTENTS_H
 
 #include "model/checkpoint.h"
+#include "model/compute.h"
 #include "model_dev/rules.h"
 
 struct contents_item {
@@ -32,7 +33,8 @@ const struct contents_item *contents_find(const struct contents *c, const char *
 void contents_free(struct contents *c);
 
 /* The package's config.json: numbers and switches, and the text fields that the network depends on; no labels, no paths.
- * `dtype` is NULL when weights keep theirs. */
-MUST_CHECK int contents_config(const struct checkpoint *cp, bool head, const char *dtype, char **text, struct err *err);
+ * `dtype` is NULL when weights keep theirs; int8 matrices are declared the way compressed-tensors does. */
+MUST_CHECK int contents_config(const struct checkpoint *cp, bool head, const char *dtype, enum compute compute, char **text,
+                               struct err *err);
 
 #endif

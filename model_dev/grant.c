@@ -217,6 +217,7 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     json_put_str(doc, root, "architecture", from->manifest.model);
     json_put_str(doc, root, "profile", from->manifest.profile);
     json_put_str(doc, root, "head", from->manifest.head);
+    json_put_str(doc, root, "compute", compute_name(from->manifest.compute));
     json_put_int(doc, root, "epoch", from->manifest.epoch);
     json_put_str(doc, root, "created", created);
     json_put_str(doc, root, "model_dev", who);

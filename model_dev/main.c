@@ -21,7 +21,7 @@ static struct cli_opt protect_opts[] = {
     {.name = "profile", .arg = "NAME", .help = "stip"},
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
     {.name = "local-layers", .arg = "K", .help = "0"},
-    {.name = "dtype", .arg = "TYPE", .help = "keep, f32, bf16"},
+    {.name = "dtype", .arg = "TYPE", .help = "of products: keep or f32 (exact), bf16, int8"},
     {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
     {.name = "force", .help = "move an existing package and key aside"},
     {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},

@@ -14,13 +14,17 @@
 #include "base/progress.h"
 #include "base/secret.h"
 #include "model/manifest.h"
+#include "model/quant.h"
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
 #include "model_dev/transform.h"
+#include "permute/gather.h"
 
 #define STAGING ".protect.tmp"
 #define INDEX "model.safetensors.index.json"
 #define BLOCK ((size_t)8 << 20) /* bytes */
+#define SCALE_SUFFIX "_scale"
+#define SCALE_NAME 520
 
 /* All that is decided before a byte is written. */
 struct plan {
@@ -29,11 +33,20 @@ struct plan {
     struct keyset *keys;
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
-    bool convert; /* to dtype */
+    bool convert; /* f32: all tensors; bf16, int8: the matrices, since nothing else is computed in these */
     enum dtype dtype;
+    enum compute compute;
 };
 
 /* ------------------------------------------------------------------ options */
+
+bool protect_compute(const char *dtype, enum compute *out)
+{
+    if (dtype != NULL && strcmp(dtype, "keep") != 0)
+        return compute_parse(dtype, out);
+    *out = COMPUTE_F32;
+    return true;
+}
 
 static int check_options(const struct protect_opts *o, struct plan *p, struct err *err)
 {
@@ -43,12 +56,11 @@ static int check_options(const struct protect_opts *o, struct plan *p, struct er
         return err_set(err, ERR_USAGE, "--profile: '%.40s' is not implemented; known: stip", profile);
     if (strcmp(head, "auto") != 0 && strcmp(head, "server") != 0 && strcmp(head, "user") != 0)
         return err_set(err, ERR_USAGE, "--head: '%.40s' is not known; known: auto, server, user", head);
-    if (strcmp(dtype, "f32") == 0 || strcmp(dtype, "bf16") == 0) {
-        p->convert = true;
-        p->dtype = strcmp(dtype, "f32") == 0 ? DTYPE_F32 : DTYPE_BF16;
-    } else if (strcmp(dtype, "keep") != 0) {
-        return err_set(err, ERR_USAGE, "--dtype: '%.40s' is not implemented; known: keep, f32, bf16", dtype);
-    }
+    static const enum dtype stored[] = {[COMPUTE_F32] = DTYPE_F32, [COMPUTE_BF16] = DTYPE_BF16, [COMPUTE_INT8] = DTYPE_I8};
+    p->convert = strcmp(dtype, "keep") != 0;
+    if (!protect_compute(dtype, &p->compute))
+        return err_set(err, ERR_USAGE, "--dtype: '%.40s' is not known; known: keep, f32, bf16, int8", dtype);
+    p->dtype = stored[p->compute];
     return 0;
 }
 
@@ -63,14 +75,43 @@ static bool table_is_embedding(const struct checkpoint *cp)
                               memcmp(table->data, embed->data, table->bytes) == 0);
 }
 
+/* --dtype chooses how the model is computed; matrices that are integers already leave no choice. */
+static int refuse_int8(const struct checkpoint *cp, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        for (int l = 0; arch_present(c, row) && l < (row->per_layer ? c->L : 1); l++) {
+            const struct tensor *t = checkpoint_tensor(cp, row->role, l);
+            if (t->dtype == DTYPE_I8)
+                return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8; protect starts from a float checkpoint (F32, BF16, F16)",
+                               t->file, t->name);
+        }
+    return 0;
+}
+
+static int check_terms(const struct checkpoint *cp, const struct contents *contents, struct err *err)
+{
+    for (size_t i = 0; i < contents->count; i++) {
+        const struct contents_item *item = &contents->items[i];
+        int64_t in = arch_axis_size(checkpoint_config(cp), item->row->in);
+        if (in > QUANT_TERMS)
+            return err_set(err, ERR_INPUT, "tensor '%s' has %lld inputs; --dtype int8 takes at most %d", item->name, (long long)in,
+                           QUANT_TERMS);
+    }
+    return 0;
+}
+
 static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
 {
-    if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0)
+    if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
+        refuse_int8(p->cp, err) != 0)
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
     p->head_user = automatic ? same : strcmp(o->head, "user") == 0;
     p->table_exposed = same && !p->head_user;
     if (contents_list(&p->contents, p->cp, !p->head_user, err) != 0)
+        return -1;
+    if (p->compute == COMPUTE_INT8 && check_terms(p->cp, &p->contents, err) != 0)
         return -1;
     if ((p->key = secret_alloc(sizeof *p->key)) == NULL)
         return err_oom(err, sizeof *p->key);
@@ -118,25 +159,91 @@ static void free_plan(struct plan *p)
 
 /* ------------------------------------------------------------------ the package */
 
-static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
+static bool is_matrix(const struct contents_item *item)
 {
-    return p->convert ? p->dtype : item->src->dtype;
+    return item->row->in != AX_ONE;
 }
 
-static int write_tensor(const struct plan *p, const struct contents_item *item, struct safetensors_out *st,
+static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
+{
+    return p->convert && (p->compute == COMPUTE_F32 || is_matrix(item)) ? p->dtype : item->src->dtype;
+}
+
+static void scale_name(char out[SCALE_NAME], const struct contents_item *item)
+{
+    (void)snprintf(out, SCALE_NAME, "%s%s", item->name, SCALE_SUFFIX);
+}
+
+static void scale_shape(uint64_t dim[2], const struct contents_item *item)
+{
+    dim[0] = item->src->dim[item->row->conv1d ? 1 : 0];
+    dim[1] = 1;
+}
+
+/* The item that a tensor of the package comes from: itself, or its scales. */
+static size_t item_of(const struct plan *p, const char *name, bool *is_scale)
+{
+    const struct contents_item *item = contents_find(&p->contents, name);
+    *is_scale = item == NULL;
+    if (*is_scale) {
+        char matrix[SCALE_NAME];
+        (void)snprintf(matrix, sizeof matrix, "%.*s", (int)(strlen(name) - strlen(SCALE_SUFFIX)), name);
+        item = contents_find(&p->contents, matrix);
+    }
+    return (size_t)(item - p->contents.items);
+}
+
+/* Scales of the item, kept in plain order in *scales for its matrix, which comes later in the file. */
+static int write_scales(const struct contents_item *item, const struct perm *out, float **scales, struct safetensors_out *st,
+                        struct progress *progress, uint64_t *done, struct err *err)
+{
+    const struct transform t = {.src = item->src, .conv1d = item->row->conv1d, .dtype = DTYPE_I8};
+    uint64_t dim[2];
+    scale_shape(dim, item);
+    float *moved = malloc(dim[0] * sizeof *moved);
+    if (moved == NULL)
+        return err_oom(err, dim[0] * sizeof *moved);
+    int rc = transform_scales(scales, &t, progress, done, err);
+    if (rc == 0) {
+        gather_row_bytes(moved, *scales, dim[0], sizeof *moved, out->n > 0 ? out : NULL);
+        rc = safetensors_out_write(st, moved, dim[0] * sizeof *moved, err);
+    }
+    free(moved);
+    return rc;
+}
+
+static int write_tensor(const struct plan *p, const char *name, float **scales, struct safetensors_out *st,
                         struct progress *progress, uint64_t *done, struct err *err)
 {
     struct perm out = {0}, in = {0};
+    bool is_scale;
+    size_t i = item_of(p, name, &is_scale);
+    const struct contents_item *item = &p->contents.items[i];
     int rc = keyset_perm(p->keys, item->rule->out, item->layer, &out, err);
     if (rc == 0)
         rc = keyset_perm(p->keys, item->rule->in, item->layer, &in, err);
-    if (rc == 0)
+    if (rc == 0 && is_scale)
+        rc = write_scales(item, &out, &scales[i], st, progress, done, err);
+    else if (rc == 0)
         rc = transform_write(&(struct transform){.src = item->src, .conv1d = item->row->conv1d, .dtype = dtype_of(p, item),
-                                                 .out = &out, .in = &in},
+                                                 .scale = scales[i], .out = &out, .in = &in},
                              st, progress, done, err);
     perm_wipe(&out);
     perm_wipe(&in);
     return rc;
+}
+
+static int declare(const struct plan *p, const struct contents_item *item, struct safetensors_out *st, struct err *err)
+{
+    char name[SCALE_NAME];
+    uint64_t dim[2];
+    if (safetensors_out_declare(st, item->name, dtype_of(p, item), item->src->rank, item->src->dim, err) != 0)
+        return -1;
+    if (dtype_of(p, item) != DTYPE_I8)
+        return 0;
+    scale_name(name, item);
+    scale_shape(dim, item);
+    return safetensors_out_declare(st, name, DTYPE_F32, 2, dim, err);
 }
 
 /* One weight file with the tensors that come from the checkpoint's file of that name; none when only embeddings were in it. */
@@ -146,22 +253,26 @@ static int write_file(const struct plan *p, size_t file, const char *dir, struct
     struct safetensors_out *st = NULL;
     char path[FILE_PATH_MAX];
     size_t n = 0;
-    if (file_join(path, dir, checkpoint_file_name(p->cp, file), err) != 0 || safetensors_out_new(&st, err) != 0)
-        return -1;
-    int rc = 0;
+    float **scales = calloc(p->contents.count, sizeof *scales);
+    int rc = scales == NULL ? err_oom(err, p->contents.count * sizeof *scales) : 0;
+    if (rc == 0 && (rc = file_join(path, dir, checkpoint_file_name(p->cp, file), err)) == 0)
+        rc = safetensors_out_new(&st, err);
     for (size_t i = 0; rc == 0 && i < p->contents.count; i++) {
         const struct contents_item *item = &p->contents.items[i];
         if (item->file != file)
             continue;
-        rc = safetensors_out_declare(st, item->name, dtype_of(p, item), item->src->rank, item->src->dim, err);
+        rc = declare(p, item, st, err);
         n++;
     }
     if (rc == 0 && n > 0)
         rc = safetensors_out_begin(st, path, 0644, err);
     for (const char *name; rc == 0 && n > 0 && (name = safetensors_out_next(st)) != NULL;)
-        rc = write_tensor(p, contents_find(&p->contents, name), st, progress, done, err);
+        rc = write_tensor(p, name, scales, st, progress, done, err);
     if (rc == 0 && n > 0)
         rc = safetensors_out_commit(st, err);
+    for (size_t i = 0; scales != NULL && i < p->contents.count; i++)
+        free(scales[i]);
+    free(scales);
     safetensors_out_free(st);
     return rc;
 }
@@ -169,8 +280,12 @@ static int write_file(const struct plan *p, size_t file, const char *dir, struct
 static uint64_t written_bytes(const struct plan *p)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < p->contents.count; i++)
-        sum += p->contents.items[i].src->count * dtype_size(dtype_of(p, &p->contents.items[i]));
+    for (size_t i = 0; i < p->contents.count; i++) {
+        const struct contents_item *item = &p->contents.items[i];
+        uint64_t scale[2];
+        scale_shape(scale, item);
+        sum += item->src->count * dtype_size(dtype_of(p, item)) + (dtype_of(p, item) == DTYPE_I8 ? scale[0] * sizeof(float) : 0);
+    }
     return sum;
 }
 
@@ -181,8 +296,14 @@ static int write_index(const struct plan *p, const char *dir, struct err *err)
     struct json *root = json_node(doc);
     json_put_int(doc, json_put_object(doc, root, "metadata"), "total_size", (int64_t)written_bytes(p));
     struct json *map = json_put_object(doc, root, "weight_map");
-    for (size_t i = 0; i < p->contents.count; i++)
-        json_put_str(doc, map, p->contents.items[i].name, checkpoint_file_name(p->cp, p->contents.items[i].file));
+    for (size_t i = 0; i < p->contents.count; i++) {
+        const struct contents_item *item = &p->contents.items[i];
+        char scale[SCALE_NAME];
+        json_put_str(doc, map, item->name, checkpoint_file_name(p->cp, item->file));
+        scale_name(scale, item);
+        if (dtype_of(p, item) == DTYPE_I8)
+            json_put_str(doc, map, scale, checkpoint_file_name(p->cp, item->file));
+    }
     int rc = json_print(doc, true, &text, err);
     json_free(doc);
     if (rc == 0)
@@ -196,8 +317,8 @@ static int write_index(const struct plan *p, const char *dir, struct err *err)
 static int write_config(const struct plan *p, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX], *text = NULL;
-    const char *dtype = !p->convert ? NULL : p->dtype == DTYPE_F32 ? "float32" : "bfloat16";
-    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, !p->head_user, dtype, &text, err) != 0)
+    const char *dtype = !p->convert || p->dtype == DTYPE_I8 ? NULL : p->dtype == DTYPE_F32 ? "float32" : "bfloat16";
+    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, !p->head_user, dtype, p->compute, &text, err) != 0)
         return -1;
     int rc = file_write(path, text, strlen(text), 0644, err);
     free(text);
@@ -206,17 +327,22 @@ static int write_config(const struct plan *p, const char *dir, struct err *err)
 
 static const char *dtype_text(const struct plan *p)
 {
-    enum dtype first = dtype_of(p, &p->contents.items[0]);
-    for (size_t i = 1; i < p->contents.count; i++)
-        if (dtype_of(p, &p->contents.items[i]) != first)
+    const struct contents_item *first = NULL;
+    for (size_t i = 0; i < p->contents.count; i++) {
+        const struct contents_item *item = &p->contents.items[i];
+        if (!is_matrix(item))
+            continue;
+        first = first == NULL ? item : first;
+        if (dtype_of(p, item) != dtype_of(p, first))
             return "mixed";
-    return dtype_name(first);
+    }
+    return dtype_name(dtype_of(p, first)); /* every layer has matrices */
 }
 
 static int write_manifest(const struct plan *p, const struct protect_opts *o, const char *dir, struct protect_report *report,
                           struct err *err)
 {
-    struct manifest m = {.epoch = p->key->epoch};
+    struct manifest m = {.epoch = p->key->epoch, .compute = p->compute};
     (void)snprintf(m.model, sizeof m.model, "%s", checkpoint_config(p->cp)->architecture);
     (void)snprintf(m.profile, sizeof m.profile, "stip");
     (void)snprintf(m.head, sizeof m.head, "%s", p->head_user ? "user" : "server");
@@ -240,7 +366,7 @@ static int write_package(const struct plan *p, const struct protect_opts *o, con
     if (file_mkdirs(dir, 0755, err) != 0 || write_config(p, dir, err) != 0)
         return -1;
     int rc = 0;
-    progress_start(&progress, "permuting", "B", p->contents.bytes);
+    progress_start(&progress, "permuting", "B", p->contents.bytes * (p->dtype == DTYPE_I8 ? 2 : 1)); /* int8 reads twice */
     for (size_t f = 0; rc == 0 && f < checkpoint_files(p->cp); f++)
         rc = write_file(p, f, dir, &progress, &done, err);
     progress_end(&progress);
@@ -356,6 +482,7 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
         memcpy(report.architecture, checkpoint_config(plan.cp)->architecture, sizeof report.architecture);
         memcpy(report.context_id, plan.key->context_id, sizeof report.context_id);
         report.head_user = plan.head_user;
+        report.compute = plan.compute;
         report.table_exposed = plan.table_exposed;
         report.tensors = plan.contents.count;
         report.epoch = plan.key->epoch;

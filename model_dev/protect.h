@@ -6,7 +6,7 @@
  * Errors      everything that checkpoint_open and transform_write refuse; a package that is there already (ERR_USAGE). Nothing is
  *             left behind: all is written to DIR/.protect.tmp and moved into place at the end. What a killed run left there
  *             is removed by the next one.
- * Memory      constant, whatever the model.
+ * Memory      constant, whatever the model; for int8 the scales of one weight file, 4 bytes an output.
  * Secrets     draws the seed; context.key is written 0600. The report carries none.
  */
 #ifndef STIP_MODEL_DEV_PROTECT_H
@@ -18,6 +18,7 @@
 #include "base/crypto.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "model/compute.h"
 
 #define PROTECT_PACKAGE "package"
 #define PROTECT_KEY "context.key"
@@ -26,7 +27,7 @@ struct protect_opts {
     const char *model, *out; /* folders */
     const char *profile;     /* NULL or "stip" */
     const char *head;        /* NULL or "auto", "server", "user" */
-    const char *dtype;       /* NULL or "keep", "f32", "bf16" */
+    const char *dtype;       /* NULL or "keep", "f32", "bf16", "int8" */
     const uint8_t *seed;     /* CRYPTO_KEY_LEN bytes, tests only; NULL draws one */
     const uint8_t *sign_pub, *sign_key; /* the developer's Ed25519 pair */
     uint32_t epoch;          /* 0 is 1 */
@@ -39,6 +40,7 @@ struct protect_report {
     char architecture[64];
     uint8_t context_id[CRYPTO_HASH_LEN];
     bool head_user;
+    enum compute compute;
     bool table_exposed; /* the server gets an output table that equals the embedding table: it can label every row */
     uint64_t bytes;     /* of the package's files */
     size_t tensors, files;
@@ -46,6 +48,8 @@ struct protect_report {
     double seconds;
 };
 
+/* What a value of `dtype` chooses; false for a name that is none. */
+bool protect_compute(const char *dtype, enum compute *out);
 MUST_CHECK int protect_checkpoint(const struct protect_opts *opts, struct protect_report *out, struct err *err);
 
 #endif

@@ -1,12 +1,14 @@
 /* server/core.h - the server's half of the inference protocol as a state machine: no sockets, no threads, no clock.
  *
  * Data flow   frame + time -> core_frame -> answers through `send`; complete ROWS -> core_take -> forward() elsewhere ->
- *             core_done -> OUT through `send`. core_tick ends what is overdue and retries what did not fit.
+ *             core_done -> the rest of the step in later passes -> OUT through `send`. core_tick ends what is overdue and
+ *             retries what did not fit.
  * Shapes      rows [T,D] in, outputs [out_n, width] back; both permuted.
  * Units       milliseconds (any monotonic clock), bytes.
  * Errors      a peer's mistake is answered with an ERROR frame and costs at most its session. core_new: memory.
- * Memory      core_new gives. Sessions own KV caches and step buffers, all counted against limits.memory; what does not
- *             fit is refused with BUSY.
+ * Memory      core_new gives. A session takes pages of keys and values from the model's pool as its steps come, and buffers
+ *             for its rows and outputs, counted against limits.steps; what does not fit is refused with BUSY, and the session
+ *             lives on. The pool outlives the model's time in the core.
  * Secrets     sees permuted rows only. A session belongs to the key that opened it; others get UNKNOWN_SESSION.
  */
 #ifndef STIP_SERVER_CORE_H
@@ -14,6 +16,8 @@
 
 #include "base/err.h"
 #include "engine/forward.h"
+#include "engine/kvcache.h"
+#include "server/prefix.h"
 #include "transport/listener.h"
 #include "transport/msg_hello.h"
 #include "transport/msg_stats.h"
@@ -22,14 +26,18 @@ struct core_limits {
     int context;       /* tokens per session */
     int sessions;      /* in all */
     int user_sessions; /* per key */
-    size_t memory;     /* bytes of KV caches and step buffers */
+    size_t steps;      /* bytes of rows and outputs that are held for sessions */
     int ttl_ms;        /* an idle session lives this long */
     int rows, out_rows; /* of one message */
+    int chunk_rows;    /* of one step in one pass, SCHEDULE_SHORT or more; a bidirectional model takes whole texts */
+    int queue_rows;    /* waiting to be computed */
+    enum prefix_scope prefix;
 };
 
 /* The model that is served. Borrowed. */
 struct core_model {
     const struct net *net;
+    struct kvpool *pool;
     struct msg_hello_ok hello; /* limits are filled in by the core */
     const uint8_t *manifest;   /* manifest and signature, as GET(BLOB_MANIFEST) sends them */
 };
@@ -39,10 +47,9 @@ struct core_sender {
     void *arg;
 };
 
-/* One step to compute: kvcache_truncate(seq.kv, pos), then forward(). */
+/* Rows to compute in one pass: a step, or a piece of one. */
 struct core_job {
     struct session *session;
-    int pos;
     struct forward_seq seq;
 };
 
@@ -53,11 +60,16 @@ MUST_CHECK int core_new(struct core **out, const struct core_limits *limits, con
 void core_free(struct core *c);
 /* Another model: all sessions end with EPOCH_CHANGED. Only while no job is out. */
 void core_set_model(struct core *c, const struct core_model *model);
+/* Until there is a model users are told whether one is being loaded. */
+void core_set_loading(struct core *c, bool loading);
+/* Most rows that core_take gives with this model. */
+int core_pass_rows(const struct core_limits *limits, const struct config *config);
 
 void core_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f);
-/* Steps that are ready, oldest first, while their rows fit into max_rows. Gives how many. */
-int core_take(struct core *c, struct core_job *jobs, int max_jobs, int max_rows);
-void core_done(struct core *c, uint64_t now_ms, const struct core_job *job, uint32_t server_us);
+/* What to compute next, of every session at most one piece (server/schedule.h). Gives how many; needs max_jobs of 2 or more. */
+int core_take(struct core *c, struct core_job *jobs, int max_jobs);
+/* The jobs of one core_take are computed; it took so long. */
+void core_done(struct core *c, uint64_t now_ms, const struct core_job *jobs, int n, uint32_t server_us);
 /* Milliseconds until it wants to be called again. */
 int core_tick(struct core *c, uint64_t now_ms);
 /* What only the socket knows, for STATS. */

@@ -35,10 +35,10 @@ static int run_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct e
 static void print_manifest(const struct manifest *m, const char *context, const char *signer, bool as_json)
 {
     printf(as_json ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"profile\":\"%s\",\"head\":\"%s\",\"dtype\":\"%s\","
-                     "\"epoch\":%u,\"created\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
+                     "\"compute\":\"%s\",\"epoch\":%u,\"created\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
                    : "context       %s\narchitecture  %s\nprofile       %s\nhead          %s\ndtype         %s\n"
-                     "epoch         %u\ncreated       %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
-           context, m->model, m->profile, m->head, m->dtype, m->epoch, m->created, signer, m->file_count,
+                     "compute       %s\nepoch         %u\ncreated       %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
+           context, m->model, m->profile, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, signer, m->file_count,
            (unsigned long long)manifest_bytes(m));
 }
 

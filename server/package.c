@@ -1,9 +1,10 @@
 #include "server/package.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "server/memory.h"
 
 static int check_signer(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_LEN], const struct peer_key *developers,
                         size_t n, struct err *err)
@@ -16,7 +17,23 @@ static int check_signer(const char *text, size_t len, const uint8_t sig[CRYPTO_S
     return err_set(err, ERR_AUTH, "the manifest is signed by none of the %zu developers in allow.model_devs", n);
 }
 
-static int load(struct package *p, const char *dir, const struct peer_key *developers, size_t n, size_t max_bytes, struct err *err)
+static int check_memory(const char *dir, size_t bytes, const struct package_limits *limits, struct err *err)
+{
+    if (limits->weights != 0 && bytes > limits->weights)
+        return err_set(err, ERR_INTERNAL, "%s: the weights need %zu bytes in memory, the limit (limits.weights_mb) is %zu", dir,
+                       bytes, limits->weights);
+    const uint64_t machine = memory_physical(), all = (uint64_t)bytes + limits->held + limits->others;
+    if (all > machine)
+        return err_set(err, ERR_INTERNAL,
+                       "%s: the weights need %zu bytes in memory; with %zu of the model that is served meanwhile and %zu that "
+                       "limits.memory_mb and limits.steps_mb allow to sessions that is more than the %" PRIu64
+                       " of this machine; lower the limits",
+                       dir, bytes, limits->held, limits->others, machine);
+    return 0;
+}
+
+static int load(struct package *p, const char *dir, const struct peer_key *developers, size_t n,
+                const struct package_limits *limits, struct err *err)
 {
     char *text = NULL;
     size_t len = 0;
@@ -39,26 +56,23 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     head = strcmp(p->manifest.head, "server") == 0;
     if (checkpoint_open(&checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
         goto done;
-    size_t bytes = net_bytes(checkpoint_config(checkpoint), head);
-    if (max_bytes != 0 && bytes > max_bytes) {
-        err_set(err, ERR_INTERNAL, "%s: the weights need %zu bytes in memory, the limit (limits.weights_mb) is %zu", dir, bytes,
-                max_bytes);
+    p->bytes = net_bytes(checkpoint, head, p->manifest.compute);
+    if (check_memory(dir, p->bytes, limits, err) != 0)
         goto done;
-    }
-    rc = net_load(&p->net, checkpoint, head, err);
+    rc = net_load(&p->net, checkpoint, head, p->manifest.compute, err);
 done:
     checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
     free(text);
     return rc;
 }
 
-int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n, size_t max_bytes,
-                 struct err *err)
+int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
+                 const struct package_limits *limits, struct err *err)
 {
     struct package *p = calloc(1, sizeof *p);
     if (p == NULL)
         return err_oom(err, sizeof *p);
-    if (load(p, dir, developers, n, max_bytes, err) != 0) {
+    if (load(p, dir, developers, n, limits, err) != 0) {
         package_free(p);
         return err_wrap(err, "package %s", dir);
     }
@@ -76,9 +90,9 @@ void package_free(struct package *p)
     free(p);
 }
 
-struct core_model package_model(const struct package *p)
+struct core_model package_model(const struct package *p, struct kvpool *pool)
 {
-    struct core_model m = {.net = p->net, .manifest = p->proof};
+    struct core_model m = {.net = p->net, .pool = pool, .manifest = p->proof};
     m.hello.head_kind = (uint8_t)p->net->config.head;
     m.hello.head_at_server = p->net->head != NULL;
     m.hello.D = (uint32_t)p->net->config.D;

@@ -21,13 +21,20 @@ struct package {
     size_t proof_len;
     uint8_t context[CRYPTO_HASH_LEN];
     struct net *net;
+    size_t bytes; /* of its weights in memory */
 };
 
-/* max_bytes: of weights in memory, 0 for no limit. */
+/* Bytes. What does not fit the machine's memory is refused before it is loaded. */
+struct package_limits {
+    size_t weights; /* of one model, 0 for no limit */
+    size_t held;    /* of the weights that stay until the new ones are there */
+    size_t others;  /* of everything else that the server may take */
+};
+
 MUST_CHECK int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
-                            size_t max_bytes, struct err *err);
+                            const struct package_limits *limits, struct err *err);
 void package_free(struct package *p);
 /* What the core announces and serves. */
-struct core_model package_model(const struct package *p);
+struct core_model package_model(const struct package *p, struct kvpool *pool);
 
 #endif

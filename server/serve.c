@@ -1,18 +1,19 @@
 #include "server/serve.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/kernels/matmul.h"
+#include "engine/kernels/table.h"
+#include "base/threads.h"
 #include "server/core.h"
 #include "server/install.h"
-#include "server/package.h"
-#include "server/worker.h"
+#include "server/loader.h"
 #include "transport/listener.h"
 
 static volatile sig_atomic_t stop;
@@ -29,9 +30,12 @@ struct server {
     struct listener *infer, *admin;
     struct core *core;
     struct install *install;
-    struct package *package; /* NULL until one is there */
-    struct worker *worker;   /* NULL without a package */
-    bool json;
+    struct loader *loader;
+    struct loaded model; /* empty until one is there */
+    struct loaded next;  /* loaded, and waits until no step is being computed */
+    int wake_fd;         /* of the worker and the loader */
+    bool json, ready;
+    bool changed; /* the package on disk is newer than what was loaded last */
 };
 
 static enum listener_sent send_infer(void *arg, const struct listener_peer *peer, const struct frame *f)
@@ -48,14 +52,23 @@ static enum listener_sent send_admin(void *arg, const struct listener_peer *peer
 
 /* ------------------------------------------------------------------ the model */
 
-static void use_package(struct server *s, struct package *p, struct worker *w)
+static void say_ready(struct server *s)
 {
-    struct core_model model = package_model(p);
-    core_set_model(s->core, &model);
-    worker_close(s->worker);
-    package_free(s->package);
-    s->package = p;
-    s->worker = w;
+    struct peer_key key = identity_public(s->settings->config.identity);
+    char fingerprint[FINGERPRINT_TEXT];
+    peer_key_fingerprint(&key, fingerprint);
+    s->ready = true;
+    log_info("ready: users at %s, developers at %s, key %s", listener_endpoint(s->infer), listener_endpoint(s->admin), fingerprint);
+    if (s->json) {
+        printf("{\"event\":\"ready\",\"endpoint\":\"%s\",\"admin\":\"%s\",\"model\":%s}\n", listener_endpoint(s->infer),
+               listener_endpoint(s->admin), s->model.package != NULL ? "true" : "false");
+        (void)fflush(stdout);
+    }
+}
+
+static void say_serving(const struct server *s)
+{
+    const struct package *p = s->model.package;
     if (s->json) {
         char context[2 * CRYPTO_HASH_LEN + 1];
         crypto_hex(p->context, sizeof p->context, context);
@@ -66,48 +79,65 @@ static void use_package(struct server *s, struct package *p, struct worker *w)
              p->context[1], p->context[2], p->context[3], p->manifest.epoch, p->manifest.head);
 }
 
-/* The old package keeps serving unless the new one is sound. */
-static int load_package(struct server *s, struct err *err)
+static bool computing(const struct server *s)
 {
-    struct package *p;
-    struct worker *w;
-    const struct settings *set = s->settings;
-    if (package_load(&p, set->package, set->developers, set->developer_count, set->weights_bytes, err) != 0)
-        return -1;
-    int rows = p->net->config.causal ? 2 * set->limits.rows : p->net->config.positions;
-    if (worker_open(&w, p->net, rows, err) != 0) {
-        package_free(p);
-        return -1;
+    return s->model.worker != NULL && !worker_idle(s->model.worker);
+}
+
+static void use_next(struct server *s)
+{
+    struct core_model model = package_model(s->next.package, s->next.pool);
+    core_set_model(s->core, &model);
+    loaded_free(&s->model);
+    s->model = s->next;
+    s->next = (struct loaded){0};
+    say_serving(s);
+}
+
+/* The old package keeps serving unless the new one is sound; without an old one the first has to be. */
+static int change_model(struct server *s, struct err *err)
+{
+    struct err bad;
+    int rc = 0;
+    if (loader_take(s->loader, &s->next, &rc, &bad) && rc != 0) {
+        if (!s->ready && !s->changed)
+            return err_set(err, bad.code, "%s", bad.text);
+        log_error("the new package is not served: %s", bad.text);
     }
-    use_package(s, p, w);
+    if (s->next.package != NULL && !computing(s))
+        use_next(s);
+    if (s->changed && s->next.package == NULL && !loader_busy(s->loader)) {
+        s->changed = false;
+        if (loader_start(s->loader, s->model.package == NULL ? 0 : s->model.package->bytes, err) != 0)
+            return -1;
+    }
+    core_set_loading(s->core, loader_busy(s->loader));
+    if (!s->ready && s->next.package == NULL && !loader_busy(s->loader))
+        say_ready(s);
     return 0;
 }
 
 /* ------------------------------------------------------------------ the loop */
 
-static int batch_rows(const struct server *s)
-{
-    const struct config *c = &s->package->net->config;
-    return c->causal ? 2 * s->settings->limits.rows : c->positions;
-}
-
 static void feed_worker(struct server *s)
 {
     struct core_job jobs[WORKER_BATCH];
-    if (s->worker == NULL || !worker_idle(s->worker))
+    if (s->model.worker == NULL || s->next.package != NULL || computing(s))
         return;
-    int n = core_take(s->core, jobs, WORKER_BATCH, batch_rows(s));
+    int n = core_take(s->core, jobs, WORKER_BATCH);
     if (n > 0)
-        worker_start(s->worker, jobs, n);
+        worker_start(s->model.worker, jobs, n);
 }
 
 static void collect_worker(struct server *s)
 {
     struct core_job jobs[WORKER_BATCH];
+    uint64_t count;
     uint32_t us = 0;
-    int n = worker_finish(s->worker, jobs, &us);
-    for (int i = 0; i < n; i++)
-        core_done(s->core, clock_ms(), &jobs[i], us);
+    while (read(s->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+    int n = s->model.worker == NULL ? 0 : worker_finish(s->model.worker, jobs, &us);
+    core_done(s->core, clock_ms(), jobs, n, us);
 }
 
 static int drain(struct listener *l, struct server *s, struct err *err)
@@ -134,41 +164,25 @@ static int loop(struct server *s, struct err *err)
     struct listener *listeners[2] = {s->infer, s->admin};
     const uint64_t start = clock_ms();
     while (!stop) {
+        s->changed |= install_take_ready(s->install);
+        if (change_model(s, err) != 0)
+            return -1;
+        feed_worker(s);
         const struct listener_stats seen = listener_stats(s->infer);
         core_count(s->core, clock_ms() - start, seen.keys_refused, seen.frames_refused);
         bool ready[2] = {false, false}, woken = false;
         int wait = core_tick(s->core, clock_ms()), install = install_tick(s->install, clock_ms());
         wait = install >= 0 && install < wait ? install : wait;
-        if (listener_poll(listeners, 2, s->worker == NULL ? -1 : worker_fd(s->worker), wait, ready, &woken, err) != 0)
+        if (listener_poll(listeners, 2, s->wake_fd, wait, ready, &woken, err) != 0)
             return -1;
         if (woken)
             collect_worker(s);
         for (int i = 0; i < 2; i++)
             if (drain(listeners[i], s, err) != 0)
                 return -1;
-        /* A new package waits until no step is being computed. */
-        if ((s->worker == NULL || worker_idle(s->worker)) && install_take_ready(s->install)) {
-            struct err bad;
-            if (load_package(s, &bad) != 0)
-                log_error("the new package is not served: %s", bad.text);
-        }
-        feed_worker(s);
     }
     log_info("stopping");
     return 0;
-}
-
-static void say_ready(const struct server *s)
-{
-    struct peer_key key = identity_public(s->settings->config.identity);
-    char fingerprint[FINGERPRINT_TEXT];
-    peer_key_fingerprint(&key, fingerprint);
-    log_info("ready: users at %s, developers at %s, key %s", listener_endpoint(s->infer), listener_endpoint(s->admin), fingerprint);
-    if (s->json) {
-        printf("{\"event\":\"ready\",\"endpoint\":\"%s\",\"admin\":\"%s\",\"model\":%s}\n", listener_endpoint(s->infer),
-               listener_endpoint(s->admin), s->package != NULL ? "true" : "false");
-        (void)fflush(stdout);
-    }
 }
 
 static void catch_signals(void)
@@ -183,34 +197,42 @@ static void catch_signals(void)
 
 int serve(const struct settings *set, bool json, struct err *err)
 {
-    struct server s = {.settings = set, .json = json};
+    struct server s = {.settings = set, .json = json, .wake_fd = -1};
     struct core_sender to_users = {send_infer, &s};
     struct install_sender to_developers = {send_admin, &s};
-    int rc = -1, threads = set->threads > 0 ? set->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int rc = -1;
     catch_signals();
-    matmul_threads(threads);
-    if (core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
-        install_new(&s.install, set->package, to_developers, err) != 0)
+    if ((s.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+        err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
         goto done;
-    if (!file_exists(set->package))
+    }
+    if (kernels_choose(NULL, err) != 0 || threads_start(threads_fit(set->threads), err) != 0 ||
+        core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
+        install_new(&s.install, set->package, to_developers, err) != 0 || loader_open(&s.loader, set, s.wake_fd, err) != 0)
+        goto done;
+    s.changed = file_exists(set->package);
+    if (!s.changed)
         log_info("no package at %s yet; waiting for a developer to push one", set->package);
-    else if (load_package(&s, err) != 0)
-        goto done;
     if (transport_open(&s.transport, err) != 0 ||
         listener_open(&s.infer, s.transport, "infer", set->listen, set->config.identity, set->users, set->user_count, err) != 0 ||
         listener_open(&s.admin, s.transport, "admin", set->listen_admin, set->config.identity, set->developers,
                       set->developer_count, err) != 0 ||
         listener_self_check(s.infer, err) != 0 || listener_self_check(s.admin, err) != 0)
         goto done;
-    say_ready(&s);
     rc = loop(&s, err);
 done:
-    worker_close(s.worker);
+    loader_close(s.loader);
+    worker_close(s.model.worker); /* before the sessions that its jobs belong to */
+    s.model.worker = NULL;
     core_free(s.core);
+    loaded_free(&s.next);
+    loaded_free(&s.model);
     install_free(s.install);
-    package_free(s.package);
     listener_close(s.infer);
     listener_close(s.admin);
     transport_close(s.transport);
+    if (s.wake_fd >= 0)
+        (void)close(s.wake_fd);
+    threads_stop();
     return rc;
 }

@@ -1,14 +1,18 @@
 #include "server/session.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/crypto.h"
 #include "base/size.h"
+#include "server/fnv.h"
+
+#define BUCKETS 4096u
 
 struct session_table {
-    struct session *first;
-    struct session *queue, **queue_end;
+    struct session_list all;
+    struct session *by_id[BUCKETS];
+    struct user *by_key[BUCKETS];
     int count, max, max_per_user;
     size_t used, budget;
 };
@@ -18,8 +22,10 @@ int session_table_new(struct session_table **out, int max, int max_per_user, siz
     struct session_table *t = calloc(1, sizeof *t);
     if (t == NULL)
         return err_oom(err, sizeof *t);
-    *t = (struct session_table){.max = max, .max_per_user = max_per_user, .budget = memory};
-    t->queue_end = &t->queue;
+    t->max = max;
+    t->max_per_user = max_per_user;
+    t->budget = memory;
+    TAILQ_INIT(&t->all);
     *out = t;
     return 0;
 }
@@ -28,9 +34,9 @@ void session_table_free(struct session_table *t)
 {
     if (t == NULL)
         return;
-    while (t->first != NULL) {
-        t->first->running = false;
-        session_end(t, t->first);
+    for (struct session *s; (s = TAILQ_FIRST(&t->all)) != NULL;) {
+        s->running = s->queued = false;
+        session_end(t, s);
     }
     free(t);
 }
@@ -49,113 +55,182 @@ static bool reserve(struct session_table *t, size_t bytes)
     return true;
 }
 
-enum wire_code session_new(struct session **out, struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES],
-                           const struct peer_key *owner, const struct config *c, int tokens, struct err *err)
+static enum wire_code no_room(const struct session_table *t, size_t bytes, struct err *err)
 {
-    int own = 0;
-    for (const struct session *s = t->first; s != NULL; s = s->next) {
-        own += !s->ended && peer_key_equal(&s->owner, owner) ? 1 : 0;
-        if (memcmp(s->id, id, WIRE_SESSION_BYTES) == 0) {
-            err_set(err, ERR_PEER, "this session id is in use");
-            return WIRE_BUSY;
-        }
+    err_set(err, ERR_PEER, "%zu bytes of buffers are needed, %zu of %zu are free; try again later", bytes, t->budget - t->used,
+            t->budget);
+    return WIRE_BUSY;
+}
+
+/* ------------------------------------------------------------------ users */
+
+static struct user **user_slot(struct session_table *t, const struct peer_key *key)
+{
+    struct user **at = &t->by_key[fnv1a(key, sizeof *key) % BUCKETS];
+    while (*at != NULL && !peer_key_equal(&(*at)->key, key))
+        at = &(*at)->hash_next;
+    return at;
+}
+
+static struct user *user_of(struct session_table *t, const struct peer_key *key)
+{
+    struct user **at = user_slot(t, key), *u = *at;
+    if (u == NULL && (u = calloc(1, sizeof *u)) != NULL) {
+        u->key = *key;
+        for (int i = 0; i < TURNS; i++)
+            TAILQ_INIT(&u->waiting[i]);
+        *at = u;
     }
-    if (t->count >= t->max || own >= t->max_per_user) {
-        err_set(err, ERR_PEER, "%s: %d of %d sessions are open", own >= t->max_per_user ? "too many for one user" : "the server is full",
-                own >= t->max_per_user ? own : t->count, own >= t->max_per_user ? t->max_per_user : t->max);
-        return WIRE_BUSY;
-    }
-    size_t bytes = kvcache_bytes(c, tokens) + sizeof(struct session);
-    if (!reserve(t, bytes)) {
-        err_set(err, ERR_PEER, "a session of %d tokens needs %zu bytes, %zu of %zu are free", tokens, bytes, t->budget - t->used,
-                t->budget);
-        return WIRE_BUSY;
-    }
+    return u;
+}
+
+static void user_release(struct session_table *t, struct user *u)
+{
+    if (u == NULL || u->held > 0)
+        return;
+    *user_slot(t, &u->key) = u->hash_next;
+    free(u);
+}
+
+/* ------------------------------------------------------------------ sessions */
+
+static struct session **session_slot(struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES])
+{
+    struct session **at = &t->by_id[fnv1a(id, WIRE_SESSION_BYTES) % BUCKETS];
+    while (*at != NULL && memcmp((*at)->id, id, WIRE_SESSION_BYTES) != 0)
+        at = &(*at)->hash_next;
+    return at;
+}
+
+static enum wire_code full(const struct session_table *t, const struct user *u, struct err *err)
+{
+    bool own = u->open >= t->max_per_user;
+    err_set(err, ERR_PEER, "%s: %d of %d sessions are open", own ? "too many for one user" : "the server is full",
+            own ? u->open : t->count, own ? t->max_per_user : t->max);
+    return WIRE_BUSY;
+}
+
+static enum wire_code make(struct session **out, struct session_table *t, struct kvpool *pool, int tokens, bool named,
+                           struct err *err)
+{
+    size_t ids = named ? ((size_t)tokens + 1) * CRYPTO_HASH_LEN : 0, bytes = sizeof(struct session) + ids;
+    if (!reserve(t, bytes))
+        return no_room(t, bytes, err);
     struct session *s = calloc(1, sizeof *s);
-    if (s == NULL || kvcache_new(&s->kv, c, tokens, err) != 0) {
+    if (s == NULL || (named && (s->ids = malloc(ids)) == NULL) || kvcache_new(&s->kv, pool, tokens, err) != 0) {
+        if (s != NULL)
+            free(s->ids);
         free(s);
         t->used -= bytes;
         err_set(err, ERR_INTERNAL, "out of memory");
         return WIRE_OOM;
     }
+    s->own_bytes = bytes;
+    *out = s;
+    return WIRE_OK;
+}
+
+enum wire_code session_new(struct session **out, struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES],
+                           const struct peer_key *owner, struct kvpool *pool, int tokens, bool named, struct err *err)
+{
+    struct session *s, **at = session_slot(t, id);
+    if (*at != NULL) {
+        err_set(err, ERR_PEER, "this session id is in use");
+        return WIRE_BUSY;
+    }
+    struct user *u = user_of(t, owner);
+    if (u == NULL) {
+        err_oom(err, sizeof *u);
+        return WIRE_OOM;
+    }
+    enum wire_code code = t->count >= t->max || u->open >= t->max_per_user ? full(t, u, err) : make(&s, t, pool, tokens, named, err);
+    if (code != WIRE_OK) {
+        user_release(t, u);
+        return code;
+    }
     memcpy(s->id, id, sizeof s->id);
     crypto_hex(id, 4, s->name);
-    s->owner = *owner;
+    s->user = u;
     s->phase = PHASE_CLOSED;
-    s->kv_bytes = bytes;
-    s->next = t->first;
-    if (t->first != NULL)
-        t->first->prev = s;
-    t->first = s;
+    u->open++;
+    u->held++;
+    *at = s;
+    TAILQ_INSERT_HEAD(&t->all, s, all);
     t->count++;
     *out = s;
     return WIRE_OK;
 }
 
-struct session *session_find(const struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES], const struct peer_key *owner)
+struct session *session_find(struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES], const struct peer_key *owner)
 {
-    for (struct session *s = t->first; s != NULL; s = s->next)
-        if (!s->ended && memcmp(s->id, id, WIRE_SESSION_BYTES) == 0 && peer_key_equal(&s->owner, owner))
-            return s;
-    return NULL;
+    struct session *s = *session_slot(t, id);
+    return s != NULL && !s->ended && peer_key_equal(&s->user->key, owner) ? s : NULL;
 }
 
 void session_end(struct session_table *t, struct session *s)
 {
-    session_unqueue(t, s);
-    if (s->running) {
+    assert(!s->queued);
+    if (!s->ended) {
         s->ended = true;
-        return;
+        s->user->open--;
     }
+    if (s->running)
+        return;
     session_drop_step(t, s);
-    if (s->prev != NULL)
-        s->prev->next = s->next;
-    else
-        t->first = s->next;
-    if (s->next != NULL)
-        s->next->prev = s->prev;
-    t->used -= s->kv_bytes;
+    *session_slot(t, s->id) = s->hash_next;
+    TAILQ_REMOVE(&t->all, s, all);
+    t->used -= s->own_bytes;
     t->count--;
+    s->user->held--;
+    user_release(t, s->user);
     kvcache_free(s->kv);
+    free(s->ids);
     free(s);
+}
+
+static struct session *visible(struct session *s)
+{
+    while (s != NULL && s->ended)
+        s = TAILQ_NEXT(s, all);
+    return s;
 }
 
 struct session *session_first(const struct session_table *t)
 {
-    struct session *s = t->first;
-    while (s != NULL && s->ended)
-        s = s->next;
-    return s;
+    return visible(TAILQ_FIRST(&t->all));
 }
 
 struct session *session_after(const struct session *s)
 {
-    struct session *n = s->next;
-    while (n != NULL && n->ended)
-        n = n->next;
-    return n;
+    return visible(TAILQ_NEXT(s, all));
 }
+
+/* ------------------------------------------------------------------ steps */
 
 bool session_answered(const struct session *s)
 {
     return s->answered != 0 && s->step.seq == s->answered && s->y != NULL;
 }
 
-bool session_step_buffers(struct session_table *t, struct session *s, const struct msg_rows *m, int D, int width)
+enum wire_code session_step_buffers(struct session_table *t, struct session *s, const struct msg_rows *m, int D, int width,
+                                    struct err *err)
 {
     size_t x_bytes = (size_t)m->rows * (size_t)D * sizeof(float), y_bytes = (size_t)m->out_n * (size_t)width * sizeof(float);
     session_drop_step(t, s);
     if (!reserve(t, x_bytes + y_bytes))
-        return false;
+        return no_room(t, x_bytes + y_bytes, err);
     s->step_bytes = x_bytes + y_bytes;
     s->x = malloc(x_bytes);
     s->y = malloc(y_bytes == 0 ? sizeof(float) : y_bytes);
     if (s->x == NULL || s->y == NULL) {
         session_drop_step(t, s);
-        return false;
+        err_oom(err, x_bytes + y_bytes);
+        return WIRE_OOM;
     }
     s->step = *m;
-    return true;
+    s->done = 0;
+    s->server_us = 0;
+    return WIRE_OK;
 }
 
 void session_drop_step(struct session_table *t, struct session *s)
@@ -170,28 +245,10 @@ void session_drop_step(struct session_table *t, struct session *s)
     s->step_bytes = 0;
 }
 
-void session_queue(struct session_table *t, struct session *s)
+void session_cut(struct session *s, int len)
 {
-    s->queued = true;
-    s->queue_next = NULL;
-    *t->queue_end = s;
-    t->queue_end = &s->queue_next;
-}
-
-void session_unqueue(struct session_table *t, struct session *s)
-{
-    if (!s->queued)
-        return;
-    struct session **at = &t->queue;
-    while (*at != s)
-        at = &(*at)->queue_next;
-    *at = s->queue_next;
-    if (t->queue_end == &s->queue_next)
-        t->queue_end = at;
-    s->queued = false;
-}
-
-struct session *session_next(const struct session_table *t)
-{
-    return t->queue;
+    len = len < s->kv->len ? len : s->kv->len;
+    kvcache_truncate(s->kv, len); /* also what was reserved behind it */
+    if (s->named > len + 1)
+        s->named = len + 1;
 }

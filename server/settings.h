@@ -21,6 +21,8 @@ struct settings {
     size_t user_count, developer_count;
     struct core_limits limits;
     size_t weights_bytes; /* 0: no limit */
+    size_t kv_bytes;      /* keys and values of all sessions */
+    enum kv_dtype kv_dtype;
     int threads;          /* 0: all cores that this process may use */
 };
 

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -16,7 +15,7 @@ struct worker {
     bool started;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    int fd;
+    int wake_fd;
     /* under the lock */
     enum { IDLE, BUSY, DONE, STOP } state;
     struct core_job jobs[WORKER_BATCH];
@@ -28,10 +27,8 @@ static void compute(struct worker *w)
 {
     struct forward_seq seqs[WORKER_BATCH];
     uint64_t start = clock_us();
-    for (int i = 0; i < w->n; i++) {
-        kvcache_truncate(w->jobs[i].seq.kv, w->jobs[i].pos);
+    for (int i = 0; i < w->n; i++)
         seqs[i] = w->jobs[i].seq;
-    }
     forward(w->net, w->scratch, seqs, w->n);
     uint64_t us = clock_us() - start;
     w->us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
@@ -53,26 +50,22 @@ static void *run(void *arg)
         if (w->state != STOP)
             w->state = DONE;
         const uint64_t one = 1;
-        while (write(w->fd, &one, sizeof one) < 0 && errno == EINTR)
+        while (write(w->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
             ;
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
-int worker_open(struct worker **out, const struct net *net, int rows, struct err *err)
+int worker_open(struct worker **out, const struct net *net, int rows, int wake_fd, struct err *err)
 {
     struct worker *w = calloc(1, sizeof *w);
     if (w == NULL)
         return err_oom(err, sizeof *w);
     w->net = net;
-    w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->wake_fd = wake_fd;
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_cond_init(&w->wake, NULL);
-    if (w->fd < 0) {
-        err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
-        goto fail;
-    }
     if (scratch_new(&w->scratch, net, rows, WORKER_BATCH, err) != 0)
         goto fail;
     int error = pthread_create(&w->thread, NULL, run, w);
@@ -100,16 +93,9 @@ void worker_close(struct worker *w)
         (void)pthread_join(w->thread, NULL);
     }
     scratch_free(w->scratch);
-    if (w->fd >= 0)
-        close(w->fd);
     (void)pthread_cond_destroy(&w->wake);
     (void)pthread_mutex_destroy(&w->lock);
     free(w);
-}
-
-int worker_fd(const struct worker *w)
-{
-    return w->fd;
 }
 
 bool worker_idle(struct worker *w)
@@ -132,10 +118,7 @@ void worker_start(struct worker *w, const struct core_job *jobs, int n)
 
 int worker_finish(struct worker *w, struct core_job jobs[WORKER_BATCH], uint32_t *server_us)
 {
-    uint64_t count;
     int n = 0;
-    while (read(w->fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
     pthread_mutex_lock(&w->lock);
     if (w->state == DONE) {
         n = w->n;

@@ -1,6 +1,6 @@
 /* server/worker.h - the thread that computes, so that the network never waits for a matrix product.
  *
- * Data flow   serve loop -> worker_start(batch of steps) -> forward() -> eventfd -> worker_finish -> core_done.
+ * Data flow   serve loop -> worker_start(batch of steps) -> forward() -> wake_fd -> worker_finish -> core_done.
  * Shapes      the sum of all rows of a batch is at most `rows` of worker_open.
  * Units       microseconds.
  * Errors      worker_open: memory, threads.
@@ -19,11 +19,10 @@
 #define WORKER_BATCH 64
 
 struct worker;
-MUST_CHECK int worker_open(struct worker **out, const struct net *net, int rows, struct err *err);
+/* wake_fd: an eventfd that is written when a batch is done. */
+MUST_CHECK int worker_open(struct worker **out, const struct net *net, int rows, int wake_fd, struct err *err);
 /* Waits for the batch that is being computed. */
 void worker_close(struct worker *w);
-/* Readable when a batch is done. */
-int worker_fd(const struct worker *w);
 bool worker_idle(struct worker *w);
 void worker_start(struct worker *w, const struct core_job *jobs, int n);
 /* The jobs of a batch that is done (0 if none) and what each cost. The worker is idle afterwards. */

@@ -129,7 +129,7 @@ static int send_fragments(struct channel *ch, struct frag_out *rows, struct err 
 static int take_out(struct channel *ch, const struct msg_rows *m, uint32_t width, struct frag_in *in, const struct frame *f,
                     struct msg_out *got, float *out, bool *complete, struct err *err)
 {
-    if ((f->h.flags & WIRE_FIRST) && msg_out_decode(got, f, m->seq, m->out_n, width, err) != WIRE_OK)
+    if ((f->h.flags & WIRE_FIRST) && msg_out_decode(got, f, m, width, err) != WIRE_OK)
         return at_peer(ch, err);
     if (msg_out_recv(in, f, out, complete, err) != WIRE_OK)
         return at_peer(ch, err);
@@ -146,8 +146,10 @@ int client_rows(struct channel *ch, const struct msg_rows *m, const struct seale
     struct frag_in in = {0};
     struct msg_out answer = {0};
     struct frame f;
+    struct msg_rows asked = *m;
     uint64_t deadline = after(timeout_ms);
     bool complete = false;
+    asked.bf16 = x_p->bf16;
     if (msg_rows_send(&rows, m, x_p, err) != WIRE_OK || send_fragments(ch, &rows, err) != 0)
         return -1;
     while (!complete) {
@@ -159,7 +161,7 @@ int client_rows(struct channel *ch, const struct msg_rows *m, const struct seale
             if (send_fragments(ch, &rows, err) != 0)
                 return -1;
         } else if (f.h.type == WIRE_OUT && frag_out_all_sent(&rows)) {
-            if (take_out(ch, m, width, &in, &f, &answer, out, &complete, err) != 0)
+            if (take_out(ch, &asked, width, &in, &f, &answer, out, &complete, err) != 0)
                 return -1;
         } else
             return err_set(err, ERR_PEER, "%s: an %s that was not due", channel_endpoint(ch), wire_type_name(f.h.type));

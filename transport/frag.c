@@ -53,7 +53,7 @@ void frag_in_start(struct frag_in *in, const struct frame *f, void *dst)
 static bool continues(const struct wire_header *a, const struct wire_header *b)
 {
     return a->type == b->type && a->epoch == b->epoch && a->seq == b->seq && a->total == b->total &&
-           a->last_dim == b->last_dim && memcmp(a->session, b->session, sizeof a->session) == 0 &&
+           a->dtype == b->dtype && a->last_dim == b->last_dim && memcmp(a->session, b->session, sizeof a->session) == 0 &&
            memcmp(a->arg, b->arg, sizeof a->arg) == 0;
 }
 
@@ -65,7 +65,7 @@ enum wire_code frag_in_add(struct frag_in *in, const struct frame *f, bool *comp
         in->busy = false;
         return WIRE_BAD_FRAME;
     }
-    if (f->h.length > 0)
+    if (f->h.length > 0 && in->dst != NULL)
         memcpy(in->dst + in->have, f->payload, f->h.length);
     in->have += f->h.length;
     in->frames++;

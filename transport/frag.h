@@ -39,7 +39,8 @@ struct frag_in {
     bool busy;
 };
 
-/* Takes the FIRST frame of a message whose h.total bytes fit into dst (the caller has checked that). */
+/* Takes the FIRST frame of a message whose h.total bytes fit into dst (the caller has checked that). dst NULL: only counts, the
+ * caller stores what each frame brings. */
 void frag_in_start(struct frag_in *in, const struct frame *f, void *dst);
 /* Adds a frame (also the first). *complete says whether it was the last. */
 MUST_CHECK enum wire_code frag_in_add(struct frag_in *in, const struct frame *f, bool *complete, struct err *err);

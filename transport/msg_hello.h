@@ -13,7 +13,8 @@
 #include "transport/wire.h"
 
 #define MSG_PROTOCOL_MIN 1
-#define MSG_PROTOCOL_MAX 1
+#define MSG_PROTOCOL_MAX 2
+#define MSG_PROTOCOL_BF16 2 /* from here on ROWS and OUT may be bf16 */
 
 #define MSG_HELLO_BYTES 36u
 struct msg_hello {

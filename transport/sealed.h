@@ -1,7 +1,7 @@
 /* transport/sealed.h - rows that may leave the user's machine.
  *
  * Data flow   user x [T,D] -> user/seal.c -> struct sealed_rows -> msg_rows -> wire.
- * Shapes      data: [rows, D] row-major f32, permuted.
+ * Shapes      data: [rows, D] row-major, permuted; f32, or bf16 for half the bytes.
  * Errors      none.
  * Memory      borrows data.
  * Secrets     the point of the type: transport takes no float pointer to send, so plain rows handed to it are a type
@@ -10,11 +10,13 @@
 #ifndef STIP_TRANSPORT_SEALED_H
 #define STIP_TRANSPORT_SEALED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct sealed_rows {
     size_t rows, D;
-    const float *data;
+    const void *data;
+    bool bf16;
 };
 
 #endif

@@ -13,7 +13,7 @@ enum needs { NO, YES, MAY };
 struct rule {
     const char *name;
     enum needs session, seq;
-    bool tensor; /* rank 2, f32, may be cut into fragments */
+    bool tensor; /* rank 2, f32 or bf16, may be cut into fragments */
     unsigned args;
     uint64_t min, max; /* payload bytes of the whole message */
 };
@@ -28,7 +28,7 @@ static const struct rule RULES[WIRE_TYPE_END] = {
     [WIRE_CLOSED]    = {"CLOSED",    YES, NO,  false, 0, 0, 0},
     [WIRE_CANCEL]    = {"CANCEL",    YES, NO,  false, 0, 0, 0},
     [WIRE_CANCELLED] = {"CANCELLED", YES, NO,  false, 0, 0, 0},
-    [WIRE_ROWS]      = {"ROWS",      YES, YES, true,  3, 4, WIRE_TENSOR_MAX},
+    [WIRE_ROWS]      = {"ROWS",      YES, YES, true,  3, 2, WIRE_TENSOR_MAX},
     [WIRE_OUT]       = {"OUT",       YES, YES, true,  2, 0, WIRE_TENSOR_MAX},
     [WIRE_ACK]       = {"ACK",       YES, YES, false, 1, 0, 0},
     [WIRE_ERROR]     = {"ERROR",     MAY, MAY, false, 0, 0, WIRE_TEXT_MAX},
@@ -56,6 +56,7 @@ static const struct code {
     {WIRE_BAD_SEQ, "BAD_SEQ", ERR_PEER, false},
     {WIRE_EPOCH_CHANGED, "EPOCH_CHANGED", ERR_PEER, true},
     {WIRE_WORKER_LOST, "WORKER_LOST", ERR_PEER, true},
+    {WIRE_OVERFLOW, "OVERFLOW", ERR_INPUT, true},
     {WIRE_BAD_FRAME, "BAD_FRAME", ERR_PEER, false},
     {WIRE_BAD_VERSION, "BAD_VERSION", ERR_PEER, false},
     {WIRE_BAD_SHAPE, "BAD_SHAPE", ERR_INPUT, false},
@@ -85,6 +86,11 @@ static const struct code *code_find(unsigned code)
         if (CODES[i].code == code)
             return &CODES[i];
     return NULL;
+}
+
+unsigned wire_dtype_bytes(unsigned dtype)
+{
+    return dtype == WIRE_F32 ? 4 : dtype == WIRE_BF16 ? 2 : 1;
 }
 
 const char *wire_type_name(unsigned type)
@@ -188,14 +194,14 @@ static enum wire_code check_fragment(const struct wire_header *h, const struct r
 
 static enum wire_code check_shape(const struct wire_header *h, const struct rule *r, struct err *err)
 {
-    if (h->dtype != (r->tensor ? WIRE_F32 : WIRE_BYTES))
-        return bad(err, r->name, "dtype", h->dtype, r->tensor ? "1 (f32)" : "0");
+    if (r->tensor ? h->dtype != WIRE_F32 && h->dtype != WIRE_BF16 : h->dtype != WIRE_BYTES)
+        return bad(err, r->name, "dtype", h->dtype, r->tensor ? "1 (f32) or 2 (bf16)" : "0");
     if (h->rank != (r->tensor ? 2 : 0))
         return bad(err, r->name, "rank", h->rank, r->tensor ? "2" : "0");
     if (!r->tensor)
         return h->last_dim == 0 ? WIRE_OK : bad(err, r->name, "last dim", h->last_dim, "0");
-    if (h->last_dim == 0 || h->total % ((uint64_t)h->last_dim * 4) != 0)
-        return bad(err, r->name, "last dim", h->last_dim, "a divisor of the total length / 4");
+    if (h->last_dim == 0 || h->total % ((uint64_t)h->last_dim * wire_dtype_bytes(h->dtype)) != 0)
+        return bad(err, r->name, "last dim", h->last_dim, "a divisor of the number of elements");
     return WIRE_OK;
 }
 

@@ -1,7 +1,7 @@
 /* transport/wire.h - one frame: a header of fixed size, then a payload of at most 1 MiB.
  *
  * Data flow   msg_*_encode -> struct frame -> wire_put -> bytes on a socket -> wire_get -> struct frame -> msg_*_decode.
- * Shapes      tensor messages (ROWS, OUT): rank 2, f32, [total / (4 * last_dim), last_dim].
+ * Shapes      tensor messages (ROWS, OUT): rank 2, f32 or bf16, [total / (bytes of an element * last_dim), last_dim].
  * Units       bytes; little-endian on the wire.
  * Errors      wire_get gives the code to send back and a sentence; everything is checked against the table of types
  *             before anything is allocated: a frame that comes out obeys its row of the table.
@@ -29,7 +29,7 @@
 #define WIRE_TEXT_MAX 512u      /* bytes of an error text */
 
 enum wire_flag { WIRE_FIRST = 1, WIRE_LAST = 2 };
-enum wire_dtype { WIRE_BYTES = 0, WIRE_F32 = 1 };
+enum wire_dtype { WIRE_BYTES = 0, WIRE_F32 = 1, WIRE_BF16 = 2 };
 
 enum wire_type {
     WIRE_HELLO = 1, WIRE_HELLO_OK, WIRE_OPEN, WIRE_OPENED, WIRE_CLOSE, WIRE_CLOSED, WIRE_CANCEL, WIRE_CANCELLED,
@@ -43,7 +43,7 @@ enum wire_type {
 enum wire_code {
     WIRE_OK = 0,
     WIRE_BUSY = 101, WIRE_NO_CREDIT, WIRE_DRAINING,
-    WIRE_UNKNOWN_SESSION = 201, WIRE_BAD_SEQ, WIRE_EPOCH_CHANGED, WIRE_WORKER_LOST,
+    WIRE_UNKNOWN_SESSION = 201, WIRE_BAD_SEQ, WIRE_EPOCH_CHANGED, WIRE_WORKER_LOST, WIRE_OVERFLOW,
     WIRE_BAD_FRAME = 301, WIRE_BAD_VERSION, WIRE_BAD_SHAPE, WIRE_NONFINITE, WIRE_TOO_LARGE, WIRE_CONTEXT_FULL,
     WIRE_BAD_PHASE, WIRE_BAD_CHUNK, WIRE_UNKNOWN_FILE,
     WIRE_UNKNOWN_KEY = 401, WIRE_REVOKED, WIRE_WRONG_EPOCH, WIRE_NOT_OWNER, WIRE_WRONG_CONTEXT, WIRE_BAD_SIGNATURE,
@@ -77,6 +77,7 @@ MUST_CHECK enum wire_code wire_get(struct frame *out, const uint8_t *data, size_
 /* The rules that wire_get applies after the bytes were read; for frames that were built, not received. */
 MUST_CHECK enum wire_code wire_check(const struct wire_header *h, struct err *err);
 
+unsigned wire_dtype_bytes(unsigned dtype);      /* of one element: 4, 2; 1 for plain bytes */
 const char *wire_type_name(unsigned type);      /* "HELLO_OK"; "?" for none */
 const char *wire_code_name(unsigned code);      /* "BUSY"; "?" for none */
 enum err_code wire_code_exit(unsigned code);    /* exit code of a command that ends with it */

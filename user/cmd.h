@@ -16,6 +16,7 @@ MUST_CHECK int cmd_classify(const struct cli_cmd *cmd, int argc, char **argv, st
 MUST_CHECK int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_score(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_tokenize(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
 /* --prompt, --text or --file of a command: exactly one. Gives the bytes (free()). */
@@ -27,6 +28,10 @@ MUST_CHECK int cmd_sampling(const struct cli_cmd *cmd, struct sample_opts *out, 
 #define CMD_CONFIG {"config", "FILE", "user.json (see configs/user.json)", NULL, false}
 #define CMD_JSON {"json", NULL, "print JSON on stdout", NULL, false}
 #define CMD_TRACE {"trace", "FILE", "write every frame of the connection to FILE", NULL, false}
+#define CMD_WIRE {"wire", "TYPE", "rows and outputs travel as f32 (default), or bf16: half the bytes, not bit-exact", NULL, false}
+#define CMD_SPECULATE                                                                                                              \
+    {"speculate", "HOW", "guesses sent with each token: auto (default), off, or so many", NULL, false},                                         \
+        {"draft-model", "DIR", "a small checkpoint of the same vocabulary that guesses on this machine", NULL, false}
 #define CMD_SAMPLING                                                                                                               \
     {"temperature", "X", "0 is greedy (default 0)", NULL, false}, {"top-k", "N", "keep the N most probable tokens", NULL, false},               \
         {"top-p", "X", "keep the most probable tokens of total probability X", NULL, false},                                             \

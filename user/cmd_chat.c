@@ -138,7 +138,8 @@ static int fit_session(struct talk *t, const struct token_ids *prompt, struct er
         session_close(t->session);
         t->session = NULL;
     }
-    return session_open(&t->session, t->set->connection, (int)t->set->connection->server.max_tokens, 1, err);
+    return session_open(&t->session, t->set->connection, (int)t->set->connection->server.max_tokens,
+                        1 + speculate_most(t->set->speculate), err);
 }
 
 /* ------------------------------------------------------------------ one turn */
@@ -157,7 +158,8 @@ static void report(const struct talk *t, const struct generated *r)
 static int answer(struct talk *t, struct token_ids *prompt, int max_tokens, const struct sample_opts *sample, struct err *err)
 {
     struct generated r = {0};
-    struct generate_opts opts = {.max_tokens = max_tokens, .sample = *sample, .logprobs = -1, .piece = print_piece};
+    struct generate_opts opts = {.max_tokens = max_tokens, .sample = *sample, .logprobs = -1, .speculate = t->set->speculate,
+                                 .piece = print_piece};
     struct token_ids before = t->ids;
     const int room = (int)t->set->connection->server.max_tokens - (int)prompt->n;
     int rc = room >= 1 ? fit_session(t, prompt, err)
@@ -297,7 +299,7 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         goto done;
     if (set.grant->config->head != HEAD_LM)
         err_set(err, ERR_USAGE, "%s does not generate text", set.grant->config->architecture);
-    else
+    else if (setup_speculation(&set, cmd, err) == 0)
         rc = talk(&t, (int)max_tokens, &sample, err);
 done:
     chat_template_free(template);

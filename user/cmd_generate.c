@@ -74,9 +74,10 @@ static int run(struct setup *set, const struct cli_cmd *cmd, const struct token_
     struct generated r = {0};
     const bool as_json = cli_on(cmd, "json");
     struct generate_opts opts = {.max_tokens = (int)max_tokens, .sample = *sample, .logprobs = (int)top,
-                                 .ignore_eos = cli_on(cmd, "ignore-eos"), .piece = as_json ? NULL : print_piece};
+                                 .ignore_eos = cli_on(cmd, "ignore-eos"), .speculate = set->speculate,
+                                 .piece = as_json ? NULL : print_piece};
     int rc = -1;
-    if (session_open(&s, set->connection, (int)((int64_t)prompt->n + max_tokens), 1, err) != 0)
+    if (session_open(&s, set->connection, (int)((int64_t)prompt->n + max_tokens), 1 + speculate_most(set->speculate), err) != 0)
         return -1;
     if (generate(&r, s, set->grant, prompt->ids, (int)prompt->n, (int)prompt->n, &opts, err) == 0) {
         rc = 0;
@@ -110,7 +111,8 @@ int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
         err_set(err, ERR_USAGE, "%s does not generate text; use classify or fill", set.grant->config->architecture);
         goto done;
     }
-    if (generate_prompt(set.grant, text, len, true, &prompt, err) == 0 && room_for(&set, prompt.n, &max_tokens, err) == 0)
+    if (setup_speculation(&set, cmd, err) == 0 && generate_prompt(set.grant, text, len, true, &prompt, err) == 0 &&
+         room_for(&set, prompt.n, &max_tokens, err) == 0)
         rc = run(&set, cmd, &prompt, max_tokens, top, &sample, err);
 done:
     token_ids_free(&prompt);

@@ -29,9 +29,11 @@ struct state {
     const struct generate_opts *opts;
     struct sampler *sampler;
     struct tokenizer_stream *stream;
-    float *logits, *scratch; /* sampling changes its logits in place; logprobs are the model's own */
-    int32_t *history; /* context, then what was generated */
+    float *logits;    /* [1 + most, outputs] */
+    float *scratch;   /* [outputs] sampling changes its logits in place; logprobs are the model's own */
+    int32_t *history; /* context, then what was generated; behind that the guesses on their way */
     int history_count;
+    int guesses, most; /* on their way; at most */
     struct buf text; /* what was emitted */
 };
 
@@ -61,13 +63,17 @@ static int allocate(struct state *st, struct generated *out, const int32_t *cont
     const struct generate_opts *o = st->opts;
     size_t max = (size_t)o->max_tokens, total = (size_t)context_count + max;
     int outputs = config_outputs(st->grant->config);
-    st->logits = malloc((size_t)outputs * sizeof *st->logits);
+    st->most = speculate_most(o->speculate);
+    if (st->most > session_outputs(st->session) - 1)
+        st->most = session_outputs(st->session) - 1;
+    st->logits = malloc((1 + (size_t)st->most) * (size_t)outputs * sizeof *st->logits);
     st->scratch = malloc((size_t)outputs * sizeof *st->scratch);
-    st->history = malloc((total + 1) * sizeof *st->history);
+    st->history = malloc((total + (size_t)st->most + 1) * sizeof *st->history);
     out->tokens = malloc((max + 1) * sizeof *out->tokens);
     if (o->logprobs >= 0)
         out->logprobs = malloc((max + 1) * ((size_t)o->logprobs + 1) * sizeof *out->logprobs);
-    if (st->logits == NULL || st->scratch == NULL || st->history == NULL || out->tokens == NULL || (o->logprobs >= 0 && out->logprobs == NULL))
+    if (st->logits == NULL || st->scratch == NULL || st->history == NULL || out->tokens == NULL ||
+        (o->logprobs >= 0 && out->logprobs == NULL))
         return err_oom(err, total * sizeof *st->history);
     memcpy(st->history, context, (size_t)context_count * sizeof *context);
     st->history_count = context_count;
@@ -77,56 +83,113 @@ static int allocate(struct state *st, struct generated *out, const int32_t *cont
 }
 
 /* The chosen token and the k most probable, by repeated selection: k is small. */
-static void record_logprobs(const struct state *st, struct token_logprob *row, int32_t token)
+static void record_logprobs(const struct state *st, const float *logits, struct token_logprob *row, int32_t token)
 {
     int outputs = config_outputs(st->grant->config);
-    row[0] = (struct token_logprob){token, sample_logprob(st->logits, outputs, token)};
+    row[0] = (struct token_logprob){token, sample_logprob(logits, outputs, token)};
     for (int k = 1; k <= st->opts->logprobs; k++) {
         int32_t best = -1;
         for (int32_t i = 0; i < outputs; i++) {
             bool taken = false;
             for (int j = 1; j < k; j++)
                 taken = taken || row[j].id == i;
-            if (!taken && (best < 0 || st->logits[i] > st->logits[best]))
+            if (!taken && (best < 0 || logits[i] > logits[best]))
                 best = i;
         }
-        row[k] = best < 0 ? (struct token_logprob){-1, 0} : (struct token_logprob){best, sample_logprob(st->logits, outputs, best)};
+        row[k] = best < 0 ? (struct token_logprob){-1, 0} : (struct token_logprob){best, sample_logprob(logits, outputs, best)};
     }
+}
+
+/* Sends the last T tokens and the guesses behind them; the outputs of the last token and of the guesses come back. */
+static int forward_rows(struct state *st, int T, struct pace_cost *cost, struct err *err)
+{
+    struct session_timing before = session_timing(st->session), after;
+    if (session_forward(st->session, st->history + st->history_count - T, NULL, T + st->guesses, T - 1, 1 + st->guesses, st->logits,
+                        err) != 0)
+        return -1;
+    after = session_timing(st->session);
+    *cost = (struct pace_cost){.rows = T + st->guesses,
+                               .wall_us = (double)(after.wall_us - before.wall_us),
+                               .server_us = (double)(after.server_us - before.server_us),
+                               .bytes = (double)(after.bytes - before.bytes)};
+    return 0;
+}
+
+/* One token from one row of logits. *end: it was the last, or the model's end token. */
+static int take(struct state *st, struct generated *out, const float *logits, int32_t *token, bool *end, struct err *err)
+{
+    const struct generate_opts *o = st->opts;
+    const char *piece;
+    size_t len;
+    memcpy(st->scratch, logits, (size_t)config_outputs(st->grant->config) * sizeof *st->scratch);
+    if (sampler_next(st->sampler, st->scratch, st->history, (size_t)st->history_count, token, err) != 0)
+        return -1;
+    if (!o->ignore_eos && grant_is_eos(st->grant, *token)) {
+        out->finish_reason = "stop";
+        out->stop_token = *token;
+        *end = true;
+        return 0;
+    }
+    if (out->logprobs != NULL)
+        record_logprobs(st, logits, out->logprobs + (size_t)out->count * ((size_t)o->logprobs + 1), *token);
+    out->tokens[out->count++] = *token;
+    *end = out->count == o->max_tokens;
+    if (tokenizer_stream_feed(st->stream, *token, &piece, &len, err) != 0)
+        return -1;
+    emit(st, piece, len);
+    if (o->token != NULL && !o->token(o->arg, out)) {
+        out->finish_reason = "cancelled";
+        *end = true;
+    }
+    return 0;
+}
+
+/* Tokens of the rows that were answered, as long as each is the guess that the next row was computed for. The guesses stand
+ * behind the history: one that holds is counted in. What the session was sent beyond that is taken back. */
+static int take_rows(struct state *st, struct generated *out, int *held, bool *end, struct err *err)
+{
+    const int sent = session_length(st->session) - st->guesses, outputs = config_outputs(st->grant->config);
+    bool holds = true;
+    *held = 0;
+    for (int row = 0; holds && !*end; row++) {
+        int32_t token;
+        if (take(st, out, st->logits + (size_t)row * (size_t)outputs, &token, end, err) != 0)
+            return -1;
+        if (out->stop_token >= 0) /* not part of the text, guessed or not */
+            break;
+        holds = row < st->guesses && st->history[st->history_count] == token;
+        *held += holds ? 1 : 0;
+        st->history[st->history_count++] = token;
+    }
+    session_rewind(st->session, sent + *held);
+    out->drafted += st->guesses;
+    out->accepted += *held;
+    return 0;
 }
 
 static int loop(struct state *st, struct generated *out, int prompt_count, struct err *err)
 {
-    const struct generate_opts *o = st->opts;
+    struct speculate *guess = st->opts->speculate;
+    struct pace_cost cost;
+    int held;
+    bool end = false;
     uint64_t start = clock_us();
-    if (session_forward(st->session, st->history + st->history_count - prompt_count, NULL, prompt_count, prompt_count - 1, 1,
-                        st->logits, err) != 0)
+    if (forward_rows(st, prompt_count, &cost, err) != 0)
         return -1;
+    speculate_prefilled(guess, &cost);
     out->prompt_us = clock_us() - start;
     start = clock_us();
     out->finish_reason = "length";
-    while (out->count < o->max_tokens) {
-        int32_t token;
-        const char *piece;
-        size_t len;
-        memcpy(st->scratch, st->logits, (size_t)config_outputs(st->grant->config) * sizeof *st->scratch);
-        if (sampler_next(st->sampler, st->scratch, st->history, (size_t)st->history_count, &token, err) != 0)
+    if (take_rows(st, out, &held, &end, err) != 0)
+        return -1;
+    while (!end) {
+        /* The token that is drawn behind the guesses needs room too. */
+        int room = st->opts->max_tokens - out->count - 1;
+        if (speculate_next(guess, st->history, st->history_count, room < st->most ? room : st->most, st->history + st->history_count,
+                           &st->guesses, err) != 0 ||
+            forward_rows(st, 1, &cost, err) != 0 || take_rows(st, out, &held, &end, err) != 0)
             return -1;
-        if (!o->ignore_eos && grant_is_eos(st->grant, token)) {
-            out->finish_reason = "stop";
-            out->stop_token = token;
-            break;
-        }
-        if (out->logprobs != NULL)
-            record_logprobs(st, out->logprobs + (size_t)out->count * ((size_t)o->logprobs + 1), token);
-        out->tokens[out->count++] = token;
-        st->history[st->history_count++] = token;
-        if (tokenizer_stream_feed(st->stream, token, &piece, &len, err) != 0)
-            return -1;
-        emit(st, piece, len);
-        if (out->count == o->max_tokens)
-            break;
-        if (session_forward(st->session, &token, NULL, 1, 0, 1, st->logits, err) != 0)
-            return -1;
+        speculate_answered(guess, &cost, held, !end && held < st->guesses);
     }
     out->decode_us = clock_us() - start;
     return 0;

@@ -12,10 +12,11 @@ static const char keys_magic[8] = "STIPEND1";
 
 static int read_header(struct grant *g, const char *dir, struct err *err)
 {
-    static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "epoch", "created", "model_dev", NULL};
+    static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "compute",
+                                       "epoch",   "created", "model_dev",    NULL};
     char path[FILE_PATH_MAX];
     struct json_doc *doc;
-    const char *context, *profile, *head, *developer;
+    const char *context, *profile, *head, *developer, *compute = compute_name(COMPUTE_F32);
     int64_t version, epoch;
     if (file_join(path, dir, "grant.json", err) != 0)
         return -1;
@@ -27,7 +28,7 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     const struct json *root = json_root(doc);
     if (json_only(doc, root, keys, err) != 0 || json_get_int(doc, root, "version", 1, 1, &version, err) != 0 ||
         json_get_str(doc, root, "context", &context, err) != 0 || json_get_str(doc, root, "profile", &profile, err) != 0 ||
-        json_get_str(doc, root, "head", &head, err) != 0 || json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
+        json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 || json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
         json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0)
         goto done;
     if (!crypto_unhex(context, g->context, sizeof g->context)) {
@@ -40,6 +41,10 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     }
     if (strcmp(head, "user") != 0 && strcmp(head, "server") != 0) {
         err_set(err, ERR_INPUT, "%s: field 'head': expected server or user, found '%.30s'", path, head);
+        goto done;
+    }
+    if (!compute_parse(compute, &g->compute)) {
+        err_set(err, ERR_INPUT, "%s: field 'compute': expected f32, bf16 or int8, found '%.30s'", path, compute);
         goto done;
     }
     g->head_here = strcmp(head, "user") == 0;
@@ -115,7 +120,7 @@ int grant_open(struct grant **out, const char *dir, struct err *err)
         goto fail;
     g->config = checkpoint_config(g->checkpoint);
     if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
-        (g->head_here && head_load(&g->head, g->checkpoint, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
+        (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
         read_eos(g, dir, err) != 0 || read_keys(g, dir, err) != 0)
         goto fail;
     *out = g;

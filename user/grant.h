@@ -24,6 +24,7 @@ struct grant {
     struct peer_key model_dev;   /* who signed it */
     uint32_t epoch;
     bool head_here;              /* the head is the user's work */
+    enum compute compute;        /* how products are done, on both sides */
     struct checkpoint *checkpoint;
     const struct config *config; /* of the plain model, with labels */
     struct embed *embed;

@@ -27,23 +27,39 @@ int main(int argc, char **argv)
                                       {"file", "FILE", "read the prompt from a file", NULL, false},
                                       {"max-tokens", "N", "at most so many new tokens (default 128)", NULL, false},
                                       CMD_SAMPLING,
+                                      CMD_SPECULATE,
                                       {"logprobs", "K", "with --json: log-probabilities, and K alternatives per token", NULL, false},
                                       {"ignore-eos", NULL, "go on after the model's end token", NULL, false},
-                                      CMD_TRACE,
+                                      CMD_WIRE, CMD_TRACE,
                                       CMD_JSON,
                                       END};
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
-                                      {"file", "FILE", "one text per line; one result per line", NULL, false}, CMD_TRACE, CMD_JSON, END};
-    struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL, false}, CMD_TRACE, CMD_JSON, END};
+                                      {"file", "FILE", "one text per line; one result per line", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL, false},
-                                   CMD_TRACE, CMD_JSON, END};
+                                   CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt chat_opts[] = {CMD_CONFIG,
                                   {"system", "TEXT", "a system message before the first line", NULL, false},
                                   {"turn", "FORMAT", "how a line becomes a turn, instead of the model's chat template; %s stands for the line (config: chat_turn, for models without template)", NULL, false},
                                   {"max-tokens", "N", "longest answer (default 256)", NULL, false},
                                   CMD_SAMPLING,
-                                  CMD_TRACE,
+                                  CMD_SPECULATE,
+                                  CMD_WIRE, CMD_TRACE,
                                   END};
+    struct cli_opt serve_opts[] = {CMD_CONFIG,
+                                   {"listen", "ADDRESS:PORT", "where clients connect (default 127.0.0.1:7847; port 0 takes a free one)", NULL, false},
+                                   {"model", "NAME", "how clients call the model (default stip)", NULL, false},
+                                   {"api-key-file", "FILE", "clients must send this key; the file is 0600, one line", NULL, false},
+                                   {"cors", "ORIGINS", "web origins that may use it, with commas between", NULL, false},
+                                   {"host", "NAMES", "names that Host may say besides localhost and addresses", NULL, false},
+                                   {"turn", "FORMAT", "how a message becomes a turn; %s stands for it (config: chat_turn)", NULL, false},
+                                   {"max-tokens", "N", "longest answer where a request does not say (default 1024)", NULL, false},
+                                   {"speculate", "HOW", "guesses sent with each token: auto (default), off, or so many", NULL, false},
+                                   CMD_WIRE,
+                                   {"parallel", "N", "generations at once; more requests wait (default 32)", NULL, false},
+                                   {"connections", "N", "client connections at once (default 256)", NULL, false},
+                                   CMD_JSON,
+                                   END};
     struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt; or ORG/NAME[@REVISION] in the cache of Hugging Face", NULL, false},
                                       TEXT,
                                       {"ids", "LIST", "the way back: token ids to text", NULL, false},
@@ -59,6 +75,7 @@ int main(int argc, char **argv)
         {"generate", "continue a text", "stip-user generate --config configs/user.json --prompt \"Once upon a time\" --max-tokens 64",
          generate_opts, cmd_generate, NULL},
         {"chat", "talk, line by line", "stip-user chat --config configs/user.json", chat_opts, cmd_chat, NULL},
+        {"serve", "an OpenAI API and a chat page on this machine", "stip-user serve --config configs/user.json", serve_opts, cmd_serve, NULL},
         {"classify", "label a text", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
          cmd_classify, NULL},
         {"fill", "fill in [MASK]", "stip-user fill --config configs/user.json --text \"Paris is the [MASK] of France.\"", fill_opts,

@@ -21,6 +21,8 @@ void report_timings(struct json_doc *doc, struct json *parent, const struct gene
     json_put_num(doc, timings, "decode_tok_s", g->decode_us == 0 || g->count < 2 ? 0 : (g->count - 1) * 1e6 / (double)g->decode_us);
     json_put_num(doc, timings, "user_ms", (double)t.user_us / 1e3);
     json_put_num(doc, timings, "server_ms", (double)t.server_us / 1e3);
+    json_put_int(doc, timings, "drafted", g->drafted);
+    json_put_int(doc, timings, "accepted", g->accepted);
 }
 
 int report_print(struct json_doc *doc, struct err *err)

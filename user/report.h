@@ -14,7 +14,7 @@
 
 /* "wire": {"bytes_up", "bytes_down", "round_trips"} of this connection. */
 void report_wire(struct json_doc *doc, struct json *parent, const struct connection *c);
-/* "timings": prompt_ms, prompt_tok_s, decode_tok_s, user_ms, server_ms. */
+/* "timings": prompt_ms, prompt_tok_s, decode_tok_s, user_ms, server_ms; drafted and accepted guesses. */
 void report_timings(struct json_doc *doc, struct json *parent, const struct generated *g, const struct session *s);
 /* Prints the document as one line on stdout and frees it. */
 MUST_CHECK int report_print(struct json_doc *doc, struct err *err);

@@ -18,6 +18,7 @@ struct sampler {
     int vocab;
     struct candidate *heap; /* [vocab] */
     bool *seen;             /* [vocab] for the penalty */
+    int32_t *drawn;         /* [vocab] how often */
     struct crypto_stream *stream;
 };
 
@@ -32,9 +33,10 @@ int sampler_new(struct sampler **out, const struct sample_opts *opts, int vocab,
     s->vocab = vocab;
     s->heap = calloc((size_t)vocab, sizeof *s->heap);
     s->seen = calloc((size_t)vocab, sizeof *s->seen);
+    s->drawn = calloc((size_t)vocab, sizeof *s->drawn);
     memcpy(text, label, sizeof label);
     le_put64(text + sizeof label, opts->seed);
-    if (s->heap == NULL || s->seen == NULL) {
+    if (s->heap == NULL || s->seen == NULL || s->drawn == NULL) {
         sampler_free(s);
         return err_oom(err, (size_t)vocab * sizeof *s->heap);
     }
@@ -53,6 +55,7 @@ void sampler_free(struct sampler *s)
     crypto_stream_free(s->stream);
     free(s->heap);
     free(s->seen);
+    free(s->drawn);
     free(s);
 }
 
@@ -87,6 +90,19 @@ static void penalise(struct sampler *s, float *logits, const int32_t *history, s
     for (size_t i = 0; i < n; i++)
         if (history[i] >= 0 && history[i] < s->vocab)
             s->seen[history[i]] = false;
+}
+
+static void add_bias(const struct sampler *s, float *logits)
+{
+    const struct sample_opts *o = &s->opts;
+    for (int i = 0; i < o->bias_count; i++)
+        if (o->bias[i].id >= 0 && o->bias[i].id < s->vocab)
+            logits[o->bias[i].id] += o->bias[i].add;
+    if (o->frequency_penalty == 0 && o->presence_penalty == 0)
+        return;
+    for (int i = 0; i < s->vocab; i++)
+        if (s->drawn[i] > 0)
+            logits[i] -= (float)(o->frequency_penalty * s->drawn[i] + o->presence_penalty);
 }
 
 /* The more probable first; of equals the smaller id, so that a draw does not depend on the order of the heap. */
@@ -140,11 +156,12 @@ static int draw(struct sampler *s, double *u, struct err *err)
     return 0;
 }
 
-int sampler_next(struct sampler *s, float *logits, const int32_t *history, size_t n, int32_t *token, struct err *err)
+static int next(struct sampler *s, float *logits, const int32_t *history, size_t n, int32_t *token, struct err *err)
 {
     const struct sample_opts *o = &s->opts;
     int first = 0, count = s->vocab;
     double u, total = 0;
+    add_bias(s, logits);
     if (o->repeat_penalty != 1)
         penalise(s, logits, history, n);
     int32_t best = sample_argmax(logits, s->vocab);
@@ -194,5 +211,13 @@ int sampler_next(struct sampler *s, float *logits, const int32_t *history, size_
                 break;
         }
     }
+    return 0;
+}
+
+int sampler_next(struct sampler *s, float *logits, const int32_t *history, size_t n, int32_t *token, struct err *err)
+{
+    if (next(s, logits, history, n, token, err) != 0)
+        return -1;
+    s->drawn[*token]++;
     return 0;
 }

@@ -1,11 +1,12 @@
 /* user/sample.h - from logits to the next token, on the user's machine.
  *
- * Data flow   logits [V] (un-permuted) -> repetition penalty -> temperature -> top-k -> top-p -> min-p -> draw -> token id.
+ * Data flow   logits [V] (un-permuted) -> bias -> frequency and presence penalty -> repetition penalty -> temperature -> top-k -> top-p -> min-p -> draw -> token id.
  * Shapes      one row of V floats per token.
  * Errors      sampler_new: memory, randomness. sampler_next: randomness; logits are finite (checked on receipt).
- * Memory      sampler_new gives; nothing is allocated per token.
+ * Memory      sampler_new gives and borrows opts->bias; nothing is allocated per token.
  * Secrets     reads logits and the transcript; keeps neither.
- * Source      order and meaning of the filters as in transformers' generate().
+ * Source      order and meaning of the filters as in transformers' generate(); bias, frequency and presence as in the API
+ *             that the gateway speaks, counting what this sampler has drawn.
  */
 #ifndef STIP_USER_SAMPLE_H
 #define STIP_USER_SAMPLE_H
@@ -15,11 +16,19 @@
 
 #include "base/err.h"
 
+struct sample_bias {
+    int32_t id;
+    float add; /* to the logit */
+};
+
 struct sample_opts {
     double temperature;    /* 0: greedy */
     int top_k;             /* 0: off */
     double top_p, min_p;   /* 1 and 0: off */
     double repeat_penalty; /* 1: off; over all tokens so far */
+    double frequency_penalty, presence_penalty; /* 0: off; per time drawn, and once for having been drawn */
+    const struct sample_bias *bias;
+    int bias_count;
     uint64_t seed;
 };
 

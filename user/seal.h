@@ -15,6 +15,8 @@
 
 /* x [T,D] -> x_p [T,D]. */
 struct sealed_rows seal_rows(float *x_p, const float *x, size_t T, const struct perm *residual);
+/* The same rounded to bfloat16, in the first half of x_p. */
+struct sealed_rows seal_rows_bf16(float *x_p, const float *x, size_t T, const struct perm *residual);
 /* y_p [n, p->n] -> y. */
 void unseal_rows(float *y, const float *y_p, size_t n, const struct perm *p);
 

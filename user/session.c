@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/clock.h"
+#include "base/le.h"
 #include "base/log.h"
 #include "base/size.h"
 #include "model/manifest.h"
@@ -39,6 +41,11 @@ static int check_manifest(const struct connection *c, struct err *err)
         goto done;
     if ((strcmp(m.head, "server") == 0) == c->grant->head_here || (c->server.head_at_server != 0) == c->grant->head_here) {
         err_set(err, ERR_PEER, "%s: server and grant do not agree on who computes the head", channel_endpoint(c->channel));
+        goto done;
+    }
+    if (m.compute != c->grant->compute) {
+        err_set(err, ERR_AUTH, "%s computes in %s, this grant is for %s; join again", channel_endpoint(c->channel),
+                compute_name(m.compute), compute_name(c->grant->compute));
         goto done;
     }
     rc = 0;
@@ -76,6 +83,15 @@ int connection_open(struct connection **out, struct transport *t, const char *en
     return 0;
 }
 
+int connection_bf16(struct connection *c, struct err *err)
+{
+    if (c->server.protocol < MSG_PROTOCOL_BF16)
+        return err_set(err, ERR_PEER, "%s speaks protocol %u, and wire: bf16 needs %d; update the server or use wire: f32",
+                       channel_endpoint(c->channel), c->server.protocol, MSG_PROTOCOL_BF16);
+    c->bf16 = true;
+    return 0;
+}
+
 void connection_close(struct connection *c)
 {
     if (c == NULL)
@@ -92,8 +108,11 @@ struct session {
     uint64_t seq;
     int length, room, rows; /* tokens sent, tokens granted, rows per message */
     int outputs;            /* rows of outputs at once */
+    int sent;               /* rows in x_p */
+    bool hidden;            /* outputs are hidden rows, not logits */
     float *x, *x_p;         /* [rows, D] */
-    float *y_p, *y, *work;  /* [outputs, width], [outputs, D], [outputs, D] */
+    float *y_p, *y;         /* [outputs, width], [outputs, D] */
+    void *work;             /* for head_apply; NULL when the server has the head */
     struct session_timing timing;
 };
 
@@ -122,11 +141,12 @@ int session_open(struct session **out, struct connection *c, int tokens, int out
     s->x_p = floats((size_t)s->rows, (size_t)k->D);
     s->y_p = floats((size_t)s->outputs, c->server.out_width);
     s->y = floats((size_t)s->outputs, (size_t)k->D);
-    s->work = floats((size_t)s->outputs, (size_t)k->D);
-    if (s->x == NULL || s->x_p == NULL || s->y_p == NULL || s->y == NULL || s->work == NULL) {
+    if (s->x == NULL || s->x_p == NULL || s->y_p == NULL || s->y == NULL) {
         err_oom(err, (unsigned long long)s->rows * (unsigned)k->D * sizeof(float));
         goto fail;
     }
+    if (c->grant->head_here && head_work_new(&s->work, c->grant->head, s->outputs, err) != 0)
+        goto fail;
     struct msg_open open = {.max_tokens = (uint32_t)tokens};
     struct msg_opened opened;
     if (crypto_random(s->id, sizeof s->id, err) != 0)
@@ -170,7 +190,9 @@ static int open_outputs(struct session *s, int n, float *logits, struct err *err
         unseal_rows(logits, s->y_p, (size_t)n, &g->output);
         return 0;
     }
-    unseal_rows(s->y, s->y_p, (size_t)n, &g->residual);
+    unseal_rows(s->hidden ? logits : s->y, s->y_p, (size_t)n, &g->residual);
+    if (s->hidden)
+        return 0;
     head_apply(g->config, g->head, s->y, n, s->work, logits);
     return 0;
 }
@@ -183,7 +205,7 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
     uint64_t start = clock_us();
     if (embed_rows(g->embed, ids, types, T, s->length, s->x, err) != 0)
         return -1;
-    struct sealed_rows x_p = seal_rows(s->x_p, s->x, (size_t)T, &g->residual);
+    struct sealed_rows x_p = (s->c->bf16 ? seal_rows_bf16 : seal_rows)(s->x_p, s->x, (size_t)T, &g->residual);
     struct msg_rows m = {.epoch = s->c->server.epoch, .seq = s->seq + 1, .pos = (uint32_t)s->length, .rows = (uint32_t)T,
                          .out_from = (uint32_t)out_from, .out_n = (uint32_t)out_n};
     struct msg_out got;
@@ -196,10 +218,12 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
         return -1;
     s->seq++;
     s->length += T;
+    s->sent = T;
     uint64_t end = clock_us();
     s->timing.user_us += (sent - start) + (end - back);
     s->timing.server_us += got.server_us;
     s->timing.wall_us += end - start;
+    s->timing.bytes += ((uint64_t)T * (unsigned)g->config->D + (uint64_t)out_n * s->c->server.out_width) * (s->c->bf16 ? 2 : 4);
     return 0;
 }
 
@@ -207,7 +231,7 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
                     struct err *err)
 {
     const struct config *k = s->c->grant->config;
-    size_t outputs = (size_t)config_outputs(k);
+    size_t outputs = (size_t)(s->hidden ? k->D : config_outputs(k));
     if (T < 1 || T > s->room - s->length)
         return err_set(err, ERR_INPUT, "%d tokens do not fit: %d of %d are used", T, s->length, s->room);
     if (!k->causal && (T > s->rows || out_n > s->outputs))
@@ -229,6 +253,16 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
     return 0;
 }
 
+int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)
+{
+    if (!s->c->grant->head_here)
+        return err_set(err, ERR_INPUT, "the server computes the head of this model and gives no hidden rows");
+    s->hidden = true;
+    int rc = session_forward(s, ids, NULL, T, 0, T, x, err);
+    s->hidden = false;
+    return rc;
+}
+
 void session_rewind(struct session *s, int length)
 {
     if (length < s->length)
@@ -238,6 +272,25 @@ void session_rewind(struct session *s, int length)
 int session_length(const struct session *s)
 {
     return s->length;
+}
+
+uint64_t session_sent(const struct session *s, int *T)
+{
+    *T = s->sent;
+    return s->seq;
+}
+
+void session_sent_row(const struct session *s, int row, float *x_p)
+{
+    const size_t D = (size_t)s->c->grant->config->D, at = (size_t)row * D;
+    const uint8_t *narrow = (const uint8_t *)s->x_p;
+    for (size_t d = 0; d < D; d++)
+        x_p[d] = s->c->bf16 ? bf16_to_f32(le_get16(narrow + 2 * (at + d))) : s->x_p[at + d];
+}
+
+int session_outputs(const struct session *s)
+{
+    return s->outputs;
 }
 
 struct session_timing session_timing(const struct session *s)

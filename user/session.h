@@ -20,15 +20,19 @@ struct connection {
     struct channel *channel;
     struct msg_hello_ok server;
     const struct grant *grant;
+    bool bf16; /* rows and outputs travel as bfloat16 */
 };
 
 /* Connects, greets, checks the manifest. */
 MUST_CHECK int connection_open(struct connection **out, struct transport *t, const char *endpoint, const struct peer_key *server,
                                const struct identity *id, const struct grant *grant, const char *trace, struct err *err);
+/* From now on rows and outputs travel as bfloat16: half the bytes, and no longer bit-exact. Refuses a server that is too old. */
+MUST_CHECK int connection_bf16(struct connection *c, struct err *err);
 void connection_close(struct connection *c);
 
 struct session_timing {
     uint64_t user_us, server_us, wall_us; /* summed over all calls */
+    uint64_t bytes;                       /* of rows and outputs */
 };
 
 struct session;
@@ -39,9 +43,17 @@ void session_close(struct session *s);
 /* Appends T tokens; logits of rows out_from..out_from+out_n-1 of them go to `logits`. types NULL: all 0. */
 MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                                float *logits, struct err *err);
+/* Appends T tokens; their final hidden rows, in plain order, go to x [T, D]. Only where the head is the user's. */
+MUST_CHECK int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err);
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);
+/* The last message: its number (0: none yet) and how many rows it had. */
+uint64_t session_sent(const struct session *s, int *T);
+/* One of its rows as the server got it, x_p [D]. */
+void session_sent_row(const struct session *s, int row, float *x_p);
+/* Rows of logits that one message can ask for. */
+int session_outputs(const struct session *s);
 struct session_timing session_timing(const struct session *s);
 
 #endif

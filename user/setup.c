@@ -1,12 +1,14 @@
 #include "user/setup.h"
 
-#include <unistd.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "engine/kernels/matmul.h"
+#include "engine/kernels/table.h"
+#include "base/threads.h"
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", NULL};
+    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", NULL};
     static const char *const peer_keys[] = {"server", "model_dev", NULL};
     const char *path;
     int64_t threads = 0;
@@ -17,28 +19,107 @@ int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
     const struct json *peers = json_get(json_root(doc), "peers");
     if (json_only(doc, peers, peer_keys, err) != 0 || role_config_peer(&s.config, peers, "server", &s.server, err) != 0 ||
         role_config_path(&s.config, "grant", s.grant_dir, err) != 0 ||
-        json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0) {
+        json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0 || kernels_choose(NULL, err) != 0 ||
+        threads_start(threads_fit((int)threads), err) != 0) {
         setup_close(&s);
         return -1;
     }
-    matmul_threads(threads > 0 ? (int)threads : (int)sysconf(_SC_NPROCESSORS_ONLN));
     *out = s;
+    return 0;
+}
+
+/* A text that a flag or the config gives. */
+static int text_of(const struct setup *s, const struct cli_cmd *cmd, const char *name, const char **out, struct err *err)
+{
+    if (json_opt_str(s->config.doc, json_root(s->config.doc), name, out, err) != 0)
+        return -1;
+    *out = cli_str(cmd, name, *out);
+    return 0;
+}
+
+int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    const char *wire = "f32";
+    if (text_of(s, cmd, "wire", &wire, err) != 0)
+        return -1;
+    if (strcmp(wire, "f32") != 0 && strcmp(wire, "bf16") != 0)
+        return err_set(err, ERR_USAGE, "wire (--wire): expected f32 or bf16, found '%.30s'", wire);
+    s->bf16 = strcmp(wire, "bf16") == 0;
+    return grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0 ? -1 : 0;
+}
+
+int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err)
+{
+    struct connection *c;
+    if (connection_open(&c, s->transport, s->server.endpoint, &s->server.key, s->config.identity, s->grant, trace, err) != 0)
+        return -1;
+    if (s->bf16 && connection_bf16(c, err) != 0) {
+        connection_close(c);
+        return -1;
+    }
+    *out = c;
     return 0;
 }
 
 int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
-    if (grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0)
+    return setup_open(s, cmd, err) != 0 ? -1 : setup_connection(s, &s->connection, cli_str(cmd, "trace", NULL), err);
+}
+
+/* The folder of the draft model, "" for none. */
+static int draft_dir(const struct setup *s, const struct cli_cmd *cmd, char out[FILE_PATH_MAX], struct err *err)
+{
+    static const char *const keys[] = {"model", NULL};
+    const char *flag = cli_str(cmd, "draft-model", NULL), *configured = NULL;
+    const struct json *node = json_get(json_root(s->config.doc), "draft");
+    out[0] = '\0';
+    if (node != NULL && (json_only(s->config.doc, node, keys, err) != 0 ||
+                         json_get_str(s->config.doc, node, "model", &configured, err) != 0))
         return -1;
-    return connection_open(&s->connection, s->transport, s->server.endpoint, &s->server.key, s->config.identity, s->grant,
-                           cli_str(cmd, "trace", NULL), err);
+    if (flag == NULL && configured == NULL)
+        return 0;
+    return flag != NULL ? file_join(out, NULL, flag, err) : file_join(out, s->config.dir, configured, err);
+}
+
+int setup_guesses(const struct setup *s, const struct cli_cmd *cmd, int *out, struct err *err)
+{
+    const char *how = "auto";
+    char *end;
+    if (text_of(s, cmd, "speculate", &how, err) != 0)
+        return -1;
+    if (strcmp(how, "off") == 0 || strcmp(how, "auto") == 0) {
+        *out = how[0] == 'o' ? 0 : SPECULATE_AUTO;
+        return 0;
+    }
+    long guesses = strtol(how, &end, 10);
+    if (how[0] < '0' || how[0] > '9' || *end != '\0' || guesses < 1 || guesses > SPECULATE_MOST)
+        return err_set(err, ERR_USAGE, "speculate (--speculate): expected auto, off or 1 to %d, found '%.30s'", SPECULATE_MOST, how);
+    *out = (int)guesses;
+    return 0;
+}
+
+int setup_speculation(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    char dir[FILE_PATH_MAX];
+    int guesses;
+    if (setup_guesses(s, cmd, &guesses, err) != 0 || draft_dir(s, cmd, dir, err) != 0)
+        return -1;
+    if (guesses == 0)
+        return 0;
+    if (dir[0] != '\0' &&
+        draft_open(&s->draft, dir, s->grant->config, (int)s->connection->server.max_tokens, err) != 0)
+        return -1;
+    return speculate_new(&s->speculate, guesses, s->draft, err);
 }
 
 void setup_close(struct setup *s)
 {
+    speculate_free(s->speculate);
+    draft_close(s->draft);
     connection_close(s->connection);
     transport_close(s->transport);
     grant_free(s->grant);
     role_config_close(&s->config);
+    threads_stop();
     *s = (struct setup){0};
 }

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "transport/role_config.h"
 #include "user/session.h"
+#include "user/speculate.h"
 
 struct setup {
     struct role_config config;
@@ -20,13 +21,24 @@ struct setup {
     struct role_peer server;
     struct grant *grant;
     struct transport *transport;
+    bool bf16; /* connections carry bfloat16 */
     struct connection *connection;
+    struct draft *draft;         /* setup_speculation; NULL without a draft model */
+    struct speculate *speculate; /* NULL when it is off */
 };
 
 /* --config FILE only. */
 MUST_CHECK int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err);
-/* Grant, threads, connection (with --trace FILE if the command has it). */
+/* Grant and transport; --wire TYPE if the command has it, or the config's `wire`. */
+MUST_CHECK int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+/* One connection more. trace: a file, or NULL. */
+MUST_CHECK int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err);
+/* Both, with --trace FILE if the command has it. */
 MUST_CHECK int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+/* --speculate, or the config's `speculate`: SPECULATE_AUTO, how many guesses, or 0 for none. */
+MUST_CHECK int setup_guesses(const struct setup *s, const struct cli_cmd *cmd, int *out, struct err *err);
+/* For commands that generate text: --speculate, --draft-model, or the config's `speculate`, `draft`. On an open connection. */
+MUST_CHECK int setup_speculation(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 void setup_close(struct setup *s);
 
 #endif

@@ -1,35 +1,80 @@
 #include "engine/kernels/matmul.h"
 
 #include <assert.h>
-#include <cblas.h>
-#include <stddef.h>
-#include <string.h>
 
-/* Up to here one pass over the weights per row is faster than sgemm's single one (measured, 5632x2048, OpenBLAS 0.3.21). */
-#define GEMV_ROWS 3
+#include "engine/kernels/table.h"
+#include "base/threads.h"
 
-void matmul(float *y, const float *x, const float *w, const float *bias, int rows, int out, int in)
+/* Panels that one task takes when there are plenty: few enough to share out evenly, enough to stream. */
+#define TASK_PANELS 8
+
+static const struct product *product_of(enum weight_format format, enum compute compute)
 {
-    assert(rows > 0 && out > 0 && in > 0);
-    /* BLAS adds to y: starting from bias or zero, not from beta = 0, keeps old bytes of y out of the result for sure. */
-    for (int r = 0; r < rows; r++) {
-        float *row = y + (size_t)r * (size_t)out;
-        if (bias != NULL)
-            memcpy(row, bias, (size_t)out * sizeof *row);
-        else
-            memset(row, 0, (size_t)out * sizeof *row);
+    const struct kernels *k = kernels_get();
+    switch (format) {
+    case WEIGHT_ROWS:
+    case WEIGHT_F32:
+        return &k->f32;
+    case WEIGHT_BF16:
+        return compute == COMPUTE_BF16 ? &k->bf16 : &k->bf16_by_f32;
+    case WEIGHT_INT8:
+        return &k->int8;
     }
-    if (rows > GEMV_ROWS) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, out, in, 1.0f, x, in, w, in, 1.0f, y, out);
-        return;
-    }
-    for (int r = 0; r < rows; r++)
-        cblas_sgemv(CblasRowMajor, CblasNoTrans, out, in, 1.0f, w, in, x + (size_t)r * (size_t)in, 1, 1.0f,
-                    y + (size_t)r * (size_t)out, 1);
+    return NULL;
 }
 
-void matmul_threads(int n)
+struct pass {
+    const struct product *product;
+    const struct weights *w;
+    float *y;
+    const float *x, *bias;
+    unsigned char *packed;
+    size_t block_bytes;
+    int rows, panels, task_panels;
+};
+
+static void pack_task(void *arg, int i)
 {
-    assert(n > 0);
-    openblas_set_num_threads(n);
+    const struct pass *p = arg;
+    int first = i * PRODUCT_ROWS, rows = p->rows - first < PRODUCT_ROWS ? p->rows - first : PRODUCT_ROWS;
+    p->product->pack(p->packed + (size_t)i * p->block_bytes, p->x + (size_t)first * (size_t)p->w->in, rows, p->w->in, p->w->groups);
+}
+
+static void multiply_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first = i * p->task_panels, last = first + p->task_panels < p->panels ? first + p->task_panels : p->panels;
+    p->product->multiply(p->y, p->packed, p->w, p->bias, p->rows, first, last);
+}
+
+static int blocks_of(int rows)
+{
+    return (rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS;
+}
+
+size_t matmul_work_bytes(enum weight_format format, enum compute compute, int rows, int in)
+{
+    if (format == WEIGHT_ROWS)
+        return 0;
+    int per = format == WEIGHT_INT8 ? 4 : format == WEIGHT_BF16 ? 2 : 1;
+    int groups = (in + per - 1) / per;
+    groups = per == 1 ? groups : (groups + 15) / 16 * 16;
+    return (size_t)blocks_of(rows) * product_of(format, compute)->block_bytes(groups);
+}
+
+void matmul(float *y, const float *x, const struct weights *w, const float *bias, int rows, void *work)
+{
+    assert(rows > 0 && w->data != NULL);
+    struct pass p = {.product = product_of(w->format, w->compute), .w = w, .y = y, .x = x, .bias = bias, .packed = work, .rows = rows};
+    p.panels = (w->out + WEIGHT_PANEL - 1) / WEIGHT_PANEL;
+    if (w->format == WEIGHT_ROWS)
+        p.packed = (unsigned char *)(uintptr_t)x; /* BLAS packs for itself */
+    else {
+        p.block_bytes = p.product->block_bytes(w->groups);
+        threads_for(blocks_of(rows), pack_task, &p);
+    }
+    int threads = threads_count(), share = (p.panels + threads - 1) / threads;
+    /* A few tasks per thread, so that a thread that the system holds up does not hold up the rest. */
+    p.task_panels = share < TASK_PANELS ? share : share < 4 * TASK_PANELS ? (share + 1) / 2 : (share + 3) / 4;
+    threads_for((p.panels + p.task_panels - 1) / p.task_panels, multiply_task, &p);
 }

@@ -1,21 +1,23 @@
-/* engine/kernels/matmul.h - y = x W^T + b; the one door to BLAS.
+/* engine/kernels/matmul.h - y = x W^T + b for packed weights.
  *
- * Data flow   rows of all sequences of a pass -> one product per weight matrix.
+ * Data flow   rows of all sequences of a pass -> packed once -> one pass over the weights, shared by the threads.
  * Shapes      x [rows,in], w [out,in], bias [out] or NULL, y [rows,out]; row-major, no gaps.
- * Units       elements.
+ * Units       elements; bytes of work.
  * Errors      none: preconditions are asserted.
- * Memory      caller owns all buffers; y overlaps nothing. BLAS keeps its own packing buffers per thread.
+ * Memory      caller owns all buffers; y overlaps nothing; `work` holds matmul_work_bytes, 64-byte aligned.
  * Secrets     none of its own.
+ * Source      computes per w->compute: f32 sums of f32 products; bf16: x is rounded to bf16 first; int8: x is quantised per row
+ *             (model/quant.h), sums are exact integers, so the order of the inputs (a permutation) changes no bit.
  *
- * Row i of y depends on row i of x only: a NaN stays in its row, and what other rows share the pass changes rounding at
- * most. Single rows stream the weights once each (sgemv); more than a few go through sgemm, half as fast for one.
- * The same shape and number of threads give the same bits.
+ * Row i of y depends on row i of x only, bit for bit: a NaN stays in its row, and neither the rows that share the pass nor the
+ * number of threads change it. (WEIGHT_ROWS, where OpenBLAS computes, promises that only up to rounding.)
  */
 #ifndef STIP_ENGINE_KERNELS_MATMUL_H
 #define STIP_ENGINE_KERNELS_MATMUL_H
 
-void matmul(float *y, const float *x, const float *w, const float *bias, int rows, int out, int in);
-/* Threads that one product may use, for the whole process. */
-void matmul_threads(int n);
+#include "engine/weights.h"
+
+size_t matmul_work_bytes(enum weight_format format, enum compute compute, int rows, int in);
+void matmul(float *y, const float *x, const struct weights *w, const float *bias, int rows, void *work);
 
 #endif

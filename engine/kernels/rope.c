@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <math.h>
 
-#include "engine/kernels/clones.h"
+#include "engine/kernels/table.h"
 
 /* Llama 3: long waves are stretched by `factor`, short ones kept, those between blended. */
 static double llama3_frequency(double f, const struct rope_config *rope)
@@ -46,13 +46,7 @@ void rope_angles(float *cosine, float *sine, const double *frequency, int K, int
     }
 }
 
-KERNEL void rope_rotate(float *x, int heads, int K, const float *cosine, const float *sine)
+void rope_rotate(float *x, int heads, int K, const float *cosine, const float *sine)
 {
-    int half = K / 2;
-    for (int h = 0; h < heads; h++, x += K)
-        for (int i = 0; i < half; i++) {
-            float a = x[i], b = x[i + half];
-            x[i] = a * cosine[i] - b * sine[i];
-            x[i + half] = b * cosine[i] + a * sine[i];
-        }
+    kernels_get()->rope_rotate(x, heads, K, cosine, sine);
 }

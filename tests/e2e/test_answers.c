@@ -343,7 +343,7 @@ Test(answers, a_masked_word_is_filled_as_plain_inference_fills_it)
         ids[n++] = (int32_t)json_number(j);
     json_free(doc);
     shell_free(&s);
-    cr_assert_eq(plain_open(&plain, model, true, n, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&plain, model, true, n, COMPUTE_F32, &err), 0, "%s", err.text);
     float *logits = malloc((size_t)n * 4096 * sizeof *logits);
     cr_assert_eq(plain_append(&plain, ids, NULL, n, n, logits, &err), 0, "%s", err.text);
     for (int user = 0; user < 2; user++) {
@@ -484,7 +484,7 @@ Test(answers, a_prompt_of_several_fragments_is_answered_as_by_plain_inference)
     for (const struct json *j = json_first(json_get(json_root(doc), "prompt_tokens")); j != NULL && n < 1000; j = json_next(j))
         ids[n++] = (int32_t)json_number(j);
     cr_expect_gt(n, 400, "%d", n);
-    cr_assert_eq(plain_open(&plain, model, true, n + 12, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&plain, model, true, n + 12, COMPUTE_F32, &err), 0, "%s", err.text);
     cr_assert_eq(plain_greedy(&plain, ids, n, n + 12, &err), 0, "%s", err.text);
     const struct json *j = json_first(json_get(json_root(doc), "tokens"));
     for (int i = 0; i < 12; i++, j = json_next(j))

@@ -34,7 +34,7 @@ static struct plain open_synth(const char *architecture, const struct synth_shap
 {
     struct plain p;
     cr_assert_eq(synth_checkpoint(dir, architecture, shape, 7, &err), 0, "%s", err.text);
-    cr_assert_eq(plain_open(&p, dir, head, CAP, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&p, dir, head, CAP, COMPUTE_F32, &err), 0, "%s", err.text);
     return p;
 }
 
@@ -81,7 +81,7 @@ static void check_against_ref(const char *name, const char *architecture, const 
         types[t] = t > T / 2;
     struct plain p = open_synth(architecture, shape, true);
     const int32_t *used_types = p.config->type_vocab > 0 ? types : NULL;
-    cr_assert_eq(ref_forward(p.cp, ids, used_types, T, &hidden, &logits, &err), 0, "%s", err.text);
+    cr_assert_eq(ref_forward(p.cp, COMPUTE_F32, ids, used_types, T, &hidden, &logits, &err), 0, "%s", err.text);
     int n = p.config->head == HEAD_CLASSIFY ? 1 : T;
     float *y = outputs_of(&p, ids, used_types, T, n);
     double head_error = distance(y, logits, (size_t)n * (size_t)net_outputs(p.net));
@@ -89,7 +89,7 @@ static void check_against_ref(const char *name, const char *architecture, const 
     free(y);
     plain_close(&p);
 
-    cr_assert_eq(plain_open(&p, dir, false, CAP, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&p, dir, false, CAP, COMPUTE_F32, &err), 0, "%s", err.text);
     kvcache_truncate(p.kv, 0);
     y = outputs_of(&p, ids, used_types, T, T);
     double hidden_error = distance(y, hidden, (size_t)T * (size_t)p.config->D);
@@ -308,7 +308,7 @@ static void fill_batch(struct plain *p, struct member *m, struct forward_seq *se
         int T = lengths[b], cached = p->config->causal && b % 2 == 0 ? before + b : 0;
         size_t D = (size_t)p->config->D, width = (size_t)net_outputs(p->net);
         synth_ids(ids, cached + T, p->config->V, 50 + (uint64_t)b);
-        cr_assert_eq(kvcache_new(&m[b].kv, p->config, CAP, &err), 0);
+        cr_assert_eq(kvcache_new_alone(&m[b].kv, p->config, KV_F32, CAP, &err), 0);
         m[b].x = malloc((size_t)(cached + T) * D * sizeof(float));
         m[b].out = calloc((size_t)T * width, sizeof(float));
         cr_assert_eq(embed_rows(p->embed, ids, NULL, cached + T, 0, m[b].x, &err), 0);
@@ -418,9 +418,11 @@ Test(forward, hidden_rows_through_head_apply_equal_the_whole_model)
         float *want = outputs_of(&p, ids, NULL, T, n);
         plain_close(&p);
 
-        cr_assert_eq(plain_open(&p, dir, false, CAP, &err), 0, "%s", err.text);
-        cr_assert_eq(head_load(&head, p.cp, &err), 0, "%s", err.text);
-        float *hidden = outputs_of(&p, ids, NULL, T, T), *work = malloc(T * (size_t)gpt2.D * sizeof *work);
+        cr_assert_eq(plain_open(&p, dir, false, CAP, COMPUTE_F32, &err), 0, "%s", err.text);
+        cr_assert_eq(head_load(&head, p.cp, COMPUTE_F32, &err), 0, "%s", err.text);
+        float *hidden = outputs_of(&p, ids, NULL, T, T);
+        void *work;
+        cr_assert_eq(head_work_new(&work, head, T, &err), 0);
         float *y = malloc((size_t)n * (size_t)width * sizeof *y);
         head_apply(p.config, head, hidden, n, work, y);
         cr_assert_lt(distance_f32(y, want, (size_t)n * (size_t)width), 1e-6, "%s", names[i]);

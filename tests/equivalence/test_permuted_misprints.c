@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/support/permuted.h"
+#include "tests/support/kernel.h"
 #include "tests/support/tempdir.h"
 
 enum { T = 24, D = 48, V = 60, F = 64 };
@@ -34,7 +35,7 @@ static struct permuted open_model(const char *architecture, int H)
     const struct synth_shape s = {.D = D, .H = H, .L = 2, .V = V, .F = F, .untied = true};
     struct permuted p;
     protected_synth(dir, architecture, &s, 5);
-    cr_assert_eq(permuted_open(&p, dir, "server", T, &err), 0, "%s", err.text);
+    cr_assert_eq(permuted_open(&p, dir, "server", NULL, T, &err), 0, "%s", err.text);
     return p;
 }
 
@@ -59,9 +60,9 @@ static double difference(struct permuted *p)
 static void put_rows(struct permuted *p, struct linear *dst, const struct linear *src, int from, int n, const uint32_t *order)
 {
     for (int i = 0; i < n; i++) {
-        size_t to = (size_t)(from + i), row = (size_t)from + (order == NULL ? (size_t)i : order[i]), in = (size_t)src->in;
-        for (size_t j = 0; j < in; j++)
-            dst->w[to * in + j] = src->w[row * in + p->residual.to[j]];
+        int to = from + i, row = from + (order == NULL ? i : (int)order[i]);
+        for (int j = 0; j < src->w.in; j++)
+            *kernel_element(&dst->w, to, j) = *kernel_element(&src->w, row, (int)p->residual.to[j]);
         if (src->b != NULL)
             dst->b[to] = src->b[row];
     }
@@ -70,10 +71,9 @@ static void put_rows(struct permuted *p, struct linear *dst, const struct linear
 /* Columns of O by `order`, rows by the residual key. */
 static void put_mix(struct permuted *p, struct linear *dst, const struct linear *src, const uint32_t *order)
 {
-    size_t in = (size_t)src->in;
-    for (size_t i = 0; i < (size_t)src->out; i++)
-        for (size_t j = 0; j < in; j++)
-            dst->w[i * in + j] = src->w[(size_t)p->residual.to[i] * in + order[j]];
+    for (int i = 0; i < src->w.out; i++)
+        for (int j = 0; j < src->w.in; j++)
+            *kernel_element(&dst->w, i, j) = *kernel_element(&src->w, (int)p->residual.to[i], (int)order[j]);
 }
 
 static struct perm random_order(uint32_t n)

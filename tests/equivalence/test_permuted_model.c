@@ -31,7 +31,7 @@ TestSuite(permuted_model, .init = setup, .fini = teardown);
 static struct permuted open_permuted(const char *head)
 {
     struct permuted p;
-    cr_assert_eq(permuted_open(&p, dir, head, CAP, &err), 0, "%s", err.text);
+    cr_assert_eq(permuted_open(&p, dir, head, NULL, CAP, &err), 0, "%s", err.text);
     return p;
 }
 
@@ -67,7 +67,7 @@ static void compare(const char *name, struct permuted *p)
     for (int t = 0; t < T; t++)
         mixed[t] = t % 2;
     permuted_restart(p);
-    cr_assert_eq(ref_forward(p->plain.cp, ids, types, T, NULL, &logits, &err), 0, "%s", err.text);
+    cr_assert_eq(ref_forward(p->plain.cp, COMPUTE_F32, ids, types, T, NULL, &logits, &err), 0, "%s", err.text);
     cr_assert_eq(plain_append(&p->plain, ids, types, T, out_n, plain, &err), 0, "%s", err.text);
     cr_assert_eq(permuted_append(p, ids, types, T, out_n, permuted, &err), 0, "%s", err.text);
     double scale = largest(logits, n), own = distance(plain, logits, n) / scale, ours = distance(permuted, logits, n) / scale;

@@ -6,12 +6,11 @@
 #include <string.h>
 
 #include "engine/kernels/activation.h"
-#include "engine/kernels/attention.h"
-#include "engine/kernels/matmul.h"
 #include "engine/kernels/norm.h"
 #include "engine/kernels/rope.h"
 #include "tests/support/permuted.h"
 #include "tests/support/tempdir.h"
+#include "tests/support/kernel.h"
 
 enum { ROWS = 9, D = 48, H = 8, K = 6, F = 40, V = 70 };
 
@@ -113,7 +112,7 @@ static void attend(int G, bool rotary, float *y, const float *q, const float *k,
         rope_rotate(turned_q + t * H * K, H, K, cosine, sine);
         rope_rotate(turned_k + (size_t)t * kv, G, K, cosine, sine);
     }
-    attention(&shape, y, turned_q, H * K, turned_k, v, kv, 0, ROWS);
+    kernel_attend(&shape, y, turned_q, turned_k, v, 0, ROWS, ROWS * H);
 }
 
 /* Groups 1, 2, 4, 8, with and without rotary positions. */
@@ -147,8 +146,8 @@ Test(permuted_parts, fused_query_key_value_is_the_three_side_by_side)
     float *x = make(ROWS * D, 0, 1), *w = make((size_t)n * D, 0, 0.2f), *b = make((size_t)n, 0, 0.3f);
     float *x_p = permute_rows(x, ROWS, &residual), *w_p = permute(w, &all, &residual), *b_p = permute_rows(b, 1, &all);
     float *y = malloc((size_t)(ROWS * n) * sizeof *y), *y_p = malloc((size_t)(ROWS * n) * sizeof *y_p);
-    matmul(y, x, w, b, ROWS, n, D);
-    matmul(y_p, x_p, w_p, b_p, ROWS, n, D);
+    kernel_matmul(y, x, w, b, ROWS, n, D);
+    kernel_matmul(y_p, x_p, w_p, b_p, ROWS, n, D);
     cr_expect_lt(distance(y_p, y, ROWS, &all), TOLERANCE);
     for (int i = 0; i < 3; i++) {
         cr_expect_lt(distance(y_p + at, y + at, 1, &parts[i]), TOLERANCE, "part %d of the first row", i);
@@ -164,14 +163,14 @@ Test(permuted_parts, fused_query_key_value_is_the_three_side_by_side)
 static void gated(float *y, const float *x, const float *gate, const float *up, const float *down)
 {
     float both[ROWS * 2 * F], product[ROWS * F], g[ROWS * F], u[ROWS * F];
-    matmul(g, x, gate, NULL, ROWS, F, D);
-    matmul(u, x, up, NULL, ROWS, F, D);
+    kernel_matmul(g, x, gate, NULL, ROWS, F, D);
+    kernel_matmul(u, x, up, NULL, ROWS, F, D);
     for (int t = 0; t < ROWS; t++) {
         memcpy(both + t * 2 * F, g + t * F, F * sizeof *g);
         memcpy(both + t * 2 * F + F, u + t * F, F * sizeof *u);
     }
     activate_gated(ACT_SILU, product, both, ROWS, F);
-    matmul(y, product, down, NULL, ROWS, D, F);
+    kernel_matmul(y, product, down, NULL, ROWS, D, F);
 }
 
 Test(permuted_parts, gated_feed_forward)
@@ -199,22 +198,26 @@ static void check_head(enum head_kind kind, enum key inner_key)
     const struct config c = {.D = D, .V = V, .C = V, .head = kind, .act = ACT_GELU, .norm = NORM_LAYER, .norm_eps = 1e-5};
     struct keyset *ks = keys_of(H, 0);
     struct perm p = get(ks, KEY_RESIDUAL), inner = get(ks, inner_key), out = get(ks, KEY_OUTPUT);
-    float *x = make(ROWS * D, 0, 1), *x_p = permute_rows(x, ROWS, &p), y[ROWS * V], y_p[ROWS * V], work[ROWS * D];
-    const struct head plain = {.kind = kind, .dense = {make(D * D, 0, 0.3f), make(D, 0, 0.3f), D, D},
-                               .norm = {make(D, 1, 0.5f), make(D, 0, 0.3f)}, .out = {make(V * D, 0, 0.3f), make(V, 0, 0.3f), V, D}};
-    const struct head permuted = {
-        .kind = kind,
-        .dense = {permute(plain.dense.w, &inner, &p), permute_rows(plain.dense.b, 1, &inner), D, D},
-        .norm = {permute_rows(plain.norm.w, 1, &inner), permute_rows(plain.norm.b, 1, &inner)},
-        .out = {permute(plain.out.w, &out, &inner), permute_rows(plain.out.b, 1, &out), V, D}};
+    float *x = make(ROWS * D, 0, 1), *x_p = permute_rows(x, ROWS, &p), y[ROWS * V], y_p[ROWS * V];
+    float *dense = make(D * D, 0, 0.3f), *dense_b = make(D, 0, 0.3f), *last = make(V * D, 0, 0.3f), *last_b = make(V, 0, 0.3f);
+    float *dense_p = permute(dense, &inner, &p), *dense_b_p = permute_rows(dense_b, 1, &inner);
+    float *last_p = permute(last, &out, &inner), *last_b_p = permute_rows(last_b, 1, &out);
+    struct head plain = {.kind = kind, .dense = kernel_linear(dense, dense_b, D, D), .norm = {make(D, 1, 0.5f), make(D, 0, 0.3f)},
+                         .out = kernel_linear(last, last_b, V, D)};
+    struct head permuted = {.kind = kind, .dense = kernel_linear(dense_p, dense_b_p, D, D),
+                            .norm = {permute_rows(plain.norm.w, 1, &inner), permute_rows(plain.norm.b, 1, &inner)},
+                            .out = kernel_linear(last_p, last_b_p, V, D)};
+    void *work;
+    cr_assert_eq(head_work_new(&work, &plain, ROWS, NULL), 0);
     head_apply(&c, &plain, x, ROWS, work, y);
     head_apply(&c, &permuted, x_p, ROWS, work, y_p);
     cr_expect_lt(distance(y_p, y, ROWS, &out), TOLERANCE);
-    const struct head *both[] = {&plain, &permuted};
+    struct head *both[] = {&plain, &permuted};
     for (int i = 0; i < 2; i++) {
-        free(both[i]->dense.w), free(both[i]->dense.b), free(both[i]->norm.w), free(both[i]->norm.b);
-        free(both[i]->out.w), free(both[i]->out.b);
+        linear_free(&both[i]->dense), linear_free(&both[i]->out);
+        norm_free(&both[i]->norm);
     }
+    free(work), free(dense), free(dense_b), free(last), free(last_b), free(dense_p), free(dense_b_p), free(last_p), free(last_b_p);
     free(x), free(x_p);
     perm_wipe(&p), perm_wipe(&inner), perm_wipe(&out);
     keyset_free(ks);
@@ -240,8 +243,8 @@ Test(permuted_parts, one_layer_of_every_family)
         struct permuted p;
         struct plain q;
         protected_synth(dir, arch_at(i)->name, &s, 6);
-        cr_assert_eq(permuted_open(&p, dir, "user", ROWS, &err), 0, "%s", err.text);
-        cr_assert_eq(plain_open(&q, tempdir_path(dir, "plain"), false, ROWS, &err), 0, "%s", err.text);
+        cr_assert_eq(permuted_open(&p, dir, "user", NULL, ROWS, &err), 0, "%s", err.text);
+        cr_assert_eq(plain_open(&q, tempdir_path(dir, "plain"), false, ROWS, COMPUTE_F32, &err), 0, "%s", err.text);
         bool classify = p.plain.config->head == HEAD_CLASSIFY;
         int rows = classify ? 1 : ROWS;
         cr_assert_eq(permuted_append(&p, ids, NULL, ROWS, rows, out, &err), 0, "%s", err.text);

@@ -39,7 +39,7 @@ static void decode(const struct frame *f)
     case WIRE_OFFER: (void)!msg_offer_decode(&m.offer, f, &err); break;
     case WIRE_GRANT: msg_grant_decode(m.context, f); break;
     case WIRE_STATS: (void)!msg_stats_decode(&m.stats, f, &err); break;
-    case WIRE_OUT: (void)!msg_out_decode(&m.out, f, f->h.seq, 3, 4, &err); break;
+    case WIRE_OUT: (void)!msg_out_decode(&m.out, f, &(struct msg_rows){.seq = f->h.seq, .out_n = 3, .bf16 = f->h.dtype == WIRE_BF16}, 4, &err); break;
     case WIRE_ROWS:
         if (msg_rows_decode(&m.rows, f, &limits, &err) == WIRE_OK) {
             /* The buffer that the limits promise is large enough, exactly. */

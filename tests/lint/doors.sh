@@ -6,10 +6,10 @@
 table='
 <zmq transport/zmq_door\.h
 "transport/zmq_door\.h" transport/[a-z_]*\.c
-<cblas engine/kernels/matmul\.c
-<openblas engine/kernels/matmul\.c
-<f77blas engine/kernels/matmul\.c
-<lapacke engine/kernels/matmul\.c
+<cblas engine/kernels/blas\.c
+<openblas engine/kernels/blas\.c
+<f77blas engine/kernels/blas\.c
+<lapacke engine/kernels/blas\.c
 <cjson base/json\.c
 <cJSON base/json\.c
 <openssl/ base/crypto\.c
@@ -17,6 +17,7 @@ table='
 <pcre2 user/regex\.c
 <utf8proc user/unicode\.c
 <unicode/ user/unicode\.c
+<microhttpd user/http\.c
 '
 
 check() {
@@ -36,4 +37,5 @@ bad model/config.c '# include <cjson/cJSON.h>\n'
 bad transport/a.c '#include <openssl/evp.h>\n'
 bad user/bpe.c '#include <pcre2.h>\n'
 bad user/c.h '#include "utf8proc.h"\n'
+bad user/serve.c '#include <microhttpd.h>\n'
 run_lint "$1"

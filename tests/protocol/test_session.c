@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bf16.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -12,6 +13,7 @@
 #include "tests/support/toy_server.h"
 #include "transport/client.h"
 #include "transport/trace.h"
+#include "user/session.h"
 
 static struct identity *server_id, *user_id;
 static struct transport *transport;
@@ -106,6 +108,13 @@ Test(session, a_whole_session_is_the_stored_one_byte_by_byte)
     cr_expect_eq(channel_code(ch), WIRE_BAD_SEQ);
     m = step(3, 2, 0, 0);
     cr_assert_eq(client_rows(ch, &m, &one, NULL, TOY_D, 5000, &got, &err), 0, "rows whose output nobody wants: %s", err.text);
+    uint16_t half[TOY_D];
+    for (size_t i = 0; i < TOY_D; i++)
+        half[i] = bf16_from_f32(x[i]);
+    const struct sealed_rows narrow = {.rows = 1, .D = TOY_D, .data = half, .bf16 = true};
+    m = step(4, 3, 0, 1);
+    cr_assert_eq(client_rows(ch, &m, &narrow, y, TOY_D, 5000, &got, &err), 0, "%s", err.text);
+    cr_expect(got.bf16 && y[7] == 2 * x[7]);
     cr_assert_eq(client_stats(ch, &stats, &err), 0, "%s", err.text);
     cr_assert_eq(client_cancel(ch, SESSION, &err), 0, "%s", err.text);
     cr_assert_eq(client_session_close(ch, SESSION, &err), 0, "%s", err.text);
@@ -178,6 +187,17 @@ Test(session, another_context_is_refused_before_any_row)
     cr_assert_eq(client_hello(ch, mine, &ok, &err), -1);
     cr_expect_eq(err.code, ERR_AUTH);
     cr_expect(strstr(err.text, "context") != NULL, "%s", err.text);
+}
+
+Test(session, bf16_is_not_sent_to_a_server_that_is_too_old_for_it)
+{
+    struct connection c = {.channel = ch, .server = {.protocol = 1}};
+    cr_expect_eq(connection_bf16(&c, &err), -1);
+    cr_expect_eq(err.code, ERR_PEER);
+    cr_expect(strstr(err.text, "speaks protocol 1") != NULL && strstr(err.text, "wire: bf16") != NULL && !c.bf16, "%s", err.text);
+    c.server.protocol = 2;
+    cr_expect_eq(connection_bf16(&c, &err), 0, "%s", err.text);
+    cr_expect(c.bf16);
 }
 
 /* Every illegal first word is answered with BAD_PHASE or UNKNOWN_SESSION, and the server lives on. */

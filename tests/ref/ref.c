@@ -5,6 +5,12 @@
 #include <string.h>
 
 #include "model/arch.h"
+#include "model/quant.h"
+
+struct model {
+    const struct checkpoint *cp;
+    enum compute compute;
+};
 
 /* Allocation failures in a test program end it: the reference is about formulas. */
 static double *numbers(size_t n)
@@ -28,6 +34,8 @@ static double stored(const struct tensor *t, size_t i)
     const uint8_t *p = t->data;
     uint32_t bits = 0;
     float f;
+    if (t->dtype == DTYPE_I8)
+        return (double)(int8_t)p[i];
     if (t->dtype == DTYPE_F16)
         return from_f16(p[2 * i] | (unsigned)p[2 * i + 1] << 8);
     if (t->dtype == DTYPE_BF16)
@@ -51,26 +59,72 @@ static double *weights(const struct checkpoint *cp, enum role role, int layer)
     return w;
 }
 
+/* ------------------------------------------------------------------ what enters a product */
+
+static float to_bf16(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000; /* to nearest, halves to even; all numbers here are finite */
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* Rounds n numbers in place. For int8 they become the integers, and their unit is returned. */
+static double enter(enum compute compute, double *x, size_t n)
+{
+    float scale, *single = calloc(n + 1, sizeof *single);
+    int8_t *q = malloc(n + 1);
+    if (single == NULL || q == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        single[i] = (float)x[i];
+    if (compute == COMPUTE_INT8)
+        quant_row(q, &scale, single, n);
+    for (size_t i = 0; i < n && compute != COMPUTE_F32; i++)
+        x[i] = compute == COMPUTE_INT8 ? q[i] : (double)to_bf16(single[i]);
+    free(single);
+    free(q);
+    return compute == COMPUTE_INT8 ? (double)scale : 1.0;
+}
+
+/* Weights of one output, as they enter; returns their unit. An I8 tensor holds the integers. */
+static double enter_weights(const struct model *m, const struct tensor *t, size_t o, double *w, size_t n)
+{
+    const struct tensor *scale = checkpoint_scale(m->cp, t);
+    return scale == NULL ? enter(m->compute, w, n) : stored(scale, o);
+}
+
 /* ------------------------------------------------------------------ operators */
 
 /* y [T,out] = x [T,in] W + b. W is stored [out,in], or [in,out] when the table says Conv1D. */
-static double *linear(const struct checkpoint *cp, enum role role, enum role bias, int layer, const double *x, int T)
+static double *linear(const struct model *m, enum role role, enum role bias, int layer, const double *x, int T)
 {
-    const struct config *c = checkpoint_config(cp);
+    const struct config *c = checkpoint_config(m->cp);
     const struct arch_tensor *row = arch_tensor(c, role);
-    int out = (int)arch_axis_size(c, row->out), in = (int)arch_axis_size(c, row->in);
-    double *w = weights(cp, role, layer), *b = bias == ROLE_COUNT ? NULL : weights(cp, bias, layer);
-    double *y = numbers((size_t)T * (size_t)out);
-    for (int t = 0; t < T; t++)
-        for (int o = 0; o < out; o++) {
-            double sum = b == NULL ? 0.0 : b[o];
-            for (int i = 0; i < in; i++)
-                sum += x[(size_t)t * (size_t)in + (size_t)i] *
-                       (row->conv1d ? w[(size_t)i * (size_t)out + (size_t)o] : w[(size_t)o * (size_t)in + (size_t)i]);
-            y[(size_t)t * (size_t)out + (size_t)o] = sum;
+    const struct tensor *stored_as = checkpoint_tensor(m->cp, role, layer);
+    size_t out = (size_t)arch_axis_size(c, row->out), in = (size_t)arch_axis_size(c, row->in);
+    double *w = weights(m->cp, role, layer), *b = bias == ROLE_COUNT ? NULL : weights(m->cp, bias, layer);
+    double *y = numbers((size_t)T * out), *entered = numbers((size_t)T * in), *unit = numbers((size_t)T), *column = numbers(in);
+    memcpy(entered, x, (size_t)T * in * sizeof *x);
+    for (size_t t = 0; t < (size_t)T; t++)
+        unit[t] = enter(m->compute, entered + t * in, in);
+    for (size_t o = 0; o < out; o++) {
+        for (size_t i = 0; i < in; i++)
+            column[i] = row->conv1d ? w[i * out + o] : w[o * in + i];
+        double own = enter_weights(m, stored_as, o, column, in);
+        for (size_t t = 0; t < (size_t)T; t++) {
+            double sum = 0;
+            for (size_t i = 0; i < in; i++)
+                sum += entered[t * in + i] * column[i];
+            y[t * out + o] = sum * unit[t] * own + (b == NULL ? 0.0 : b[o]);
         }
+    }
     free(w);
     free(b);
+    free(entered);
+    free(unit);
+    free(column);
     return y;
 }
 
@@ -191,25 +245,25 @@ static double *columns(const double *x, int T, int width, int from, int n)
     return y;
 }
 
-static double *self_attention(const struct checkpoint *cp, int l, const double *x, int T)
+static double *self_attention(const struct model *m, int l, const double *x, int T)
 {
-    const struct config *c = checkpoint_config(cp);
+    const struct config *c = checkpoint_config(m->cp);
     int queries = c->H * c->K, keys = c->G * c->K, width = queries + 2 * keys;
     double *q, *k, *v;
     if (arch_tensor(c, ROLE_QKV) != NULL) {
-        double *qkv = linear(cp, ROLE_QKV, ROLE_QKV_BIAS, l, x, T);
+        double *qkv = linear(m, ROLE_QKV, ROLE_QKV_BIAS, l, x, T);
         q = columns(qkv, T, width, 0, queries);
         k = columns(qkv, T, width, queries, keys);
         v = columns(qkv, T, width, queries + keys, keys);
         free(qkv);
     } else {
-        q = linear(cp, ROLE_Q, ROLE_Q_BIAS, l, x, T);
-        k = linear(cp, ROLE_K, ROLE_K_BIAS, l, x, T);
-        v = linear(cp, ROLE_V, ROLE_V_BIAS, l, x, T);
+        q = linear(m, ROLE_Q, ROLE_Q_BIAS, l, x, T);
+        k = linear(m, ROLE_K, ROLE_K_BIAS, l, x, T);
+        v = linear(m, ROLE_V, ROLE_V_BIAS, l, x, T);
     }
     rope(c, q, c->H, T);
     rope(c, k, c->G, T);
-    double *mix = attention(c, l, q, k, v, T), *y = linear(cp, ROLE_O, ROLE_O_BIAS, l, mix, T);
+    double *mix = attention(c, l, q, k, v, T), *y = linear(m, ROLE_O, ROLE_O_BIAS, l, mix, T);
     free(q);
     free(k);
     free(v);
@@ -217,14 +271,14 @@ static double *self_attention(const struct checkpoint *cp, int l, const double *
     return y;
 }
 
-static double *feed_forward(const struct checkpoint *cp, int l, const double *x, int T)
+static double *feed_forward(const struct model *m, int l, const double *x, int T)
 {
-    const struct config *c = checkpoint_config(cp);
-    double *up = linear(cp, ROLE_UP, ROLE_UP_BIAS, l, x, T);
-    double *gate = c->gated ? linear(cp, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
+    const struct config *c = checkpoint_config(m->cp);
+    double *up = linear(m, ROLE_UP, ROLE_UP_BIAS, l, x, T);
+    double *gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
     for (size_t i = 0; i < (size_t)T * (size_t)c->F; i++)
         up[i] = gate != NULL ? act(c->act, gate[i]) * up[i] : act(c->act, up[i]);
-    double *y = linear(cp, ROLE_DOWN, ROLE_DOWN_BIAS, l, up, T);
+    double *y = linear(m, ROLE_DOWN, ROLE_DOWN_BIAS, l, up, T);
     free(up);
     free(gate);
     return y;
@@ -263,54 +317,54 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
     return x;
 }
 
-static double *layers(const struct checkpoint *cp, double *x, int T)
+static double *layers(const struct model *m, double *x, int T)
 {
-    const struct config *c = checkpoint_config(cp);
+    const struct config *c = checkpoint_config(m->cp);
     size_t n = (size_t)T * (size_t)c->D;
     for (int l = 0; l < c->L; l++) {
         if (c->post_norm) {
-            add(x, self_attention(cp, l, x, T), n);
-            replace(&x, norm(cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T));
-            add(x, feed_forward(cp, l, x, T), n);
-            replace(&x, norm(cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
+            add(x, self_attention(m, l, x, T), n);
+            replace(&x, norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T));
+            add(x, feed_forward(m, l, x, T), n);
+            replace(&x, norm(m->cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
         } else {
-            double *h = norm(cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T);
-            add(x, self_attention(cp, l, h, T), n);
-            replace(&h, norm(cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
-            add(x, feed_forward(cp, l, h, T), n);
+            double *h = norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T);
+            add(x, self_attention(m, l, h, T), n);
+            replace(&h, norm(m->cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
+            add(x, feed_forward(m, l, h, T), n);
             free(h);
         }
     }
     if (!c->post_norm)
-        replace(&x, norm(cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, x, T));
+        replace(&x, norm(m->cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, x, T));
     return x;
 }
 
-static double *head(const struct checkpoint *cp, const double *x, int T)
+static double *head(const struct model *m, const double *x, int T)
 {
-    const struct config *c = checkpoint_config(cp);
+    const struct config *c = checkpoint_config(m->cp);
     if (c->head == HEAD_CLASSIFY) { /* of the first token */
-        double *pooled = linear(cp, ROLE_POOL, ROLE_POOL_BIAS, 0, x, 1);
+        double *pooled = linear(m, ROLE_POOL, ROLE_POOL_BIAS, 0, x, 1);
         for (int d = 0; d < c->D; d++)
             pooled[d] = tanh(pooled[d]);
-        double *y = linear(cp, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS, 0, pooled, 1);
+        double *y = linear(m, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS, 0, pooled, 1);
         free(pooled);
         return y;
     }
     if (c->head == HEAD_MLM) {
-        double *h = linear(cp, ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, 0, x, T);
+        double *h = linear(m, ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, 0, x, T);
         for (size_t i = 0; i < (size_t)T * (size_t)c->D; i++)
             h[i] = act(c->act, h[i]);
-        replace(&h, norm(cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, h, T));
-        double *y = linear(cp, ROLE_LM_HEAD, ROLE_MLM_OUT_BIAS, 0, h, T);
+        replace(&h, norm(m->cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, h, T));
+        double *y = linear(m, ROLE_LM_HEAD, ROLE_MLM_OUT_BIAS, 0, h, T);
         free(h);
         return y;
     }
-    return linear(cp, ROLE_LM_HEAD, ROLE_COUNT, 0, x, T);
+    return linear(m, ROLE_LM_HEAD, ROLE_COUNT, 0, x, T);
 }
 
-int ref_forward(const struct checkpoint *cp, const int32_t *ids, const int32_t *types, int T, double **hidden, double **logits,
-                struct err *err)
+int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T, double **hidden,
+                double **logits, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     if (!checkpoint_has(cp, PART_EMBED) || !checkpoint_has(cp, PART_CORE) || (logits != NULL && !checkpoint_has(cp, PART_HEAD)))
@@ -321,9 +375,10 @@ int ref_forward(const struct checkpoint *cp, const int32_t *ids, const int32_t *
         if (ids[t] < 0 || ids[t] >= c->V || (types != NULL && (types[t] < 0 || types[t] >= c->type_vocab)))
             return err_set(err, ERR_INPUT, "token %d of %d is outside its table", t + 1, T);
 
-    double *x = layers(cp, embedding(cp, ids, types, T), T);
+    const struct model m = {.cp = cp, .compute = compute};
+    double *x = layers(&m, embedding(cp, ids, types, T), T);
     if (logits != NULL)
-        *logits = head(cp, x, T);
+        *logits = head(&m, x, T);
     if (hidden != NULL)
         *hidden = x;
     else

@@ -7,33 +7,34 @@
 
 #define SEED 77
 
-static int open_package(struct permuted *p, const char *package, int cap, struct err *err)
+static int open_package(struct permuted *p, const char *package, enum compute compute, int cap, struct err *err)
 {
     const struct config *c = p->plain.config;
     size_t rows = (size_t)cap, D = (size_t)c->D, widest = D > (size_t)config_outputs(c) ? D : (size_t)config_outputs(c);
     unsigned need = CHECKPOINT_CORE | (p->head_user ? 0u : CHECKPOINT_HEAD);
-    if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, err) != 0 ||
-        kvcache_new(&p->kv, c, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
+    if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, compute, err) != 0 ||
+        kvcache_new_alone(&p->kv, c, KV_F32, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
         keyset_perm(p->keys, KEY_RESIDUAL, 0, &p->residual, err) != 0 ||
         keyset_perm(p->keys, KEY_OUTPUT, 0, &p->output, err) != 0 || floats_alloc(&p->x_p, rows, D, err) != 0 ||
         floats_alloc(&p->y_p, rows, widest, err) != 0 || floats_alloc(&p->hidden, rows, D, err) != 0)
         return -1;
-    return floats_alloc(&p->work, rows, D, err);
+    return p->head_user ? head_work_new(&p->work, p->plain.net->head, cap, err) : 0;
 }
 
-int permuted_open(struct permuted *out, const char *dir, const char *head, int cap, struct err *err)
+int permuted_open(struct permuted *out, const char *dir, const char *head, const char *dtype, int cap, struct err *err)
 {
     struct permuted p = {0};
     struct protect_report report;
     struct protect_opts o = protected_opts(dir, SEED);
     o.head = head;
+    o.dtype = dtype;
     if (file_remove_tree(o.out, err) != 0 || protect_checkpoint(&o, &report, err) != 0)
         return -1;
     p.head_user = report.head_user;
-    int rc = plain_open(&p.plain, o.model, true, cap, err);
+    int rc = plain_open(&p.plain, o.model, true, cap, report.compute, err);
     if (rc == 0) {
         p.keys = protected_keys(p.plain.config, SEED);
-        rc = open_package(&p, report.package, cap, err);
+        rc = open_package(&p, report.package, report.compute, cap, err);
     }
     if (rc != 0)
         permuted_close(&p);

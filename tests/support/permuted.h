@@ -23,11 +23,12 @@ struct permuted {
     struct keyset *keys;
     struct perm residual, output;
     bool head_user;
-    float *x_p, *y_p, *hidden, *work;
+    float *x_p, *y_p, *hidden;
+    void *work; /* for head_apply; NULL with the head on the server */
 };
 
-/* Protects DIR/plain into DIR/out (replacing one that is there) and opens both. head: as protect's, NULL is auto. */
-MUST_CHECK int permuted_open(struct permuted *out, const char *dir, const char *head, int cap, struct err *err);
+/* Protects DIR/plain into DIR/out (replacing one that is there) and opens both. head, dtype: as protect's, NULL is its default. */
+MUST_CHECK int permuted_open(struct permuted *out, const char *dir, const char *head, const char *dtype, int cap, struct err *err);
 void permuted_close(struct permuted *p);
 /* As plain_append: the outputs come back in plain order. */
 MUST_CHECK int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out,

@@ -4,19 +4,29 @@
 
 #include "engine/floats.h"
 
-int plain_open(struct plain *out, const char *dir, bool head, int cap, struct err *err)
+int plain_open(struct plain *out, const char *dir, bool head, int cap, enum compute compute, struct err *err)
 {
     struct plain p = {0};
     if (checkpoint_open(&p.cp, dir, CHECKPOINT_ALL, err) != 0)
         return -1;
     p.config = checkpoint_config(p.cp);
-    if (net_load(&p.net, p.cp, head, err) != 0 || embed_load(&p.embed, p.cp, err) != 0 ||
-        kvcache_new(&p.kv, p.config, cap, err) != 0 || scratch_new(&p.scratch, p.net, cap, 16, err) != 0 ||
+    if (net_load(&p.net, p.cp, head, compute, err) != 0 || embed_load(&p.embed, p.cp, err) != 0 ||
+        kvcache_new_alone(&p.kv, p.config, KV_F32, cap, err) != 0 || scratch_new(&p.scratch, p.net, cap, 16, err) != 0 ||
         floats_alloc(&p.x, (size_t)cap, (size_t)p.config->D, err) != 0) {
         plain_close(&p);
         return -1;
     }
     *out = p;
+    return 0;
+}
+
+int plain_cache(struct plain *p, enum kv_dtype dtype, struct err *err)
+{
+    struct kvcache *kv;
+    if (kvcache_new_alone(&kv, p->config, dtype, p->kv->cap, err) != 0)
+        return -1;
+    kvcache_free(p->kv);
+    p->kv = kv;
     return 0;
 }
 

@@ -29,7 +29,9 @@ struct plain {
 };
 
 /* head false: outputs are the final hidden rows. cap: most tokens of a sequence. */
-MUST_CHECK int plain_open(struct plain *out, const char *dir, bool head, int cap, struct err *err);
+MUST_CHECK int plain_open(struct plain *out, const char *dir, bool head, int cap, enum compute compute, struct err *err);
+/* Another type of cache in place of the float32 one. */
+MUST_CHECK int plain_cache(struct plain *p, enum kv_dtype dtype, struct err *err);
 void plain_close(struct plain *p);
 /* Appends T tokens to the cache and writes the outputs of the last `out_n` of them (of the first row for a classifier). */
 MUST_CHECK int plain_append(struct plain *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out,

@@ -29,10 +29,13 @@ struct rig {
     int said_n;
     enum listener_sent verdict; /* what the socket says ... */
     int room;                   /* ... after it took so many frames; -1: it takes all */
+    struct listener_peer slow;  /* the only one that `room` is for; without a name: it is for all */
     struct net *net;
     struct core *core;
     struct core_model model;
     struct core_limits limits;
+    size_t kv_bytes; /* budget and ... */
+    enum kv_dtype kv_dtype; /* ... kind of the pool that rig_begin makes */
     uint8_t *manifest;
     uint64_t now;
     struct listener_peer alice, bob;
@@ -42,7 +45,7 @@ extern struct rig rig;
 /* rig_load, changes to rig.limits, rig_begin. */
 void rig_load(const char *architecture, const struct synth_shape *shape, bool head);
 void rig_begin(void);
-extern const struct synth_shape rig_small;
+extern const struct synth_shape rig_small, rig_long; /* contexts of 128 and 1024 tokens */
 void rig_make(void);      /* a small Llama */
 void rig_make_wide(void); /* rows of 1024 and outputs of 2048 numbers: messages of several fragments */
 void rig_drop(void);
@@ -69,16 +72,18 @@ struct msg_opened rig_opened(void);
 struct rig_step {
     uint64_t seq;
     int pos, T, out_from, out_n, text;
+    bool bf16; /* rows and outputs on the wire; then in all steps of a text */
 };
-/* Row t of a text is the same wherever it is asked (free()). */
+/* Row t of a text is the same wherever it is asked, made of numbers that are bfloat16 too (free()). */
 float *rig_rows_of(int text, int from, int T);
 struct frag_out rig_cut(int session, const struct rig_step *s, const float *x);
 /* fragments -1: all. */
 void rig_send_rows(const struct listener_peer *p, int session, const struct rig_step *s, const float *x, int fragments);
 void rig_send_step(const struct listener_peer *p, int session, struct rig_step s);
-/* core_take; one step of the worker; everything that is queued (gives how many). */
+/* core_take; one job of the worker; a pass over these jobs, and core_done; passes until nothing waits (gives the jobs). */
 int rig_take(struct core_job jobs[8]);
 void rig_compute(const struct core_job *job);
+void rig_pass(const struct core_job *jobs, int n);
 int rig_work(void);
 /* The one frame said is this step's OUT with the numbers of a computation of our own. */
 void rig_answered(const struct rig_step *s, uint32_t cached);

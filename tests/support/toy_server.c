@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/bf16.h"
 #include "base/file.h"
 #include "transport/msg_blob.h"
 #include "transport/msg_error.h"
@@ -120,10 +121,13 @@ static void flush_out(struct toy_server *s, struct toy_peer *p)
 static void compute(struct toy_server *s, struct toy_peer *p)
 {
     struct err err;
-    struct msg_out out = {.epoch = 3, .seq = p->rows.seq, .cached = p->rows.pos + p->rows.rows, .rows = p->rows.out_n, .width = TOY_D};
+    struct msg_out out = {.epoch = 3, .seq = p->rows.seq, .cached = p->rows.pos + p->rows.rows, .rows = p->rows.out_n, .width = TOY_D,
+                          .bf16 = p->rows.bf16};
     memcpy(out.session, p->rows.session, sizeof out.session);
     for (size_t i = 0; i < (size_t)p->rows.out_n * TOY_D; i++)
         p->y[i] = 2 * p->x[(size_t)p->rows.out_from * TOY_D + i];
+    if (p->rows.bf16)
+        bf16_narrow(p->y, (size_t)p->rows.out_n * TOY_D);
     p->seq = p->rows.seq;
     p->cached = out.cached;
     if (msg_out_send(&p->out, &out, p->y, &err) != WIRE_OK)

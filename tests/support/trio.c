@@ -81,13 +81,14 @@ void trio_start_server(struct trio *t, const char *limits)
 {
     char text[2048];
     struct json_doc *ready;
+    const char *listen = strcmp(t->users_at, NOWHERE) == 0 ? "tcp://127.0.0.1:*" : t->users_at;
     int n = snprintf(text, sizeof text,
-                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
+                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"%s\","
                      "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":1,"
                      "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/"
                      "identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
                      "\"limits\":{%s}}\n",
-                     limits == NULL ? "" : limits);
+                     listen, limits == NULL ? "" : limits);
     tempdir_spill(trio_path(t, "server.json"), text, (size_t)n);
     start(t, &t->server, "stip-server", "server.json", "server.log", &ready);
     take_endpoint(ready, "endpoint", t->users_at);

@@ -23,7 +23,7 @@ struct trio {
 /* head: "auto", "server" or "user". Identities and package are made, nothing runs yet. */
 void trio_make(struct trio *t, const char *model, const char *head);
 void trio_close(struct trio *t);
-/* limits: what stands in the config's `limits`, NULL for none. Waits until it is ready. */
+/* limits: what stands in the config's `limits`, NULL for none. Waits until it is ready. A second start is at the same address. */
 void trio_start_server(struct trio *t, const char *limits);
 void trio_start_model_dev(struct trio *t);
 /* Until the server says that it serves a package. */

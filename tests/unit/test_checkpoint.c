@@ -310,7 +310,7 @@ Test(checkpoint, a_misshapen_tensor_is_named_with_both_shapes)
 Test(checkpoint, weights_must_be_floats)
 {
     static const uint64_t dim[] = {16, 16};
-    static const enum dtype kinds[] = {DTYPE_I64, DTYPE_F64, DTYPE_I8, DTYPE_U8, DTYPE_BOOL};
+    static const enum dtype kinds[] = {DTYPE_I64, DTYPE_F64, DTYPE_I16, DTYPE_U8, DTYPE_BOOL};
     make("LlamaForCausalLM", &small);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         char found[64];
@@ -320,6 +320,148 @@ Test(checkpoint, weights_must_be_floats)
         (void)snprintf(found, sizeof found, "expected F32, BF16 or F16, found %s", dtype_name(kinds[i]));
         refused(CHECKPOINT_ALL, "model.safetensors: tensor '" Q1 "'", found, NULL);
     }
+}
+
+/* ------------------------------------------------------------------ int8 */
+
+#define NORM1 "model.layers.1.input_layernorm.weight"
+
+static struct item *add_scale(const char *name, enum dtype dtype, int rank, uint64_t first, uint64_t second)
+{
+    const uint64_t dim[] = {first, second, 2};
+    struct item *it = add(name, dtype, rank, dim);
+    for (size_t i = 0; dtype == DTYPE_F32 && i < it->bytes / sizeof(float); i++) {
+        const float value = (float)i / 64;
+        memcpy(it->data + i * sizeof value, &value, sizeof value);
+    }
+    return it;
+}
+
+#define W8A8 \
+    "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"int-quantized\",\"config_groups\":{\"group_0\":{" \
+    "\"weights\":{\"num_bits\":8,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"channel\",\"dynamic\":false}," \
+    "\"input_activations\":{\"num_bits\":8,\"type\":\"int\",\"symmetric\":true,\"strategy\":\"token\",\"dynamic\":true}}}},"
+
+static void say_int8(void)
+{
+    size_t len;
+    char *text = tempdir_slurp(tempdir_path(dir, "config.json"), &len), *changed = malloc(len + sizeof W8A8);
+    int n = sprintf(changed, "{" W8A8 "%s", strchr(text, '{') + 1);
+    tempdir_spill(tempdir_path(dir, "config.json"), changed, (size_t)n);
+    free(changed);
+    free(text);
+}
+
+/* A model whose products are int8, each with a good scale. */
+static void make_int8(void)
+{
+    make("LlamaForCausalLM", &small);
+    for (size_t i = 0, n = item_count; i < n; i++) {
+        struct item *it = &items[i];
+        char scale[sizeof it->name + 8];
+        if (it->rank != 2 || strcmp(it->name, "model.embed_tokens.weight") == 0)
+            continue;
+        it->dtype = DTYPE_I8;
+        it->bytes = it->dim[0] * it->dim[1];
+        for (size_t k = 0; k < it->bytes; k++)
+            it->data[k] = (uint8_t)(k * 37);
+        (void)snprintf(scale, sizeof scale, "%s_scale", it->name);
+        (void)add_scale(scale, DTYPE_F32, 2, it->dim[0], 1);
+    }
+    say_int8();
+}
+
+Test(checkpoint, an_int8_matrix_comes_with_its_scale)
+{
+    make_int8();
+    save("model.safetensors", 0, item_count);
+    struct checkpoint *cp = open_it(CHECKPOINT_ALL);
+    const struct tensor *t = checkpoint_tensor(cp, ROLE_Q, 1), *scale = checkpoint_scale(cp, t);
+    float value;
+    struct err err = {0};
+    cr_assert(t->dtype == DTYPE_I8 && scale != NULL);
+    cr_expect_null(checkpoint_scale(cp, checkpoint_tensor(cp, ROLE_ATTN_NORM_W, 0)), "a float tensor has none");
+    cr_expect_null(checkpoint_scale(cp, checkpoint_tensor(cp, ROLE_LM_HEAD, 0)), "nor has a table that is an embedding");
+    cr_expect_arr_eq(checkpoint_rows_i8(t, 3), item(Q1)->data + 3 * 16, 16);
+    cr_assert_eq(checkpoint_rows_f32(scale, 7, 1, &value, &err), 0, "%s", err.text);
+    cr_expect_eq(value, 7.0f / 64);
+    checkpoint_close(cp);
+}
+
+/* Catches: a scale that is not looked for, its shape, dtype or numbers not looked at (each tried). */
+Test(checkpoint, an_int8_matrix_without_a_good_scale_is_refused_by_name)
+{
+    static const struct {
+        enum dtype dtype;
+        int rank;
+        uint64_t first, second;
+        const char *found;
+    } shapes[] = {{DTYPE_F32, 2, 15, 1, "found F32 [15,1]"}, {DTYPE_F32, 2, 1, 16, "found F32 [1,16]"}, {DTYPE_F32, 1, 16, 0, "found F32 [16]"},
+                  {DTYPE_F32, 3, 16, 1, "found F32 [16,1,2]"}, {DTYPE_BF16, 2, 16, 1, "found BF16 [16,1]"}, {DTYPE_I8, 2, 16, 1, "found I8 [16,1]"}, {DTYPE_F32, 2, 0, 1, "found F32 [0,1]"}};
+    static const float values[] = {NAN, INFINITY, -INFINITY, -0.5f};
+    make_int8();
+    drop(Q1 "_scale");
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, Q1, "is I8, but there is no tensor '" Q1 "_scale'", NULL);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        (void)add_scale(Q1 "_scale", shapes[i].dtype, shapes[i].rank, shapes[i].first, shapes[i].second);
+        save("model.safetensors", 0, item_count);
+        refused(CHECKPOINT_ALL, Q1 "_scale", "expected F32 [16,1]", shapes[i].found);
+        drop(Q1 "_scale");
+    }
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct item *it = add_scale(Q1 "_scale", DTYPE_F32, 2, 16, 1);
+        memcpy(it->data + 15 * sizeof(float), &values[i], sizeof(float));
+        save("model.safetensors", 0, item_count);
+        refused(CHECKPOINT_ALL, Q1 "_scale", "expected finite scales from 0 up", "for output 15");
+        drop(Q1 "_scale");
+    }
+}
+
+/* What no product reads stays float; and a scale that belongs to nothing means another model. */
+Test(checkpoint, only_matrices_of_products_may_be_int8)
+{
+    static const uint64_t dim[] = {16}, table[] = {32, 16};
+    make("LlamaForCausalLM", &small);
+    drop(NORM1);
+    (void)add(NORM1, DTYPE_I8, 1, dim);
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, NORM1, "expected F32, BF16 or F16, found I8", NULL);
+    while (item_count > 0)
+        drop(items[0].name);
+    make("LlamaForCausalLM", &small); /* tied: the table is the embedding too */
+    drop("model.embed_tokens.weight");
+    (void)add("lm_head.weight", DTYPE_I8, 2, table);
+    (void)add_scale("lm_head.weight_scale", DTYPE_F32, 2, 32, 1);
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, "lm_head.weight", "expected F32, BF16 or F16, found I8", NULL);
+    while (item_count > 0)
+        drop(items[0].name);
+    make("LlamaForCausalLM", &small);
+    (void)add_scale(Q1 "_scale", DTYPE_F32, 2, 16, 1);
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, Q1 "_scale", "is not part of a LlamaForCausalLM", NULL);
+}
+
+/* Floats in between would be quantised when they are loaded, and integers that nobody announced taken for weights. Catches dtypes
+ * looked at one by one, in either direction (both tried). */
+Test(checkpoint, int8_is_all_matrices_or_none_as_the_config_says)
+{
+    static const uint64_t square[] = {16, 16};
+    make_int8();
+    drop(Q1);
+    (void)add(Q1, DTYPE_F32, 2, square);
+    drop(Q1 "_scale");
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, Q1, "expected I8, as config.json's quantization_config says, found F32", NULL);
+    while (item_count > 0)
+        drop(items[0].name);
+    make("LlamaForCausalLM", &small);
+    drop(Q1);
+    (void)add(Q1, DTYPE_I8, 2, square);
+    (void)add_scale(Q1 "_scale", DTYPE_F32, 2, 16, 1);
+    save("model.safetensors", 0, item_count);
+    refused(CHECKPOINT_ALL, Q1, "found I8", "int8 needs a quantization_config");
 }
 
 /* An unknown tensor means that another model is meant. Catches: passing over what no table row explains (tried). */

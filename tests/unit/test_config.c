@@ -86,6 +86,42 @@ Test(config, what_llama_leaves_out_has_the_defaults_of_transformers)
     cr_expect_eq(c.K, 64, "heads may be wider than D / H");
 }
 
+#define W8A8(bits, weights, rows, more) \
+    "{'architectures':['LlamaForCausalLM']," LLAMA_SIZES ",'quantization_config':{'quant_method':'compressed-tensors','format':" \
+    "'int-quantized'," more "'config_groups':{'group_0':{'weights':{'num_bits':" bits ",'type':'int','symmetric':true," \
+    "'strategy':'" weights "','dynamic':false},'input_activations':{'num_bits':8,'type':'int','symmetric':true,'strategy':'" rows "'," \
+    "'dynamic':true}}}}}"
+
+static bool quantised_is_refused(const char *text)
+{
+    struct json_doc *doc;
+    struct err e = {0};
+    struct config c;
+    char json[2048];
+    size_t n = strlen(text);
+    cr_assert_lt(n, sizeof json);
+    for (size_t i = 0; i < n; i++)
+        json[i] = text[i] == '\'' ? '"' : text[i];
+    cr_assert_eq(json_parse(&doc, json, n, false, "config.json", &e), 0, "%s", e.text);
+    int rc = config_parse(&c, doc, &e);
+    json_free(doc);
+    return rc == -1 && strstr(e.text, "'quantization_config'") != NULL;
+}
+
+/* Another number of bits, groups or scales is another arithmetic. */
+Test(config, of_quantised_models_only_int8_per_channel_and_token_is_taken)
+{
+    cr_expect_eq(read_text(W8A8("8", "channel", "token", "")).D, 256);
+    cr_expect(quantised_is_refused(W8A8("4", "channel", "token", "")));
+    cr_expect(quantised_is_refused(W8A8("8", "tensor", "token", "")));
+    cr_expect(quantised_is_refused(W8A8("8", "channel", "tensor", "")));
+    cr_expect(quantised_is_refused("{'architectures':['LlamaForCausalLM']," LLAMA_SIZES ",'quantization_config':7}"));
+    cr_expect(read_text(W8A8("8", "channel", "token", "")).quantised);
+    cr_expect(quantised_is_refused(W8A8("8", "channel", "token", "'ignore':['lm_head'],")));
+    cr_expect(quantised_is_refused(W8A8("8", "channel", "token", "'kv_cache_scheme':{'num_bits':8},")));
+    cr_expect_eq(read_text(W8A8("8", "channel", "token", "'ignore':[],'kv_cache_scheme':null,")).D, 256);
+}
+
 Test(config, mistral_has_a_window_unless_it_is_null)
 {
     struct config c = read_text("{'architectures':['MistralForCausalLM']," LLAMA_SIZES ",'sliding_window':1024,'num_key_value_heads':4}");

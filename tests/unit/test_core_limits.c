@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/forward.h"
+#include "server/session.h"
 #include "tests/support/rig.h"
 
 TestSuite(core_limits, .init = rig_make, .fini = rig_drop, .timeout = 120);
@@ -31,14 +31,12 @@ Test(core_limits, ten_thousand_sessions_leave_nothing_behind)
     cr_expect_eq(rig_work(), 0);
 }
 
-/* Mutation: a budget that is not given back by a refused, closed or failed session. */
-Test(core_special, sessions_users_and_memory_are_bounded_and_given_back)
+/* Mutation: a count that is not given back by a refused or closed session; own sessions counted for all users. */
+Test(core_special, sessions_and_users_are_bounded_and_given_back)
 {
     rig_load("LlamaForCausalLM", &rig_small, true);
-    size_t one_cache = kvcache_bytes(&rig.net->config, 100);
     rig.limits.sessions = 6;
     rig.limits.user_sessions = 4;
-    rig.limits.memory = 5 * one_cache + one_cache / 2;
     rig_begin();
     rig_settle();
     for (int round = 0; round < 200; round++) {
@@ -47,10 +45,7 @@ Test(core_special, sessions_users_and_memory_are_bounded_and_given_back)
         rig_ask_open(&rig.alice, 5, 100);
         rig_error(WIRE_BUSY); /* of one user */
         rig_open_one(&rig.bob, 6, 100);
-        rig_ask_open(&rig.bob, 7, 100);
-        rig_error(WIRE_BUSY); /* memory */
-        rig_ask_open(&rig.bob, 7, 1);
-        (void)rig_opened();
+        rig_open_one(&rig.bob, 7, 1);
         rig_ask_open(&rig.bob, 8, 1);
         rig_error(WIRE_BUSY); /* in all */
         for (int i = 2; i <= 4; i++)
@@ -66,11 +61,11 @@ Test(core_special, sessions_users_and_memory_are_bounded_and_given_back)
     rig_error(WIRE_CONTEXT_FULL);
 }
 
-/* The step's own buffers count too. */
-Test(core_special, a_step_that_does_not_fit_the_memory_is_busy_and_can_be_tried_again)
+/* Mutation: buffers of a refused step that are not given back. */
+Test(core_special, rows_that_do_not_fit_the_memory_are_busy_and_can_be_tried_again)
 {
     rig_load("LlamaForCausalLM", &rig_small, true);
-    rig.limits.memory = kvcache_bytes(&rig.net->config, 100) + 4096 + 1024;
+    rig.limits.steps = sizeof(struct session) + 4096;
     rig_begin();
     rig_settle();
     float *x = rig_rows_of(9, 0, 100);
@@ -97,7 +92,7 @@ Test(core_limits, an_idle_session_ends_and_a_busy_one_does_not)
     (void)core_tick(rig.core, rig.now);
     cr_expect_eq(rig_stats().sessions_open, 1, "alice's is gone, bob's is being computed");
     rig_compute(&jobs[0]);
-    core_done(rig.core, rig.now, &jobs[0], 1);
+    core_done(rig.core, rig.now, &jobs[0], 1, 1);
     (void)rig_one(WIRE_OUT);
     rig_forget();
     (void)core_tick(rig.core, rig.now + 60000);
@@ -185,14 +180,12 @@ Test(core_special, fragments_of_several_sessions_may_come_mixed)
             rig_forget();
         }
     struct core_job jobs[8];
-    cr_assert_eq(core_take(rig.core, jobs, 8, 1200), 2, "as many as fit a batch");
-    for (int i = 0; i < 2; i++) {
+    cr_assert_eq(rig_take(jobs), 3);
+    for (int i = 0; i < 3; i++) {
         rig_compute(&jobs[i]);
-        core_done(rig.core, rig.now, &jobs[i], 1);
+        core_done(rig.core, rig.now, &jobs[i], 1, 1);
         rig_answered(&s, 600);
     }
-    cr_assert_eq(rig_work(), 1);
-    rig_answered(&s, 600);
     free(x);
 }
 

@@ -11,7 +11,7 @@
 #include "engine/embed.h"
 #include "engine/floats.h"
 #include "engine/forward.h"
-#include "tests/support/synth.h"
+#include "tests/support/protected.h"
 
 static char dir[64];
 static struct err err;
@@ -121,8 +121,8 @@ Test(engine, nan_in_a_tensor_is_refused_by_its_name)
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
     cr_assert_eq(embed_load(&e, cp, &err), -1);
     cr_assert(err.code == ERR_INPUT && strstr(err.text, "model.embed_tokens.weight") != NULL, "%s", err.text);
-    cr_assert_eq(net_load(&net, cp, true, &err), -1); /* the tied head is the same table */
-    cr_assert_eq(net_load(&net, cp, false, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_F32, &err), -1); /* the tied head is the same table */
+    cr_assert_eq(net_load(&net, cp, false, COMPUTE_F32, &err), 0, "%s", err.text);
     net_free(net);
     checkpoint_close(cp);
 
@@ -131,9 +131,37 @@ Test(engine, nan_in_a_tensor_is_refused_by_its_name)
     store_nan(false);
     net = NULL;
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
-    cr_assert_eq(net_load(&net, cp, true, &err), -1);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_F32, &err), -1);
     cr_assert(err.code == ERR_INPUT && strstr(err.text, "model.norm.weight") != NULL, "%s", err.text);
     cr_assert(net == NULL && e == NULL);
+    checkpoint_close(cp);
+}
+
+/* A package whose manifest says f32 but whose matrices are int8: integers must not be taken for weights. */
+Test(engine, int8_matrices_are_for_int8_products_only)
+{
+    struct protect_report report;
+    struct checkpoint *cp;
+    struct net *net = NULL;
+    struct head *head = NULL;
+    struct synth_shape s = small;
+    s.untied = true;
+    protected_synth(dir, "GPT2LMHeadModel", &s, 5);
+    struct protect_opts o = protected_opts(dir, 3);
+    o.head = "server";
+    o.dtype = "int8";
+    cr_assert_eq(protect_checkpoint(&o, &report, &err), 0, "%s", err.text);
+    cr_assert_eq(checkpoint_open(&cp, report.package, CHECKPOINT_CORE | CHECKPOINT_HEAD, &err), 0, "%s", err.text);
+    for (enum compute compute = COMPUTE_F32; compute <= COMPUTE_BF16; compute++) {
+        cr_assert_eq(net_load(&net, cp, true, compute, &err), -1);
+        cr_expect(err.code == ERR_INPUT && strstr(err.text, "'transformer.h.0.attn.c_attn.weight' is I8") != NULL &&
+                  strstr(err.text, compute_name(compute)) != NULL, "%s", err.text);
+        cr_assert_eq(head_load(&head, cp, compute, &err), -1);
+        cr_expect(strstr(err.text, "'lm_head.weight' is I8") != NULL, "%s", err.text);
+    }
+    cr_assert(net == NULL && head == NULL);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_INT8, &err), 0, "%s", err.text);
+    net_free(net);
     checkpoint_close(cp);
 }
 
@@ -146,25 +174,25 @@ Test(engine, parts_that_are_not_there_are_refused)
     s.untied = true;
     s.without = CHECKPOINT_HEAD | CHECKPOINT_EMBED;
     struct checkpoint *cp = open_synth("LlamaForCausalLM", &s, CHECKPOINT_CORE);
-    cr_assert(net_load(&net, cp, true, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "head") != NULL, "%s", err.text);
-    cr_assert(head_load(&head, cp, &err) == -1 && err.code == ERR_INPUT);
+    cr_assert(net_load(&net, cp, true, COMPUTE_F32, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "head") != NULL, "%s", err.text);
+    cr_assert(head_load(&head, cp, COMPUTE_F32, &err) == -1 && err.code == ERR_INPUT);
     cr_assert(embed_load(&e, cp, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "embeddings") != NULL, "%s", err.text);
-    cr_assert_eq(net_load(&net, cp, false, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&net, cp, false, COMPUTE_F32, &err), 0, "%s", err.text);
     cr_assert_eq(net_outputs(net), s.D);
     net_free(net);
     checkpoint_close(cp);
 
     s.without = CHECKPOINT_CORE;
     cp = open_synth("LlamaForCausalLM", &s, CHECKPOINT_EMBED | CHECKPOINT_HEAD);
-    cr_assert(net_load(&net, cp, false, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "layers") != NULL, "%s", err.text);
-    cr_assert_eq(head_load(&head, cp, &err), 0, "%s", err.text);
+    cr_assert(net_load(&net, cp, false, COMPUTE_F32, &err) == -1 && err.code == ERR_INPUT && strstr(err.text, "layers") != NULL, "%s", err.text);
+    cr_assert_eq(head_load(&head, cp, COMPUTE_F32, &err), 0, "%s", err.text);
     head_free(head);
     checkpoint_close(cp);
 }
 
 static size_t linear_bytes(const struct linear *l)
 {
-    return ((size_t)l->out * (size_t)l->in + (l->b == NULL ? 0 : (size_t)l->out)) * sizeof(float);
+    return weights_bytes(l->w.format, (size_t)l->w.out, (size_t)l->w.in) + (l->b == NULL ? 0 : (size_t)l->w.out * sizeof(float));
 }
 
 /* A refusal before loading is worth something only if the forecast is not below the truth. */
@@ -174,11 +202,12 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
     struct synth_shape s = small;
     s.D = 64;
     s.V = 200;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t i = 0; i < 3 * (sizeof names / sizeof *names); i++)
         for (int head = 0; head < 2; head++) {
+            const enum compute compute = (enum compute)(i % 3);
             struct net *net;
-            struct checkpoint *cp = open_synth(names[i], &s, CHECKPOINT_ALL);
-            cr_assert_eq(net_load(&net, cp, head != 0, &err), 0, "%s", err.text);
+            struct checkpoint *cp = open_synth(names[i / 3], &s, CHECKPOINT_ALL);
+            cr_assert_eq(net_load(&net, cp, head != 0, compute, &err), 0, "%s", err.text);
             size_t norm = (net->config.norm == NORM_LAYER ? 2U : 1U) * 64 * sizeof(float), sum = 0;
             for (int l = 0; l < s.L; l++) {
                 const struct net_layer *y = &net->layers[l];
@@ -187,11 +216,11 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
             sum += net->final_norm.w != NULL ? norm : 0;
             sum += net->rope != NULL ? (size_t)net->config.K / 2 * sizeof(double) : 0;
             if (net->head != NULL) {
-                sum += linear_bytes(&net->head->out) + (net->head->dense.w != NULL ? linear_bytes(&net->head->dense) : 0);
+                sum += linear_bytes(&net->head->out) + (net->head->dense.w.data != NULL ? linear_bytes(&net->head->dense) : 0);
                 sum += net->head->norm.w != NULL ? norm : 0;
             }
-            size_t forecast = net_bytes(&net->config, head != 0);
-            cr_assert(forecast >= sum && forecast < sum + sum / 4, "%s: %zu for %zu", names[i], forecast, sum);
+            size_t forecast = net_bytes(cp, head != 0, compute);
+            cr_assert(forecast >= sum && forecast < sum + sum / 4, "%s in %s: %zu for %zu", names[i / 3], compute_name(compute), forecast, sum);
             net_free(net);
             checkpoint_close(cp);
         }

@@ -193,7 +193,7 @@ Test(grant, the_end_keys_order_the_package_and_the_seed_stays_at_home)
 Test(grant, grant_json_names_the_context_that_the_copied_manifest_hashes_to)
 {
     struct json_doc *doc = NULL;
-    const char *context, *head, *who, *architecture;
+    const char *context, *head, *who, *architecture, *compute;
     char hex[2 * CRYPTO_HASH_LEN + 1], self[PEER_KEY_TEXT];
     uint8_t digest[CRYPTO_HASH_LEN];
     size_t len;
@@ -205,6 +205,8 @@ Test(grant, grant_json_names_the_context_that_the_copied_manifest_hashes_to)
     cr_assert_eq(json_get_str(doc, root, "head", &head, &err), 0, "%s", err.text);
     cr_assert_eq(json_get_str(doc, root, "model_dev", &who, &err), 0, "%s", err.text);
     cr_assert_eq(json_get_str(doc, root, "architecture", &architecture, &err), 0, "%s", err.text);
+    cr_assert_eq(json_get_str(doc, root, "compute", &compute, &err), 0, "%s", err.text);
+    cr_assert_str_eq(compute, "f32");
     char *manifest = tempdir_slurp(tempdir_path(at, "manifest.json"), &len);
     cr_assert_eq(crypto_sha256(manifest, len, digest, &err), 0);
     crypto_hex(digest, sizeof digest, hex);

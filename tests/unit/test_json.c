@@ -349,3 +349,20 @@ Test(json, building_without_memory_is_reported_at_the_end)
     cr_expect_null(text);
     json_free(doc);
 }
+
+/* Mutation: cut at the NUL, a quote not escaped beside one. */
+Test(json, text_with_nuls_and_nulls_are_written_and_read_back)
+{
+    static const char text[] = "a\0b\"\\\n\xc3\xa9";
+    struct json_doc *doc = json_new_object("made");
+    struct err err = {0};
+    char *out = NULL;
+    json_put_text(doc, json_node(doc), "nul", text, sizeof text - 1);
+    json_put_text(doc, json_node(doc), "plain", "x\"y", 3);
+    json_put_text(doc, json_node(doc), "empty", "", 0);
+    json_put_null(doc, json_node(doc), "none");
+    cr_assert_eq(json_print(doc, false, &out, &err), 0, "%s", err.text);
+    cr_expect_str_eq(out, "{\"nul\":\"a\\u0000b\\\"\\\\\\u000a\xc3\xa9\",\"plain\":\"x\\\"y\",\"empty\":\"\",\"none\":null}");
+    free(out);
+    json_free(doc);
+}

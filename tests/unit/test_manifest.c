@@ -25,7 +25,7 @@ static void spill(const char *name, size_t len)
 static void setup(void)
 {
     struct err err = {0};
-    struct manifest m = {.model = "LlamaForCausalLM", .profile = "stip", .head = "user", .dtype = "BF16", .epoch = 3,
+    struct manifest m = {.model = "LlamaForCausalLM", .profile = "stip", .head = "user", .dtype = "BF16", .compute = COMPUTE_BF16, .epoch = 3,
                          .created = "2026-11-21T09:30:00Z"};
     tempdir_make(dir);
     spill("model.safetensors", LONG);
@@ -61,6 +61,7 @@ Test(manifest, comes_back_as_it_was_written)
     struct manifest m = load(&text, &len, sig);
     cr_expect_str_eq(m.model, "LlamaForCausalLM");
     cr_expect(strcmp(m.profile, "stip") == 0 && strcmp(m.head, "user") == 0 && strcmp(m.dtype, "BF16") == 0 && m.epoch == 3);
+    cr_expect_eq(m.compute, COMPUTE_BF16);
     cr_expect_arr_eq(m.signer, pub, sizeof pub);
     cr_assert_eq(m.file_count, 3);
     cr_expect_str_eq(m.files[0].name, "config.json");
@@ -192,6 +193,10 @@ Test(manifest, parser_names_what_is_wrong)
     expect_parse_refusal("\"user\"", "\"nobody\"", "'head'");
     expect_parse_refusal("\"stip\"", "\"gauge\"", "'profile'");
     expect_parse_refusal("\"BF16\"", "\"F64\"", "'dtype'");
+    expect_parse_refusal("\"compute\":\t\"bf16\"", "\"compute\":\t\"int4\"", "'compute'");
+    expect_parse_refusal("\"compute\":\t\"bf16\"", "\"compute\":\t8", "'compute'");
+    expect_parse_refusal("\"compute\":\t\"bf16\"", "\"compute\":\t\"int8\"", "does not go with matrices of dtype BF16");
+    expect_parse_refusal("\"BF16\"", "\"I8\"", "bf16 does not go with matrices of dtype I8");
     expect_parse_refusal("\"chunk_size\":\t1048576", "\"chunk_size\":\t4096", "'chunk_size'");
     expect_parse_refusal("\"signer\":\t\"", "\"signer\":\t\"zz", "'signer'");
     expect_parse_refusal("config.json", "../config.json", "not the name of a package file");
@@ -203,6 +208,24 @@ Test(manifest, parser_names_what_is_wrong)
     expect_parse_refusal("\"size\":\t0", "\"size\":\t1", "'chunks'");
     expect_parse_refusal("\"files\":", "\"files\": [], \"file\":", "'file'");
     expect_parse_refusal("\"created\":", "\"made\":", "'made'");
+}
+
+/* Catches: a missing field taken for another compute (tried). */
+Test(manifest, packages_from_before_there_was_a_compute_are_f32)
+{
+    char *text;
+    size_t len;
+    uint8_t sig[CRYPTO_SIG_LEN];
+    struct err err = {0};
+    struct manifest m = load(&text, &len, sig), old = {.compute = COMPUTE_INT8};
+    char *from = strstr(text, "\"compute\""), *to = from == NULL ? NULL : strchr(from, '\n');
+    cr_assert_not_null(to);
+    memmove(from, to, strlen(to) + 1);
+    cr_assert_eq(manifest_parse(&old, text, strlen(text), "m.json", &err), 0, "%s", err.text);
+    cr_expect_eq(old.compute, COMPUTE_F32);
+    manifest_free(&m);
+    manifest_free(&old);
+    free(text);
 }
 
 Test(manifest, build_refuses_folders_links_and_an_empty_package)

@@ -29,7 +29,7 @@ static void open_story(struct story *s, const char *model, const char *expected,
     if (!file_is_dir(DATA "expected"))
         cr_skip_test("no shared data beside the repository");
     (void)snprintf(path, sizeof path, DATA "models/%s", model);
-    cr_assert_eq(plain_open(&s->p, path, head, CAP, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&s->p, path, head, CAP, COMPUTE_F32, &err), 0, "%s", err.text);
     (void)snprintf(path, sizeof path, DATA "expected/%s.json", expected);
     cr_assert_eq(json_load(&s->doc, path, (size_t)16 << 20, false, &err), 0, "%s", err.text);
     (void)snprintf(path, sizeof path, DATA "expected/%s.safetensors", expected);
@@ -101,7 +101,7 @@ static void check_logits(const char *model)
         cr_assert_eq(plain_append(&s.p, ids, NULL, T, T, y, &err), 0, "%s", err.text);
         double *wide = widen(y, n);
         engine = fmax(engine, worst(want, wide, n));
-        cr_assert_eq(ref_forward(s.p.cp, ids, NULL, T, NULL, &logits, &err), 0, "%s", err.text);
+        cr_assert_eq(ref_forward(s.p.cp, COMPUTE_F32, ids, NULL, T, NULL, &logits, &err), 0, "%s", err.text);
         twin = fmax(twin, worst(want, logits, n));
         free(y);
         free(wide);
@@ -127,7 +127,7 @@ static void check_greedy(const char *model, const char *expected, int most)
         cr_assert_eq(plain_greedy(&s.p, got, prompt, total, &err), 0, "%s", err.text);
         cr_assert_arr_eq(got, want, (size_t)total * sizeof *want, "%s", model);
 
-        cr_assert_eq(ref_forward(s.p.cp, want, NULL, total, NULL, &logits, &err), 0, "%s", err.text);
+        cr_assert_eq(ref_forward(s.p.cp, COMPUTE_F32, want, NULL, total, NULL, &logits, &err), 0, "%s", err.text);
         for (int t = prompt - 1; t + 1 < total; t++) {
             int best = 0;
             for (int v = 1; v < V; v++)
@@ -209,7 +209,7 @@ Test(oracle, bert_logits_agree_with_transformers)
         want[1] = (float)json_number(json_next(list));
         kvcache_truncate(s.p.kv, 0);
         cr_assert_eq(plain_append(&s.p, ids, NULL, T, 1, y, &err), 0, "%s", err.text);
-        cr_assert_eq(ref_forward(s.p.cp, ids, NULL, T, NULL, &logits, &err), 0, "%s", err.text);
+        cr_assert_eq(ref_forward(s.p.cp, COMPUTE_F32, ids, NULL, T, NULL, &logits, &err), 0, "%s", err.text);
         wide[0] = (double)y[0];
         wide[1] = (double)y[1];
         engine = fmax(engine, worst(want, wide, 2));

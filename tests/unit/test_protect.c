@@ -7,6 +7,7 @@
 
 #include "model/checkpoint.h"
 #include "model/manifest.h"
+#include "model/quant.h"
 #include "model_dev/context_key.h"
 #include "tests/support/protected.h"
 #include "tests/support/tempdir.h"
@@ -70,7 +71,35 @@ static bool same_value(const struct tensor *got, const uint8_t *g, const struct 
     return memcmp(g, converted, dtype_size(got->dtype)) == 0;
 }
 
-static void check_tensor(const struct keyset *ks, const struct config *c, const struct arch_tensor *row, int layer,
+/* int8 of one output in plain space: its integers [in] and its scale. Permuted elements must be these, wherever they are. */
+static float quantised(const struct arch_tensor *row, const struct tensor *t, uint64_t out, uint64_t in, int8_t *q)
+{
+    float scale, *w = malloc(in * sizeof *w);
+    for (uint64_t j = 0; j < in; j++)
+        dtype_to_f32(t->dtype, element(row, t, out, j), &w[j], 1);
+    quant_row(q, &scale, w, in);
+    free(w);
+    return scale;
+}
+
+static void check_int8(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *plain, const struct tensor *packed,
+                       const struct perm *out, const struct perm *in, uint64_t rows, uint64_t cols)
+{
+    const struct tensor *scale = checkpoint_scale(cp, packed);
+    int8_t *q = malloc(cols);
+    cr_assert(scale != NULL && scale->count == rows && scale->dim[0] == rows);
+    for (uint64_t i = 0; i < rows; i++) {
+        float found, want = quantised(row, plain, out->to[i], cols, q);
+        memcpy(&found, scale->data + i * sizeof found, sizeof found);
+        cr_assert_eq(found, want, "%s: scale %lu", arch_role_name(row->role), (unsigned long)i);
+        for (uint64_t j = 0; j < cols; j++)
+            cr_assert_eq((int8_t)*element(row, packed, i, j), q[in->n == 0 ? j : in->to[j]], "%s at %lu,%lu", arch_role_name(row->role),
+                         (unsigned long)i, (unsigned long)j);
+    }
+    free(q);
+}
+
+static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, const struct config *c, const struct arch_tensor *row, int layer,
                          const struct tensor *plain, const struct tensor *packed, bool keep)
 {
     struct perm out = {0}, in = {0};
@@ -81,7 +110,9 @@ static void check_tensor(const struct keyset *ks, const struct config *c, const 
     cr_assert_not_null(packed, "%s of layer %d is not in the package", what, layer);
     cr_assert_eq(packed->count, rows * cols);
     cr_assert(!keep || packed->dtype == plain->dtype);
-    for (uint64_t i = 0; i < rows; i++)
+    if (packed->dtype == DTYPE_I8)
+        check_int8(cp, row, plain, packed, &out, &in, rows, cols);
+    for (uint64_t i = 0; i < rows && packed->dtype != DTYPE_I8; i++)
         for (uint64_t j = 0; j < cols; j++) {
             const uint8_t *want = element(row, plain, out.to[i], in.n == 0 ? 0 : in.to[j]);
             cr_assert(same_value(packed, element(row, packed, i, j), plain, want), "%s of layer %d at %lu,%lu", what, layer,
@@ -103,7 +134,7 @@ static void check_package(uint8_t seed, bool head, bool keep)
         for (int l = 0; arch_present(c, row) && l < (row->per_layer ? c->L : 1); l++) {
             const struct tensor *t = checkpoint_tensor(packed, row->role, l);
             if (row->part == PART_CORE || (row->part == PART_HEAD && head)) {
-                check_tensor(ks, c, row, l, checkpoint_tensor(plain, row->role, l), t, keep);
+                check_tensor(packed, ks, c, row, l, checkpoint_tensor(plain, row->role, l), t, keep);
                 checked++;
             } else {
                 cr_assert_null(t, "%s left for the server", arch_role_name(row->role));
@@ -162,6 +193,56 @@ Test(protect, conversion_rounds_and_keeping_does_not)
         check_family("LlamaForCausalLM", &s, NULL, "f32");
         check_family("GPT2LMHeadModel", &s, NULL, "bf16");
     }
+}
+
+/* Which tensors a dtype touches: f32 all, bf16 and int8 the matrices, since norms and biases are computed in float32. */
+static void check_dtypes(const char *dtype, enum dtype matrices, enum dtype vectors, const char *said)
+{
+    struct protect_opts o = protected_opts(dir, 9);
+    struct manifest m = {0};
+    char *text;
+    size_t len;
+    uint8_t sig[CRYPTO_SIG_LEN];
+    o.dtype = dtype;
+    o.head = "server";
+    struct protect_report r = protect(&o);
+    struct checkpoint *cp = open_checkpoint("out/package", CHECKPOINT_CORE | CHECKPOINT_HEAD);
+    const struct config *c = checkpoint_config(cp);
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
+        const struct tensor *t = arch_present(c, row) ? checkpoint_tensor(cp, row->role, 0) : NULL;
+        if (t != NULL)
+            cr_expect_eq(t->dtype, row->in == AX_ONE ? vectors : matrices, "%s %s", dtype, t->name);
+    }
+    checkpoint_close(cp);
+    cr_assert_eq(manifest_load(&m, r.package, &text, &len, sig, &err), 0, "%s", err.text);
+    cr_expect(strcmp(m.dtype, dtype_name(matrices)) == 0 && strcmp(compute_name(m.compute), said) == 0 && m.compute == r.compute);
+    manifest_free(&m);
+    free(text);
+    cr_assert_eq(file_remove_tree(tempdir_path(dir, "out"), NULL), 0);
+}
+
+Test(protect, bf16_and_int8_are_for_matrices_and_say_so_in_the_manifest)
+{
+    const struct synth_shape s = {.D = 24, .H = 6, .L = 1, .V = 50, .F = 40, .dtype = DTYPE_F16};
+    protected_synth(dir, "BertForMaskedLM", &s, 5);
+    check_dtypes("keep", DTYPE_F16, DTYPE_F16, "f32");
+    check_dtypes("f32", DTYPE_F32, DTYPE_F32, "f32");
+    check_dtypes("bf16", DTYPE_BF16, DTYPE_F16, "bf16");
+    check_dtypes("int8", DTYPE_I8, DTYPE_F16, "int8");
+}
+
+/* Quantising and permuting commute: the package holds the plain integers in another order. Catches a scale vector left in plain
+ * order, a Conv1D quantised by the scale of the column that stood there before, a neighbour's scale, 128 for 127 (each tried). */
+Test(protect, int8_is_the_plain_model_quantised_and_then_permuted)
+{
+    const struct synth_shape any = {.D = 24, .H = 6, .L = 2, .V = 50, .F = 40, .classes = 3, .untied = true};
+    for (size_t i = 0; arch_at(i) != NULL; i++) {
+        check_family(arch_at(i)->name, &any, "server", "int8");
+        check_family(arch_at(i)->name, &any, "user", "int8");
+    }
+    const struct synth_shape halves = {.D = 24, .H = 8, .G = 2, .K = 6, .L = 2, .V = 50, .F = 40, .dtype = DTYPE_BF16};
+    check_family("LlamaForCausalLM", &halves, "server", "int8"); /* tied: the server's table is int8, the embedding stays */
+    check_family("GPT2LMHeadModel", &halves, "server", "int8");
 }
 
 /* ------------------------------------------------------------------ determinism */
@@ -346,4 +427,10 @@ Test(protect, shards_stay_shards_and_one_that_held_embeddings_only_is_gone)
     check_package(9, true, true);
     cr_expect_eq(r.files, 4, "config, index, two shards; found %zu", r.files);
     cr_expect_not(file_exists(tempdir_path(r.package, "model-00001-of-00003.safetensors")));
+
+    o.dtype = "int8";
+    o.force = true;
+    r = protect(&o);
+    check_package(9, true, false); /* scales stand in the index and beside their matrices */
+    cr_expect_eq(r.files, 4);
 }

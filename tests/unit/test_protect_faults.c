@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -11,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "model/checkpoint.h"
+#include "engine/net.h"
 #include "tests/support/protected.h"
 #include "tests/support/tempdir.h"
 
@@ -156,10 +157,78 @@ Test(protect_faults, a_value_that_bf16_cannot_hold_is_refused_not_made_infinite)
     expect_success();
 }
 
-Test(protect_faults, what_is_not_implemented_is_refused_by_name)
+/* A package is a checkpoint with float embeddings left out; with them it could be protected again. */
+Test(protect_faults, int8_weights_are_not_protected_a_second_time)
+{
+    char weights[FILE_PATH_MAX], package[FILE_PATH_MAX];
+    opts.head = "server";
+    opts.dtype = "int8";
+    expect_success();
+    cr_assert_eq(file_join(package, report.package, "model.safetensors", &err), 0);
+    cr_assert_eq(file_join(weights, opts.model, "model.safetensors", &err), 0);
+    char config[FILE_PATH_MAX], *text;
+    size_t length;
+    cr_assert_eq(file_join(config, report.package, "config.json", &err), 0);
+    cr_assert_eq(file_read(config, 1 << 20, &text, &length, &err), 0, "%s", err.text);
+    cr_assert_eq(file_join(config, opts.model, "config.json", &err), 0);
+    cr_assert_eq(file_write(config, text, length, 0644, &err), 0, "%s", err.text);
+    free(text);
+    struct safetensors *plain = NULL, *packed = NULL;
+    struct safetensors_out *both = NULL;
+    const char *name;
+    cr_assert_eq(safetensors_open(&plain, weights, &err), 0, "%s", err.text);
+    cr_assert_eq(safetensors_open(&packed, package, &err), 0, "%s", err.text);
+    cr_assert_eq(safetensors_out_new(&both, &err), 0);
+    for (size_t i = 0; i < safetensors_count(packed); i++) {
+        const struct tensor *t = safetensors_at(packed, i);
+        cr_assert_eq(safetensors_out_declare(both, t->name, t->dtype, t->rank, t->dim, &err), 0, "%s", err.text);
+    }
+    const struct tensor *embed = safetensors_find(plain, "model.embed_tokens.weight");
+    cr_assert_not_null(embed);
+    cr_assert_eq(safetensors_out_declare(both, embed->name, embed->dtype, embed->rank, embed->dim, &err), 0);
+    cr_assert_eq(safetensors_out_begin(both, tempdir_path(dir, "both"), 0644, &err), 0, "%s", err.text);
+    while ((name = safetensors_out_next(both)) != NULL) {
+        const struct tensor *t = safetensors_find(packed, name);
+        t = t == NULL ? embed : t;
+        cr_assert_eq(safetensors_out_write(both, t->data, t->bytes, &err), 0, "%s", err.text);
+    }
+    cr_assert_eq(safetensors_out_commit(both, &err), 0, "%s", err.text);
+    safetensors_out_free(both);
+    safetensors_close(plain);
+    safetensors_close(packed);
+    cr_assert_eq(rename(tempdir_path(dir, "both"), weights), 0);
+    cr_assert_eq(file_remove_tree(opts.out, &err), 0);
+    expect_failure(ERR_INPUT, "is I8; protect starts from a float checkpoint");
+}
+
+/* A longer sum of int8 products could pass 32 bits, and nobody would see it. Catches either check left out (both tried). */
+Test(protect_faults, int8_refuses_sums_that_do_not_fit)
+{
+    const struct synth_shape wide = {.D = 8, .H = 2, .L = 1, .V = 20, .F = 65537};
+    struct checkpoint *cp = NULL;
+    struct net *net = NULL;
+    protected_synth(dir, "LlamaForCausalLM", &wide, 5);
+    opts.dtype = "int8";
+    expect_failure(ERR_INPUT, "'model.layers.0.mlp.down_proj.weight' has 65537 inputs; --dtype int8 takes at most 65536");
+    cr_assert_eq(checkpoint_open(&cp, opts.model, CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    cr_assert_eq(net_load(&net, cp, true, COMPUTE_INT8, &err), -1);
+    cr_expect(err.code == ERR_INPUT && strstr(err.text, "has 65537 inputs") != NULL, "%s", err.text);
+    checkpoint_close(cp);
+    opts.dtype = "bf16";
+    expect_success();
+}
+
+Test(protect_faults, int8_refuses_nan_by_tensor_too)
 {
     opts.dtype = "int8";
-    expect_failure(ERR_USAGE, "'int8' is not implemented");
+    poke("model.layers.1.mlp.up_proj.weight", 24 * 96 - 1, NAN);
+    expect_failure(ERR_INPUT, "model.layers.1.mlp.up_proj.weight");
+}
+
+Test(protect_faults, what_is_not_implemented_is_refused_by_name)
+{
+    opts.dtype = "int4";
+    expect_failure(ERR_USAGE, "'int4' is not known; known: keep, f32, bf16, int8");
     opts.dtype = NULL;
     opts.profile = "gauge";
     expect_failure(ERR_USAGE, "'gauge' is not implemented");

@@ -68,7 +68,7 @@ Test(ref, every_family_gives_the_independently_computed_numbers)
         cr_assert_eq(synth_checkpoint(dir, cases[i].architecture, &cases[i].shape, 11, &err), 0, "%s", err.text);
         cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
         const struct config *c = checkpoint_config(cp);
-        cr_assert_eq(ref_forward(cp, ids, c->type_vocab > 0 ? types : NULL, T, NULL, &logits, &err), 0, "%s", err.text);
+        cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, c->type_vocab > 0 ? types : NULL, T, NULL, &logits, &err), 0, "%s", err.text);
         const double *row = logits + (c->head == HEAD_CLASSIFY ? 0 : (T - 1) * 40);
         for (int v = 0; v < 4; v++)
             cr_assert(fabs(row[v] - cases[i].logits[v]) < 1e-10, "%s: %.12f, expected %.12f", cases[i].architecture, row[v],
@@ -86,14 +86,14 @@ Test(ref, ids_and_lengths_outside_the_model_are_refused)
     cr_assert_eq(synth_checkpoint(dir, "BertForMaskedLM", &cases[5].shape, 11, &err), 0, "%s", err.text);
     cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
     ids[3] = 40;
-    cr_assert_eq(ref_forward(cp, ids, types, T, &hidden, &logits, &err), -1);
+    cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, types, T, &hidden, &logits, &err), -1);
     ids[3] = -1;
-    cr_assert_eq(ref_forward(cp, ids, types, T, &hidden, &logits, &err), -1);
+    cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, types, T, &hidden, &logits, &err), -1);
     ids[3] = 0;
     types[3] = 2;
-    cr_assert_eq(ref_forward(cp, ids, types, T, &hidden, &logits, &err), -1);
-    cr_assert_eq(ref_forward(cp, ids, NULL, 0, &hidden, &logits, &err), -1);
-    cr_assert_eq(ref_forward(cp, ids, NULL, 513, &hidden, &logits, &err), -1);
+    cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, types, T, &hidden, &logits, &err), -1);
+    cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, NULL, 0, &hidden, &logits, &err), -1);
+    cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, NULL, 513, &hidden, &logits, &err), -1);
     cr_assert(hidden == NULL && logits == NULL && err.code == ERR_INPUT);
     checkpoint_close(cp);
 }

@@ -269,3 +269,32 @@ Test(sample, log_probabilities_sum_to_one)
     cr_expect_float_eq(sum, 1, 1e-12);
     cr_expect_float_eq(sample_logprob((const float[]){0, 0, 0, 0}, 4, 2), -log(4), 1e-15);
 }
+
+/* ------------------------------------------------------------------ bias, and penalties of what was drawn */
+
+/* Mutation: count the history, count before drawing, a bias that is added once only. */
+Test(sample, penalties_count_what_was_drawn_and_bias_stays)
+{
+    const struct sample_bias bias[] = {{3, 5}, {4, -100}, {V + 7, 100}, {-1, 100}};
+    const struct sample_opts o = {.temperature = 0, .top_p = 1, .repeat_penalty = 1, .frequency_penalty = 1.5, .presence_penalty = 0.25, .bias = bias,
+                                  .bias_count = 4};
+    const int32_t history[] = {3, 3, 3, 3};
+    struct sampler *s;
+    struct err err;
+    double expected[V];
+    cr_assert_eq(sampler_new(&s, &o, V, &err), 0);
+    for (int i = 0; i < V; i++)
+        expected[i] = i == 4 ? 50.0 - 100.0 : i == 3 ? 5.0 + 1.0 : i == 9 ? 4.0 : 0.0;
+    for (int step = 0; step < 30; step++) {
+        float logits[V] = {[3] = 1, [4] = 50, [9] = 4};
+        int32_t token, best = 0;
+        for (int32_t i = 1; i < V; i++)
+            if (expected[i] > expected[best])
+                best = i;
+        cr_assert_eq(sampler_next(s, logits, history, 4, &token, &err), 0);
+        cr_assert_eq(token, best, "step %d", step);
+        double so_far = expected[token], plain = token == 3 ? 6 : token == 9 ? 4 : 0;
+        expected[token] = so_far == plain ? plain - 1.75 : so_far - 1.5;
+    }
+    sampler_free(s);
+}

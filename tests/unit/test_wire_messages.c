@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "transport/msg_blob.h"
 #include "transport/msg_error.h"
 #include "transport/msg_hello.h"
@@ -39,11 +40,14 @@ Test(messages, hello_and_hello_ok_come_back)
 Test(messages, versions_without_overlap_are_refused)
 {
     uint16_t v = 0;
-    struct msg_hello h = {.protocol_min = 2, .protocol_max = 9};
+    struct msg_hello h = {.protocol_min = 3, .protocol_max = 9};
     cr_expect_eq(msg_hello_version(&h, &v, &err), WIRE_BAD_VERSION);
     h.protocol_min = 1;
     cr_expect_eq(msg_hello_version(&h, &v, &err), WIRE_OK);
-    cr_expect_eq(v, 1);
+    cr_expect_eq(v, 2);
+    h.protocol_max = 1;
+    cr_expect_eq(msg_hello_version(&h, &v, &err), WIRE_OK);
+    cr_expect_eq(v, 1, "a program from before bfloat16");
     uint8_t body[MSG_HELLO_BYTES];
     h = (struct msg_hello){.protocol_min = 3, .protocol_max = 2};
     struct frame f = msg_hello_encode(&h, body);
@@ -145,12 +149,52 @@ Test(messages, large_rows_travel_in_fragments_with_credit)
     free(y);
 }
 
+/* Mutations: rows counted in fours of bytes, fragments widened to the place of the first, values not checked. */
+Test(messages, bf16_rows_travel_in_half_the_bytes_and_arrive_as_f32)
+{
+    const size_t n = (size_t)3 * BIG_ROWS * 8;
+    uint16_t *x = malloc(n * sizeof *x);
+    float *y = calloc(n, sizeof *y);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (uint16_t)(i % 0x7F80); /* every finite one */
+    struct msg_rows m = rows_of(0, 0, 1), got;
+    const struct msg_rows_limits limits = {.D = 8, .max_tokens = 4 * BIG_ROWS, .max_rows = 4 * BIG_ROWS, .max_out_rows = 10};
+    const struct sealed_rows sealed = {.rows = 3 * BIG_ROWS, .D = 8, .data = x, .bf16 = true};
+    struct frag_out out;
+    struct frag_in in = {0};
+    struct frame f;
+    bool complete = false;
+    unsigned sent = 0;
+    cr_assert_eq(msg_rows_send(&out, &m, &sealed, &err), WIRE_OK, "%s", err.text);
+    for (; frag_out_peek(&out, &f); sent++) {
+        cr_assert_eq(wire_check(&f.h, &err), WIRE_OK, "%s", err.text);
+        if (sent == 0)
+            cr_assert(msg_rows_decode(&got, &f, &limits, &err) == WIRE_OK && got.bf16 && got.rows == 3 * BIG_ROWS, "%s", err.text);
+        cr_assert_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_OK, "%s", err.text);
+        cr_expect(msg_rows_repeats(&f, 2 * n, y));
+        frag_out_sent(&out);
+    }
+    cr_expect(complete && sent == 5, "%u frames", sent);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(bf16_from_f32(y[i]), x[i], "element %zu", i);
+    y[n - 1] += 1;
+    cr_expect_not(msg_rows_repeats(&f, 2 * n, y));
+    x[5] = 0x7FC0;
+    in = (struct frag_in){0};
+    const struct sealed_rows few = {.rows = 2, .D = 8, .data = x, .bf16 = true};
+    cr_assert_eq(msg_rows_send(&out, &m, &few, &err), WIRE_OK);
+    cr_assert(frag_out_peek(&out, &f));
+    cr_expect_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_NONFINITE);
+    free(x);
+    free(y);
+}
+
 Test(messages, fragments_that_do_not_fit_together_are_refused)
 {
     float *x = calloc((size_t)BIG_ROWS * 8, sizeof *x), *y = calloc((size_t)BIG_ROWS * 8, sizeof *y);
     struct msg_rows m = rows_of(0, 0, 1);
     const struct sealed_rows sealed = {.rows = BIG_ROWS, .D = 8, .data = x};
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 5; how++) {
         struct frag_out out;
         struct frag_in in = {0};
         struct frame f;
@@ -167,6 +211,8 @@ Test(messages, fragments_that_do_not_fit_together_are_refused)
             f.h.seq++;
         if (how == 3)
             f.h.arg[1]++;
+        if (how == 4)
+            f.h.dtype = WIRE_BF16;
         cr_expect_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_BAD_FRAME, "case %d", how);
     }
     free(x);
@@ -195,22 +241,33 @@ Test(messages, values_that_are_no_numbers_are_refused_in_any_place)
 Test(messages, out_must_be_what_was_asked_for)
 {
     float y[24] = {1, 2, 3};
+    struct msg_rows asked = rows_of(0, 0, 3);
     struct msg_out m = {.epoch = 1, .seq = 4, .server_us = 99, .cached = 12, .rows = 3, .width = 8}, got;
     struct frag_out out;
     struct frame f;
     memcpy(m.session, SESSION, sizeof SESSION);
     cr_assert_eq(msg_out_send(&out, &m, y, &err), WIRE_OK, "%s", err.text);
     cr_assert(frag_out_peek(&out, &f));
-    cr_assert_eq(msg_out_decode(&got, &f, 4, 3, 8, &err), WIRE_OK, "%s", err.text);
+    asked.seq = 4;
+    cr_assert_eq(msg_out_decode(&got, &f, &asked, 8, &err), WIRE_OK, "%s", err.text);
     cr_expect(got.server_us == 99 && got.cached == 12 && got.rows == 3);
-    cr_expect_eq(msg_out_decode(&got, &f, 5, 3, 8, &err), WIRE_BAD_SEQ);
-    cr_expect_eq(msg_out_decode(&got, &f, 4, 2, 8, &err), WIRE_BAD_SHAPE);
-    cr_expect_eq(msg_out_decode(&got, &f, 4, 6, 4, &err), WIRE_BAD_SHAPE);
+    asked.seq = 5;
+    cr_expect_eq(msg_out_decode(&got, &f, &asked, 8, &err), WIRE_BAD_SEQ);
+    asked.seq = 4;
+    asked.out_n = 2;
+    cr_expect_eq(msg_out_decode(&got, &f, &asked, 8, &err), WIRE_BAD_SHAPE);
+    asked.out_n = 6;
+    cr_expect_eq(msg_out_decode(&got, &f, &asked, 4, &err), WIRE_BAD_SHAPE);
+    asked.out_n = 6;
+    asked.bf16 = true;
+    cr_expect_eq(msg_out_decode(&got, &f, &asked, 8, &err), WIRE_BAD_SHAPE, "as many bytes, of another type");
+    asked = rows_of(0, 0, 0);
+    asked.seq = 4;
     m.rows = 0;
     cr_assert_eq(msg_out_send(&out, &m, y, &err), WIRE_OK, "%s", err.text);
     cr_assert(frag_out_peek(&out, &f));
     cr_expect_eq(f.h.length, 0);
-    cr_expect_eq(msg_out_decode(&got, &f, 4, 0, 8, &err), WIRE_OK, "an empty answer is one frame: %s", err.text);
+    cr_expect_eq(msg_out_decode(&got, &f, &asked, 8, &err), WIRE_OK, "an empty answer is one frame: %s", err.text);
     frag_out_sent(&out);
     cr_expect(frag_out_all_sent(&out));
 }
@@ -252,10 +309,13 @@ Test(messages, blob_ping_and_stats_come_back)
     f = msg_ping_encode(12);
     f = msg_pong_encode(&f);
     cr_expect(f.h.seq == 12 && wire_check(&f.h, &err) == WIRE_OK);
-    struct msg_stats s = {.uptime_ms = 1, .sessions_open = 2, .peers_dropped = 11}, s2;
+    struct msg_stats s = {.uptime_ms = 1, .sessions_open = 2, .peers_dropped = 11, .rows_reused = 12, .kv_used = 13}, s2;
     f = msg_stats_encode(&s, stats_body);
     cr_assert_eq(msg_stats_decode(&s2, &f, &err), WIRE_OK);
     cr_expect_eq(memcmp(&s, &s2, sizeof s), 0);
+    f.h.length = MSG_STATS_MIN; /* of an older peer */
+    cr_assert_eq(msg_stats_decode(&s2, &f, &err), WIRE_OK);
+    cr_expect(s2.peers_dropped == 11 && s2.rows_reused == 0 && s2.kv_used == 0);
     f.h.length -= 8;
     cr_expect_eq(msg_stats_decode(&s2, &f, &err), WIRE_BAD_FRAME);
 }

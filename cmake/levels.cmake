@@ -1,0 +1,27 @@
+# Kernels are compiled once per vector level and chosen at run time (engine/kernels/choose.c): one binary for every x86-64.
+# Contracting a multiply and an add into one instruction is what these levels are for; it rounds once instead of twice.
+set(level_flags -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+set(avx2_flags -mavx2 -mfma)
+set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+
+# stip_kernel(name source flags...)
+function(stip_kernel name source)
+  add_library(stip_kernel_${name} OBJECT engine/kernels/${source})
+  target_compile_options(stip_kernel_${name} PRIVATE ${level_flags} ${ARGN})
+  target_compile_definitions(stip_kernel_${name} PRIVATE STIP_LEVEL=${name})
+  target_link_libraries(stip_kernel_${name} PRIVATE stip_flags)
+  target_sources(stip_engine PRIVATE $<TARGET_OBJECTS:stip_kernel_${name}>)
+endfunction()
+
+stip_kernel(portable level.c)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  stip_kernel(avx2 level.c ${avx2_flags})
+  stip_kernel(avx512 level.c ${avx512_flags})
+  stip_kernel(bf16dot product_bf16dot.c ${avx512_flags} -mavx512bf16)
+  stip_kernel(vnni product_vnni.c ${avx512_flags} -mavx512vnni)
+  stip_kernel(amx product_amx.c ${avx512_flags} -mamx-tile -mamx-bf16 -mamx-int8)
+endif()
+
+# The tile kernels with emulated tiles, for tests on machines without a tile unit.
+stip_kernel(emulated product_amx.c)
+target_compile_definitions(stip_kernel_emulated PRIVATE STIP_TILES_EMULATED)

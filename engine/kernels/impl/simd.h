@@ -1,0 +1,130 @@
+/* engine/kernels/impl/simd.h - vectors of one instruction set, in the compiler's own notation.
+ *
+ * Data flow   included by table.c, which is compiled once per instruction set with that set's flags; ISA_LANES floats make a vector.
+ * Units       lanes.
+ * Errors      none.
+ * Memory      loads and stores take any alignment.
+ * Secrets     none.
+ * Source      exp: range reduction x = n ln 2 + r with ln 2 in two parts, Taylor polynomial of exp(r) on |r| <= ln(2)/2.
+ */
+#ifndef STIP_ENGINE_KERNELS_IMPL_SIMD_H
+#define STIP_ENGINE_KERNELS_IMPL_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define ISA_LANES 16
+#elif defined(__AVX2__)
+#define ISA_LANES 8
+#else
+#define ISA_LANES 4
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
+typedef float vf __attribute__((vector_size(4 * ISA_LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * ISA_LANES)));
+typedef float vf_any __attribute__((vector_size(4 * ISA_LANES), aligned(4), may_alias));
+typedef int32_t vi_any __attribute__((vector_size(4 * ISA_LANES), aligned(4), may_alias));
+typedef uint16_t vh_any __attribute__((vector_size(2 * ISA_LANES), aligned(2), may_alias));
+typedef int8_t vb_any __attribute__((vector_size(ISA_LANES), aligned(1), may_alias));
+
+INLINE vf vf_load(const void *p)
+{
+    return *(const vf_any *)p;
+}
+
+INLINE void vf_store(float *p, vf v)
+{
+    *(vf_any *)p = v;
+}
+
+INLINE vi vi_load(const void *p)
+{
+    return *(const vi_any *)p;
+}
+
+INLINE vf vf_all(float x)
+{
+    return (vf){0} + x;
+}
+
+INLINE vi vf_bits(vf v)
+{
+    return (vi)v;
+}
+
+/* mask lanes are -1 or 0 */
+INLINE vf vf_select(vi mask, vf yes, vf no)
+{
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+
+/* bf16 are the upper halves of floats. */
+INLINE vf vf_from_bf16(const uint16_t *p)
+{
+    return (vf)(__builtin_convertvector(*(const vh_any *)p, vi) << 16);
+}
+
+INLINE vf vf_from_i8(const int8_t *p)
+{
+    return __builtin_convertvector(*(const vb_any *)p, vf);
+}
+
+/* Always in the same order, whatever the width: pairs that are 8, 4, 2, 1 apart among 16 partial sums would differ between widths;
+ * results of different instruction sets may differ in the last bit, those of one never. */
+INLINE float vf_sum(vf v)
+{
+    float part[ISA_LANES];
+    memcpy(part, &v, sizeof part);
+    for (int half = ISA_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            part[i] += part[i + half];
+    return part[0];
+}
+
+INLINE float vf_max(vf v)
+{
+    float part[ISA_LANES];
+    memcpy(part, &v, sizeof part);
+    for (int half = ISA_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            part[i] = part[i + half] > part[i] ? part[i + half] : part[i];
+    return part[0];
+}
+
+/* Relative error at most 2e-7 where the result is a normal number; exact 0 below -104, infinity above 89, NaN for NaN. */
+INLINE vf vf_exp(vf x)
+{
+    /* Both comparisons are false for NaN, which then passes through the polynomial. */
+    x = vf_select(x < -104.0f, vf_all(-104.0f), x);
+    x = vf_select(x > 89.0f, vf_all(89.0f), x);
+
+    /* Adding 1.5 * 2^23 leaves the nearest integer in the low bits. */
+    const vf round = vf_all(12582912.0f);
+    vf shifted = x * 1.44269504f + round, n = shifted - round;
+    vi i = vf_bits(shifted) - vf_bits(round);
+
+    vf r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 = 0.693359375 - 2.1219444e-4 */
+    vf p = vf_all(1.0f / 5040);
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    /* Two factors, so that results near the ends of the range are neither cut off nor infinite too early. */
+    vi half = i >> 1;
+    vf low = (vf)((half + 127) << 23), high = (vf)((i - half + 127) << 23);
+    return p * low * high;
+}
+
+#endif

@@ -1,0 +1,64 @@
+/* engine/kernels/table.h - the kernels of this machine, chosen once.
+ *
+ * Data flow   CPUID (and STIP_ISA) -> kernels_get -> norm.c, activation.c, attention.c, matmul.c call through the table.
+ * Shapes      a product is done in two steps: `pack` brings the rows x [rows,in] into the kernel's order (and dtype), `multiply`
+ *             computes panels first..last-1 of the output for all of them. Blocks of PRODUCT_ROWS rows are packed on their own.
+ * Errors      kernels_choose: STIP_ISA names what does not exist or what this CPU has not.
+ * Memory      static tables.
+ * Secrets     none.
+ *
+ * Levels, each with what is below it: portable (the compiler's baseline, OpenBLAS for float products), avx2 (with FMA), avx512
+ * (F, BW, DQ, VL), avx512vnni (int8 dot products), avx512bf16 (bf16 dot products), amx (tile units for bf16 and int8).
+ */
+#ifndef STIP_ENGINE_KERNELS_TABLE_H
+#define STIP_ENGINE_KERNELS_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "engine/kernels/attention.h"
+#include "engine/weights.h"
+
+#define PRODUCT_ROWS 48 /* a multiple of every kernel's row block */
+
+/* Rows of a packed block are taken in sub-blocks of equal size, as large as the registers (most) allow. */
+static inline int product_rows_together(int rows, int most)
+{
+    int parts = (rows + most - 1) / most;
+    return (rows + parts - 1) / parts;
+}
+
+/* Weights stream from memory while few rows are multiplied: they are asked for this many bytes ahead. */
+#define PRODUCT_AHEAD 2048
+
+struct product {
+    /* Bytes of one packed block of PRODUCT_ROWS rows; a multiple of 64. */
+    size_t (*block_bytes)(int groups);
+    /* rows <= PRODUCT_ROWS. */
+    void (*pack)(void *block, const float *x, int rows, int in, int groups);
+    /* y [rows,out]; `packed` holds all blocks. */
+    void (*multiply)(float *y, const void *packed, const struct weights *w, const float *bias, int rows, int first, int last);
+};
+
+struct kernels {
+    const char *name;
+    bool f32_by_blas;
+    struct product f32, bf16_by_f32, bf16, int8;
+    void (*norm_rms)(float *y, const float *x, const float *w, double eps, int rows, int D);
+    void (*norm_layer)(float *y, const float *x, const float *w, const float *b, double eps, int rows, int D);
+    void (*activate)(enum act_kind kind, float *x, size_t n);
+    void (*activate_gated)(enum act_kind kind, float *y, const float *up, int rows, int F);
+    void (*rope_rotate)(float *x, int heads, int K, const float *cosine, const float *sine);
+    void (*attention_head)(const struct attention *a, int g, float *y, const float *q, size_t stride, struct kvpage *const *pages,
+                           size_t offset, int S, int T, int from, int to);
+};
+
+/* Takes the best level that this CPU has, or the one that `name` (NULL: the environment's STIP_ISA) asks for. Programs call it at
+ * their start, so that a wrong name is an error; without a call kernels_get chooses, and takes a wrong name for none. */
+MUST_CHECK int kernels_choose(const char *name, struct err *err);
+const struct kernels *kernels_get(void);
+/* Level i of those that this CPU has, from portable up; NULL after the last. */
+const char *kernels_level(int i);
+
+#endif

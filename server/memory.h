@@ -1,0 +1,22 @@
+/* server/memory.h - how much memory this machine has.
+ *
+ * Data flow   the kernel -> default and check of limits.memory_mb.
+ * Units       bytes.
+ * Errors      none: UINT64_MAX where the kernel does not say.
+ * Memory      none.
+ * Secrets     none.
+ */
+#ifndef STIP_SERVER_MEMORY_H
+#define STIP_SERVER_MEMORY_H
+
+#include <stdint.h>
+#include <unistd.h>
+
+/* Of the whole machine; limits of containers do not show here. */
+static inline uint64_t memory_physical(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    return pages <= 0 || bytes <= 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)bytes;
+}
+
+#endif
