@@ -135,9 +135,8 @@ static bool is_empty(const struct json *node)
 /* Fields that would change the answer. Their neutral values pass: clients send them without being asked. */
 static int refuse(const struct reading *r, enum openai_kind kind)
 {
-    static const char *const never[] = {
-        "functions",   "audio",        "prediction",    "web_search_options",   "grammar",
-        "guided_json", "guided_regex", "chat_template", "chat_template_kwargs", "continue_final_message"};
+    static const char *const never[] = {"functions",   "audio",        "prediction",    "web_search_options",    "grammar",
+                                        "guided_json", "guided_regex", "chat_template", "continue_final_message"};
     const struct json *root = r->root, *f;
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (!is_empty(json_get(root, never[i])) &&
@@ -357,6 +356,7 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
 {
     struct sample_opts *s = &out->sample;
     const struct json *options = json_get(r->root, "stream_options"), *own = json_get(r->root, "stip");
+    const struct json *variables = json_get(r->root, "chat_template_kwargs");
     const struct reading inner = {r->doc, options, r->e};
     int64_t top_k = 0, seed = 0, newer = 0;
     out->seeded = !json_is_null(json_get(r->root, "seed"));
@@ -374,6 +374,8 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
         return expected(r->e, "stream_options", "an object", options);
     if (!json_is_null(options) && flag(&inner, "include_usage", &out->include_usage) != 0)
         return -1;
+    if (!json_is_null(variables) && json_type(variables) != JSON_OBJECT)
+        return expected(r->e, "chat_template_kwargs", "an object", variables);
     if (json_type(own) == JSON_OBJECT && flag(&(struct reading){r->doc, own, r->e}, "trace", &out->trace) != 0)
         return -1;
     s->top_k = top_k < 0 ? 0 : (int)top_k;

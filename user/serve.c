@@ -180,7 +180,7 @@ static void info(struct serve *s, struct http_request *r)
     json_put_int(doc, root, "width", g->config->D);
     json_put_int(doc, root, "vocabulary", g->config->V);
     json_put_int(doc, root, "context", context_of(s));
-    json_put_bool(doc, root, "chat", s->turn != NULL && g->config->head == HEAD_LM);
+    json_put_bool(doc, root, "chat", (s->turn != NULL || s->template != NULL) && g->config->head == HEAD_LM);
     json_put_str(doc, root, "version", STIP_VERSION);
     serve_json(s, r, SERVE_PAGE, doc);
 }
@@ -451,6 +451,8 @@ static int run(struct serve *s, const struct cli_cmd *cmd, struct options *o, st
         return err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
     if (setup_open(&s->set, cmd, err) != 0 || pool_open(&s->pool, &s->set, (int)o->parallel, o->guesses, err) != 0)
         return -1;
+    if (s->turn == NULL && chat_template_load(&s->template, s->set.grant_dir, err) != 0)
+        return -1;
     if ((s->views = views_new()) == NULL)
         return err_oom(err, 1);
     struct err down = {0};
@@ -483,6 +485,7 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     int rc = setup_read(&s.set, cmd, err) == 0 && read_options(&s, cmd, o, err) == 0 ? run(&s, cmd, o, err) : -1;
     pool_close(s.pool);
     views_free(s.views);
+    chat_template_free(s.template);
     setup_close(&s.set);
     if (s.stop >= 0)
         close(s.stop);

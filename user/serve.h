@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 
+#include "user/chat_template.h"
 #include "user/http.h"
 #include "user/openai.h"
 #include "user/serve_pool.h"
@@ -42,10 +43,11 @@ struct serve {
     struct setup set;
     struct pool *pool;
     struct views *views;
-    const char *model; /* how clients call it */
-    const char *turn;  /* chat_turn, NULL when the model has none */
-    int max_tokens;    /* of an answer whose request does not say */
-    int stop;          /* eventfd: readable when the gateway ends */
+    const char *model;              /* how clients call it */
+    struct chat_template *template; /* the model's own, NULL when it has none or chat_turn is set */
+    const char *turn;               /* chat_turn, NULL when it is not set */
+    int max_tokens;                 /* of an answer whose request does not say */
+    int stop;                       /* eventfd: readable when the gateway ends */
     int64_t started;
     struct serve_metrics metrics;
 };

@@ -35,15 +35,37 @@ static int by_turn(const struct serve *s, const struct openai_request *req, stru
     return 0;
 }
 
+/* By the model's own template. Parts of a content are joined; a developer's message is a system message to it. */
+static int by_template(const struct serve *s, const struct openai_request *req, struct buf *b, struct openai_error *e)
+{
+    struct json_doc *doc = json_new_object("messages");
+    struct json *list = json_put_array(doc, json_node(doc), "messages");
+    struct err err = {0};
+    char *check = NULL;
+    for (size_t i = 0; i < req->message_count; i++) {
+        const char *role = req->messages[i].role;
+        struct json *m = json_put_object(doc, list, NULL);
+        json_put_str(doc, m, "role", strcmp(role, "developer") == 0 ? "system" : role);
+        json_put_str(doc, m, "content", req->messages[i].content);
+    }
+    int rc = json_print(doc, false, &check, &err); /* says whether memory was enough */
+    if (rc == 0)
+        rc = chat_template_render(s->template, json_get(json_root(doc), "messages"), true,
+                                  json_get(json_root(req->doc), "chat_template_kwargs"), b, &err);
+    free(check);
+    json_free(doc);
+    return rc == 0 ? 0 : openai_fail(e, err.code == ERR_INTERNAL ? 500 : 400, "chat_template", "messages", "%s", err.text);
+}
+
 int serve_prompt_text(const struct serve *s, const struct openai_request *req, char **text, size_t *len, struct openai_error *e)
 {
     struct buf b;
-    if (s->turn == NULL)
+    if (s->turn == NULL && s->template == NULL)
         return openai_fail(
             e, 400, "no_chat_template", "messages",
-            "nothing says how messages become a prompt for this model; set chat_turn in the config, or use /v1/completions");
+            "nothing says how messages become a prompt for this model; set chat_turn (--turn), or use /v1/completions");
     buf_init(&b, PROMPT_MAX);
-    if (by_turn(s, req, &b, e) != 0) {
+    if ((s->turn != NULL ? by_turn(s, req, &b, e) : by_template(s, req, &b, e)) != 0) {
         buf_free(&b);
         return -1;
     }
@@ -52,10 +74,11 @@ int serve_prompt_text(const struct serve *s, const struct openai_request *req, c
     return 0;
 }
 
-static int encode(const struct serve *s, const char *text, size_t len, struct token_ids *ids, struct openai_error *e)
+/* first: the text begins a prompt, and gets the tokens that do so. */
+static int encode(const struct serve *s, const char *text, size_t len, bool first, struct token_ids *ids, struct openai_error *e)
 {
     struct err err = {0};
-    return generate_prompt(s->set.grant, text, len, true, ids, &err) == 0 ? 0 : openai_from_err(e, &err);
+    return generate_prompt(s->set.grant, text, len, first, ids, &err) == 0 ? 0 : openai_from_err(e, &err);
 }
 
 int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids,
@@ -66,13 +89,13 @@ int serve_prompt_ids(const struct serve *s, const struct openai_request *req, si
         size_t len;
         if (serve_prompt_text(s, req, &text, &len, e) != 0)
             return -1;
-        int rc = encode(s, text, len, ids, e);
+        int rc = encode(s, text, len, s->turn != NULL, ids, e); /* a template has written the special tokens itself */
         free(text);
         return rc;
     }
     const struct openai_input *in = &req->inputs[i];
     if (in->text != NULL)
-        return encode(s, in->text, strlen(in->text), ids, e);
+        return encode(s, in->text, strlen(in->text), true, ids, e);
     for (size_t k = 0; k < in->n; k++) {
         struct err err = {0};
         if (in->ids[k] >= s->set.grant->config->V)

@@ -302,9 +302,12 @@ Test(gateway, embeddings_of_a_model_without_them_are_refused_by_name)
     cr_expect_eq(w.status, 400);
     cr_expect_not_null(strstr(w.body, "--head user"), "%s", w.body);
     web_free(&w);
-    /* And without a chat_turn nothing says how messages become a prompt. */
+    /* Without a chat_turn the model's own template makes a prompt of messages, and of those that it takes only. */
     web_call(g.port, CHAT, "", "{" SAY("x") "}", &w);
-    cr_expect(w.status == 400 && strstr(w.body, "no_chat_template") != NULL, "%d %s", w.status, w.body);
+    cr_expect(w.status == 200 && strstr(w.body, "\"role\":\"assistant\"") != NULL, "%d %s", w.status, w.body);
+    web_free(&w);
+    web_call(g.port, CHAT, "", "{" SAY("x") ",\"chat_template_kwargs\":3}", &w);
+    cr_expect(w.status == 400 && strstr(w.body, "chat_template_kwargs") != NULL, "%d %s", w.status, w.body);
     web_free(&w);
     web_call(g.port, "/v1/models", "", NULL, &w);
     cr_expect_not_null(strstr(w.body, "\"id\":\"mine\""), "%s", w.body);
