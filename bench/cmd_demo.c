@@ -10,6 +10,7 @@
 #include "bench/cmd.h"
 #include "bench/stage.h"
 #include "base/threads.h"
+#include "model/hub.h"
 #include "model_dev/protect.h"
 #include "tests/support/plain.h"
 #include "transport/trace.h"
@@ -226,12 +227,13 @@ int cmd_demo(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct stage *st;
     struct config config;
-    const char *model, *prompt = cli_str(cmd, "prompt", "Once upon a time");
+    const char *prompt = cli_str(cmd, "prompt", "Once upon a time");
+    char model[FILE_PATH_MAX];
     int64_t threads = 0;
     enum compute compute = COMPUTE_F32;
     (void)argc;
     (void)argv;
-    if (cli_need(cmd, "model", &model, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
+    if (hub_option(model, cmd, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
         config_read(&config, model, err) != 0)
         return -1;
     if (threads == 0)

@@ -11,6 +11,7 @@
 #include "bench/private.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
+#include "model/hub.h"
 #include "tests/ref/ref.h"
 #include "tests/support/plain.h"
 #include "user/generate.h"
@@ -354,7 +355,8 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
 {
     struct run r = {.bitwise = true, .identical = true};
     struct config probe = {0};
-    const char *model, *file = cli_str(cmd, "text", NULL), *prompt = cli_str(cmd, "prompt", NULL);
+    char model[FILE_PATH_MAX];
+    const char *file = cli_str(cmd, "text", NULL), *prompt = cli_str(cmd, "prompt", NULL);
     char *text = NULL;
     size_t len = 0;
     int64_t gen = 256, limit = 0, threads = 0;
@@ -363,7 +365,7 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     (void)argv;
     if ((file == NULL) == (prompt == NULL))
         return err_set(err, ERR_USAGE, "equality needs --text FILE or --prompt TEXT; for example: %s", cmd->example);
-    if (cli_need(cmd, "model", &model, err) != 0 || cli_int(cmd, "gen", 0, 1 << 20, &gen, err) != 0 ||
+    if (hub_option(model, cmd, err) != 0 || cli_int(cmd, "gen", 0, 1 << 20, &gen, err) != 0 ||
         cli_int(cmd, "limit", 1, 1 << 30, &limit, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
         config_read(&probe, model, err) != 0)
         return -1;

@@ -7,6 +7,7 @@
 #include "bench/cmd.h"
 #include "bench/stats.h"
 #include "model/config.h"
+#include "model/hub.h"
 #include "model_dev/rules.h"
 #include "permute/gather.h"
 #include "permute/keyset.h"
@@ -90,10 +91,10 @@ int cmd_keys(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct config c;
     struct figures f = {0};
-    const char *model;
+    char model[FILE_PATH_MAX];
     (void)argc;
     (void)argv;
-    if (cli_need(cmd, "model", &model, err) != 0 || config_read(&c, model, err) != 0)
+    if (hub_option(model, cmd, err) != 0 || config_read(&c, model, err) != 0)
         return -1;
     int rc = measure(&c, &f, err);
     if (rc == 0)

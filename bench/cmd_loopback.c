@@ -1,12 +1,13 @@
 #include "bench/cmd.h"
 #include "bench/stage.h"
+#include "model/hub.h"
 
 int cmd_loopback(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct stage *st;
-    const char *model;
+    char model[FILE_PATH_MAX];
     int status = 0;
-    if (cli_need(cmd, "model", &model, err) != 0)
+    if (hub_option(model, cmd, err) != 0)
         return -1;
     if (argc < 1)
         return err_set(err, ERR_USAGE, "which stip-user command? for example: %s", cmd->example);

@@ -14,6 +14,7 @@
 #include "bench/stats.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
+#include "model/hub.h"
 #include "tests/support/plain.h"
 #include "user/report.h"
 #include "user/sample.h"
@@ -394,17 +395,17 @@ static int find_gguf(struct speed *sp, const struct cli_cmd *cmd, const char *mo
 int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     const char *model = cli_str(cmd, "model", NULL), *plot = cli_str(cmd, "plot", NULL);
-    char dir[FILE_PATH_MAX] = "";
+    char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
     struct speed *sp = calloc(1, sizeof *sp);
     int rc = -1;
     (void)argc;
     (void)argv;
     if (sp == NULL)
         return err_oom(err, sizeof *sp);
-    if (read_flags(sp, cmd, err) != 0 || shapes_temp_dir(dir, err) != 0 ||
+    if (read_flags(sp, cmd, err) != 0 || (sp->shape == NULL && hub_find(found, model, err) != 0) || shapes_temp_dir(dir, err) != 0 ||
         (sp->shape != NULL && shapes_checkpoint(sp->shape, dir, err) != 0))
         goto done;
-    model = sp->shape != NULL ? dir : model;
+    model = sp->shape != NULL ? dir : found;
     if (find_gguf(sp, cmd, model, dir, err) != 0 || set_up(sp, cmd, model, err) != 0 ||
         measure(sp, dir, !cli_on(cmd, "json"), err) != 0 || measure_again(sp, err) != 0 || (plot != NULL && draw(sp, plot, model, err) != 0))
         goto done;

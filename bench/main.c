@@ -15,7 +15,7 @@
 
 int main(int argc, char **argv)
 {
-    struct cli_opt equality_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+    struct cli_opt equality_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                       {"text", "FILE", "a text; for classifiers one text per line", NULL, false},
                                       {"prompt", "TEXT", "one text", NULL, false},
                                       {"gen", "N", "tokens to generate greedily from the start of the text (default 256)", NULL, false},
@@ -26,7 +26,7 @@ int main(int argc, char **argv)
                                       KV,
                                       {"json", NULL, "print one JSON object", NULL, false},
                                       END};
-    struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+    struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                       PROTECT,
                                       KV,
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
                                   LINE,
                                   {"json", NULL, "say so in one JSON line when it is ready", NULL, false},
                                   END};
-    struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+    struct cli_opt demo_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                   {"prompt", "TEXT", "what the user types", NULL, false},
                                   {"max-tokens", "N", "length of the answer (default 100)", NULL, false},
                                   {"threads", "N", "threads of server and user", NULL, false},
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     struct cli_opt keys_opts[] = {{"model", "DIR", "a folder with a config.json", NULL, false},
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
-    struct cli_opt speed_opts[] = {{"model", "DIR", "a Hugging Face checkpoint", NULL, false},
+    struct cli_opt speed_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                    {"shape", "NAME", "or random weights of a named shape (see synth)", NULL, false},
                                    {"threads", "N", "threads (default: all)", NULL, false},
                                    {"prompt", "N,N,...", "tokens of the prefills (default 128,512)", NULL, false},

@@ -10,6 +10,9 @@ function(stip_kernel name source)
   target_compile_options(stip_kernel_${name} PRIVATE ${level_flags} ${ARGN})
   target_compile_definitions(stip_kernel_${name} PRIVATE STIP_LEVEL=${name})
   target_link_libraries(stip_kernel_${name} PRIVATE stip_flags)
+  if(STIP_FUZZ) # no parser here, and clang needs minutes for these loops when it instruments them
+    target_compile_options(stip_kernel_${name} PRIVATE -fno-sanitize=all)
+  endif()
   target_sources(stip_engine PRIVATE $<TARGET_OBJECTS:stip_kernel_${name}>)
 endfunction()
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/secret.h"
+#include "model/hub.h"
 #include "model_dev/cmd.h"
 #include "model_dev/protect.h"
 
@@ -87,13 +88,14 @@ int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     struct protect_opts o = {.profile = cli_str(cmd, "profile", NULL), .head = cli_str(cmd, "head", NULL),
                              .dtype = cli_str(cmd, "dtype", NULL), .force = cli_on(cmd, "force")};
     const char *seed = cli_str(cmd, "seed", NULL);
-    char identity[FILE_PATH_MAX] = "";
+    char identity[FILE_PATH_MAX] = "", model[FILE_PATH_MAX];
     uint8_t given_seed[CRYPTO_KEY_LEN];
     struct protect_report report;
     struct identity *id = NULL;
     bool made = false, made_out;
-    if (cli_need(cmd, "model", &o.model, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0)
+    if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0)
         return -1;
+    o.model = model;
     if (seed != NULL) {
         if (!crypto_unhex(seed, given_seed, sizeof given_seed))
             return err_set(err, ERR_USAGE, "--seed: expected %d hex digits, found %zu characters", 2 * CRYPTO_KEY_LEN, strlen(seed));

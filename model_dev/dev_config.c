@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/hub.h"
+
 #define DEFAULT_CONFIG "model_dev.json"
 
 static int read_servers(struct dev_config *s, struct err *err)
@@ -56,7 +58,7 @@ static int read_flags(struct dev_config *s, const struct cli_cmd *cmd, struct er
     const char *identity = cli_str(cmd, "identity", NULL);
     char dir[FILE_PATH_MAX];
     if ((protected != NULL && file_join(s->protected, NULL, protected, err) != 0) ||
-        (model != NULL && file_join(s->model, NULL, model, err) != 0))
+        (model != NULL && hub_find(s->model, model, err) != 0))
         return -1;
     if (s->identity != NULL && identity == NULL)
         return 0;

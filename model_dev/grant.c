@@ -168,7 +168,8 @@ static int copy_texts(const char *model, const char *dir, struct err *err)
 {
     static const char *const names[] = {"tokenizer.json",          "tokenizer_config.json", "vocab.txt",
                                         "vocab.json",              "merges.txt",            "special_tokens_map.json",
-                                        "added_tokens.json",       "generation_config.json", "chat_template.jinja"};
+                                        "added_tokens.json",       "generation_config.json", "chat_template.jinja",
+                                        "chat_template.json"};
     char path[FILE_PATH_MAX];
     if (copy_file(model, dir, "config.json", err) != 0)
         return -1;

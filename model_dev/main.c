@@ -16,7 +16,7 @@ static struct cli_opt keygen_opts[] = {
     {.name = "out", .arg = "DIR", .help = "folder for identity.key and identity.pub; never replaces one"}, JSON_OPT, END_OPT};
 
 static struct cli_opt protect_opts[] = {
-    {.name = "model", .arg = "HFDIR", .help = "folder of a Hugging Face checkpoint"},
+    {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint: a folder, or a repository of Hugging Face (ORG/NAME[@REVISION]) in this machine's cache"},
     {.name = "out", .arg = "DIR", .help = "gets DIR/package for the server and DIR/context.key, the developer's secret"},
     {.name = "profile", .arg = "NAME", .help = "stip"},
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},

@@ -15,8 +15,8 @@
 #include "base/secret.h"
 #include "user/openai.h"
 
-#define BLOCK 16384                      /* of a stream */
-#define DRAIN_MAX ((uint64_t)1 << 30)    /* of a body that is too large; a client reads its 413 only after it has sent */
+#define BLOCK 16384                   /* of a stream */
+#define DRAIN_MAX ((uint64_t)1 << 30) /* of a body that is too large; a client reads its 413 only after it has sent */
 
 struct http {
     struct http_opts opts;
@@ -49,7 +49,8 @@ static int split_listen(const char *listen, struct sockaddr_storage *address, st
     if (host[0] == '\0' || getaddrinfo(host, colon + 1, &hints, &found) != 0 || found->ai_addrlen > sizeof *address) {
         if (found != NULL)
             freeaddrinfo(found);
-        return err_set(err, ERR_USAGE, "listen address '%.100s': expected ADDRESS:PORT, for example 127.0.0.1:7847 or [::1]:7847", listen);
+        return err_set(err, ERR_USAGE, "listen address '%.100s': expected ADDRESS:PORT, for example 127.0.0.1:7847 or [::1]:7847",
+                       listen);
     }
     *address = (struct sockaddr_storage){0};
     memcpy(address, found->ai_addr, found->ai_addrlen);
@@ -158,7 +159,8 @@ static void send_response(struct http_exchange *x, int status, struct MHD_Respon
 static void reply(struct http_exchange *x, int status, const char *type, char *body, size_t len)
 {
     if (body == NULL) {
-        static char sorry[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+        static char sorry[] =
+            "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
         struct MHD_Response *r = MHD_create_response_from_buffer(strlen(sorry), sorry, MHD_RESPMEM_PERSISTENT);
         add(r, "Content-Type", "application/json");
         send_response(x, 500, r);
@@ -186,7 +188,8 @@ void http_reply(struct http_request *r, int status, const char *type, char *body
     reply(r->exchange, status, type, body, len);
 }
 
-void http_reply_static(struct http_request *r, const char *type, const void *body, size_t len, const char *name, const char *value)
+void http_reply_static(struct http_request *r, const char *type, const void *body, size_t len, const char *name,
+                       const char *value)
 {
     struct MHD_Response *response = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
@@ -218,7 +221,8 @@ static void stream_end(void *cls)
     free(s);
 }
 
-void http_stream(struct http_request *r, const char *type, ssize_t (*read)(void *arg, char *buf, size_t max), void (*end)(void *arg), void *arg)
+void http_stream(struct http_request *r, const char *type, ssize_t (*read)(void *arg, char *buf, size_t max),
+                 void (*end)(void *arg), void *arg)
 {
     struct stream *s = malloc(sizeof *s);
     struct MHD_Response *response = NULL;
@@ -274,8 +278,9 @@ static bool admit(struct http_exchange *x, const char *method, const char *path)
     struct openai_error e;
     const char *origin = header(x, "Origin");
     if (!host_ok(x->http, header(x, "Host")))
-        (void)openai_fail(&e, 403, "host_not_allowed", NULL,
-                          "this gateway answers to localhost and to numeric addresses; other names in Host must be given with --host");
+        (void)openai_fail(
+            &e, 403, "host_not_allowed", NULL,
+            "this gateway answers to localhost and to numeric addresses; other names in Host must be given with --host");
     else if (origin != NULL && !origin_ok(x, origin))
         (void)openai_fail(&e, 403, "origin_not_allowed", NULL, "this web origin is not one of those given with --cors");
     else if (strcmp(method, "OPTIONS") != 0 && !key_ok(x, path))
@@ -322,8 +327,8 @@ static enum MHD_Result take_body(struct http_exchange *x, const char *data, size
     return x->body.failed || x->dropped > DRAIN_MAX || clock_ms() > x->deadline_ms ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path, const char *method, const char *version,
-                                  const char *data, size_t *size, void **slot)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path, const char *method,
+                                  const char *version, const char *data, size_t *size, void **slot)
 {
     struct http_exchange *x = *slot;
     (void)version;
@@ -345,9 +350,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         if (x->body.failed)
             reply(x, 500, "", NULL, 0);
         else {
-            struct http_request r = {.method = method, .path = path, .body = (const char *)x->body.data, .body_len = x->body.len - 1,
+            struct http_request r = {.method = method,
+                                     .path = path,
+                                     .body = (const char *)x->body.data,
+                                     .body_len = x->body.len - 1,
                                      .client = fd == NULL ? -1 : fd->connect_fd,
-                                     .loopback = peer != NULL && is_loopback(peer->client_addr), .exchange = x};
+                                     .loopback = peer != NULL && is_loopback(peer->client_addr),
+                                     .exchange = x};
             x->http->opts.handle(x->http->opts.arg, &r);
         }
     }

@@ -30,7 +30,7 @@ struct http_request {
     const char *method, *path; /* the path without its query */
     const char *body;          /* with a NUL behind it */
     size_t body_len;
-    int client; /* socket, to poll for a client that hangs up */
+    int client;    /* socket, to poll for a client that hangs up */
     bool loopback; /* the client is on this machine */
     struct http_exchange *exchange;
 };
@@ -39,11 +39,11 @@ struct http_request {
 typedef void (*http_handler)(void *arg, struct http_request *r);
 
 struct http_opts {
-    const char *listen;              /* "127.0.0.1:7847", "[::1]:7847"; port 0 takes a free one */
-    const char *key;                 /* API key, NULL: none is asked for */
-    const char *const *open_paths;   /* that need no key, NULL-terminated */
-    const char *origins;             /* comma-separated, NULL: own origin only */
-    const char *hosts;               /* comma-separated names that Host may say besides localhost and addresses, NULL: none */
+    const char *listen;            /* "127.0.0.1:7847", "[::1]:7847"; port 0 takes a free one */
+    const char *key;               /* API key, NULL: none is asked for */
+    const char *const *open_paths; /* that need no key, NULL-terminated */
+    const char *origins;           /* comma-separated, NULL: own origin only */
+    const char *hosts;             /* comma-separated names that Host may say besides localhost and addresses, NULL: none */
     size_t body_max;
     unsigned connections;
     http_handler handle;
@@ -65,11 +65,12 @@ const char *http_query(const struct http_request *r, const char *name);
 /* body NULL: out of memory while it was made, becomes a 500. */
 void http_reply(struct http_request *r, int status, const char *type, char *body, size_t len);
 /* An immutable body that outlives the server, with an extra header or NULL. */
-void http_reply_static(struct http_request *r, const char *type, const void *body, size_t len, const char *header, const char *value);
+void http_reply_static(struct http_request *r, const char *type, const void *body, size_t len, const char *header,
+                       const char *value);
 /* A body of unknown length: `read` fills up to max bytes and may block; 0 or less ends the body (-1: as broken). `end` is called
  * once, also when the client has gone. */
-void http_stream(struct http_request *r, const char *type, ssize_t (*read)(void *arg, char *buf, size_t max), void (*end)(void *arg),
-                 void *arg);
+void http_stream(struct http_request *r, const char *type, ssize_t (*read)(void *arg, char *buf, size_t max),
+                 void (*end)(void *arg), void *arg);
 /* A handler that will be silent for long says so, or its connection counts as idle; http_awake before the reply. */
 void http_asleep(struct http_request *r);
 void http_awake(struct http_request *r);

@@ -39,7 +39,8 @@ int main(int argc, char **argv)
     struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL, false},
                                    CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt chat_opts[] = {CMD_CONFIG,
-                                  {"turn", "FORMAT", "how a line becomes a turn; %s stands for the line (config: chat_turn)", NULL, false},
+                                  {"system", "TEXT", "a system message before the first line", NULL, false},
+                                  {"turn", "FORMAT", "how a line becomes a turn, instead of the model's chat template; %s stands for the line (config: chat_turn, for models without template)", NULL, false},
                                   {"max-tokens", "N", "longest answer (default 256)", NULL, false},
                                   CMD_SAMPLING,
                                   CMD_SPECULATE,
@@ -59,9 +60,11 @@ int main(int argc, char **argv)
                                    {"connections", "N", "client connections at once (default 256)", NULL, false},
                                    CMD_JSON,
                                    END};
-    struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt", NULL, false},
+    struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt; or ORG/NAME[@REVISION] in the cache of Hugging Face", NULL, false},
                                       TEXT,
                                       {"ids", "LIST", "the way back: token ids to text", NULL, false},
+                                      {"chat", "FILE", "messages through the model's chat template: a JSON list, or an object with messages, tools, add_generation_prompt, ...", NULL, false},
+                                      {"apply-template", NULL, "the text is one message of a user, and goes through the chat template", NULL, false},
                                       {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL, false},
                                       CMD_JSON,
                                       END};

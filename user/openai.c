@@ -30,8 +30,15 @@ int openai_fail(struct openai_error *e, int status, const char *code, const char
 
 int openai_from_err(struct openai_error *e, const struct err *err)
 {
-    int status = err->code == ERR_INPUT || err->code == ERR_USAGE ? 400 : err->code == ERR_PEER ? 503 : err->code == ERR_AUTH ? 502 : 500;
-    return openai_fail(e, status, status == 503 ? "server_unavailable" : status == 502 ? "not_authorised" : NULL, NULL, "%s", err->text);
+    int status = err->code == ERR_INPUT || err->code == ERR_USAGE ? 400
+                 : err->code == ERR_PEER                          ? 503
+                 : err->code == ERR_AUTH                          ? 502
+                                                                  : 500;
+    return openai_fail(e, status,
+                       status == 503   ? "server_unavailable"
+                       : status == 502 ? "not_authorised"
+                                       : NULL,
+                       NULL, "%s", err->text);
 }
 
 char *openai_error_text(const struct openai_error *e)
@@ -128,11 +135,12 @@ static bool is_empty(const struct json *node)
 /* Fields that would change the answer. Their neutral values pass: clients send them without being asked. */
 static int refuse(const struct reading *r, enum openai_kind kind)
 {
-    static const char *const never[] = {"functions", "audio", "prediction", "web_search_options", "grammar", "guided_json", "guided_regex",
-                                        "chat_template", "chat_template_kwargs", "continue_final_message"};
+    static const char *const never[] = {"functions",   "audio",        "prediction",    "web_search_options",    "grammar",
+                                        "guided_json", "guided_regex", "chat_template", "continue_final_message"};
     const struct json *root = r->root, *f;
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
-        if (!is_empty(json_get(root, never[i])) && !(json_type(json_get(root, never[i])) == JSON_BOOL && !json_true(json_get(root, never[i]))))
+        if (!is_empty(json_get(root, never[i])) &&
+            !(json_type(json_get(root, never[i])) == JSON_BOOL && !json_true(json_get(root, never[i]))))
             return unsupported(r->e, never[i], "this gateway gives plain text");
     if (!is_empty(json_get(root, "tools")))
         return unsupported(r->e, "tools", "this gateway does not call tools");
@@ -181,8 +189,9 @@ static int parts(const struct reading *r, const struct json *list, const char *p
         if (!is_text(json_get(p, "type"), "text") || value == NULL) {
             buf_free(&b);
             const char *type = json_string(json_get(p, "type"));
-            return openai_fail(r->e, 400, "unsupported_parameter", param, "'%s': only parts {\"type\": \"text\", \"text\": \"...\"} are supported, found %.40s",
-                               param, type == NULL ? "another form" : type);
+            return openai_fail(r->e, 400, "unsupported_parameter", param,
+                               "'%s': only parts {\"type\": \"text\", \"text\": \"...\"} are supported, found %.40s", param,
+                               type == NULL ? "another form" : type);
         }
         buf_put_str(&b, value);
     }
@@ -204,8 +213,8 @@ static int message(const struct reading *r, const struct json *node, size_t i, s
         if (strcmp(role, roles[k]) == 0)
             m->role = roles[k];
     if (m->role == NULL)
-        return openai_fail(r->e, 400, "invalid_value", param, "'%s': expected system, developer, user or assistant, found %.40s", param,
-                           role == NULL ? json_type_name(json_get(node, "role")) : role);
+        return openai_fail(r->e, 400, "invalid_value", param, "'%s': expected system, developer, user or assistant, found %.40s",
+                           param, role == NULL ? json_type_name(json_get(node, "role")) : role);
     (void)snprintf(param, sizeof param, "messages[%zu].tool_calls", i);
     if (!is_empty(json_get(node, "tool_calls")))
         return unsupported(r->e, param, "this gateway does not call tools");
@@ -296,9 +305,11 @@ static int bias(const struct reading *r, struct openai_request *out)
         double add = json_number(b);
         long id = key[0] >= '0' && key[0] <= '9' ? strtol(key, &end, 10) : -1;
         if (id < 0 || id > INT32_MAX || *end != '\0')
-            return openai_fail(r->e, 400, "invalid_value", "logit_bias", "'logit_bias': expected token ids as keys, found '%.40s'", key);
+            return openai_fail(r->e, 400, "invalid_value", "logit_bias",
+                               "'logit_bias': expected token ids as keys, found '%.40s'", key);
         if (!(add >= -100 && add <= 100))
-            return openai_fail(r->e, 400, "invalid_value", "logit_bias", "'logit_bias': token %ld: expected a number from -100 to 100", id);
+            return openai_fail(r->e, 400, "invalid_value", "logit_bias",
+                               "'logit_bias': token %ld: expected a number from -100 to 100", id);
         /* The API's extremes mean never and only. */
         list[out->sample.bias_count++] = (struct sample_bias){(int32_t)id, (float)(add <= -100 ? -1e4 : add >= 100 ? 1e4 : add)};
     }
@@ -345,6 +356,7 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
 {
     struct sample_opts *s = &out->sample;
     const struct json *options = json_get(r->root, "stream_options"), *own = json_get(r->root, "stip");
+    const struct json *variables = json_get(r->root, "chat_template_kwargs");
     const struct reading inner = {r->doc, options, r->e};
     int64_t top_k = 0, seed = 0, newer = 0;
     out->seeded = !json_is_null(json_get(r->root, "seed"));
@@ -353,7 +365,8 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
         integer(r, "top_k", -1, 1 << 24, &top_k) != 0 || number(r, "repetition_penalty", 0.01, 100, &s->repeat_penalty) != 0 ||
         number(r, "frequency_penalty", -2, 2, &s->frequency_penalty) != 0 ||
         number(r, "presence_penalty", -2, 2, &s->presence_penalty) != 0 ||
-        integer(r, "seed", -(INT64_C(1) << 53), INT64_C(1) << 53, &seed) != 0 || integer(r, "max_tokens", 1, 1 << 24, &out->max_tokens) != 0 ||
+        integer(r, "seed", -(INT64_C(1) << 53), INT64_C(1) << 53, &seed) != 0 ||
+        integer(r, "max_tokens", 1, 1 << 24, &out->max_tokens) != 0 ||
         integer(r, "max_completion_tokens", 1, 1 << 24, &newer) != 0 || logprobs(r, kind, out) != 0 || stops(r, out) != 0 ||
         bias(r, out) != 0)
         return -1;
@@ -361,6 +374,8 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
         return expected(r->e, "stream_options", "an object", options);
     if (!json_is_null(options) && flag(&inner, "include_usage", &out->include_usage) != 0)
         return -1;
+    if (!json_is_null(variables) && json_type(variables) != JSON_OBJECT)
+        return expected(r->e, "chat_template_kwargs", "an object", variables);
     if (json_type(own) == JSON_OBJECT && flag(&(struct reading){r->doc, own, r->e}, "trace", &out->trace) != 0)
         return -1;
     s->top_k = top_k < 0 ? 0 : (int)top_k;
@@ -374,11 +389,13 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
 static int embeddings(const struct reading *r, struct openai_request *out)
 {
     const char *format = "float";
-    if (inputs(r, "input", out) != 0 || text(r, "encoding_format", &format) != 0 || integer(r, "dimensions", 1, 1 << 24, &out->dimensions) != 0)
+    if (inputs(r, "input", out) != 0 || text(r, "encoding_format", &format) != 0 ||
+        integer(r, "dimensions", 1, 1 << 24, &out->dimensions) != 0)
         return -1;
     out->base64 = strcmp(format, "base64") == 0;
     if (!out->base64 && strcmp(format, "float") != 0)
-        return openai_fail(r->e, 400, "invalid_value", "encoding_format", "'encoding_format': expected float or base64, found '%.40s'", format);
+        return openai_fail(r->e, 400, "invalid_value", "encoding_format",
+                           "'encoding_format': expected float or base64, found '%.40s'", format);
     return 0;
 }
 
@@ -426,7 +443,8 @@ int openai_parse(struct openai_request *out, enum openai_kind kind, const char *
     if (json_parse(&req.doc, body, len, false, "request", &err) != 0)
         return openai_fail(e, 400, "invalid_json", NULL, "%s", err.text);
     const struct reading r = {req.doc, json_root(req.doc), e};
-    int rc = json_type(r.root) == JSON_OBJECT ? fields(&r, kind, &req) : openai_fail(e, 400, "invalid_json", NULL, "request: expected an object");
+    int rc = json_type(r.root) == JSON_OBJECT ? fields(&r, kind, &req)
+                                              : openai_fail(e, 400, "invalid_json", NULL, "request: expected an object");
     if (rc != 0)
         openai_request_free(&req);
     else

@@ -53,16 +53,16 @@ struct openai_request {
     struct openai_input *inputs;
     size_t input_count;
     bool stream, include_usage;
-    int64_t max_tokens; /* 0: not said */
+    int64_t max_tokens;        /* 0: not said */
     struct sample_opts sample; /* its bias is owned here */
     bool seeded;
     const char *stop[OPENAI_STOP_MAX];
     int stop_count;
-    int logprobs; /* alternatives per token, -1: none */
-    bool base64;  /* embeddings */
+    int logprobs;       /* alternatives per token, -1: none */
+    bool base64;        /* embeddings */
     int64_t dimensions; /* 0: not said */
-    bool special; /* tokenize: with the tokens that the model puts around a text */
-    bool trace;   /* chat: keep what the server saw for the page */
+    bool special;       /* tokenize: with the tokens that the model puts around a text */
+    bool trace;         /* chat: keep what the server saw for the page */
 };
 
 /* 0, or -1 with *e filled. */

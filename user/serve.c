@@ -136,7 +136,7 @@ static int apply_template(struct serve *s, const struct openai_request *req, str
 {
     char *text;
     size_t len;
-    if (serve_prompt_text(s, req->messages, req->message_count, &text, &len, e) != 0)
+    if (serve_prompt_text(s, req, &text, &len, e) != 0)
         return -1;
     json_put_text(doc, json_node(doc), "prompt", text, len);
     free(text);
@@ -180,7 +180,7 @@ static void info(struct serve *s, struct http_request *r)
     json_put_int(doc, root, "width", g->config->D);
     json_put_int(doc, root, "vocabulary", g->config->V);
     json_put_int(doc, root, "context", context_of(s));
-    json_put_bool(doc, root, "chat", s->turn != NULL && g->config->head == HEAD_LM);
+    json_put_bool(doc, root, "chat", (s->turn != NULL || s->template != NULL) && g->config->head == HEAD_LM);
     json_put_str(doc, root, "version", STIP_VERSION);
     serve_json(s, r, SERVE_PAGE, doc);
 }
@@ -202,9 +202,10 @@ static bool page(struct serve *s, struct http_request *r)
     for (const struct serve_page *p = serve_pages; p->path != NULL; p++)
         if (strcmp(p->path, r->path) == 0) {
             serve_count(s, SERVE_PAGE, 200);
-            http_reply_static(r, p->type, p->data, p->size, "Content-Security-Policy",
-                              "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-                              "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+            http_reply_static(
+                r, p->type, p->data, p->size, "Content-Security-Policy",
+                "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+                "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
             return true;
         }
     return false;
@@ -212,18 +213,30 @@ static bool page(struct serve *s, struct http_request *r)
 
 /* ------------------------------------------------------------------ routes */
 
-enum endpoint { AT_CHAT, AT_COMPLETIONS, AT_EMBEDDINGS, AT_MODELS, AT_TOKENIZE, AT_DETOKENIZE, AT_TEMPLATE, AT_HEALTH, AT_METRICS, AT_INFO, AT_TRACE };
+enum endpoint {
+    AT_CHAT,
+    AT_COMPLETIONS,
+    AT_EMBEDDINGS,
+    AT_MODELS,
+    AT_TOKENIZE,
+    AT_DETOKENIZE,
+    AT_TEMPLATE,
+    AT_HEALTH,
+    AT_METRICS,
+    AT_INFO,
+    AT_TRACE
+};
 
 static const struct {
     const char *method, *path;
     enum endpoint at;
     bool local; /* this machine only */
 } routes[] = {
-    {"POST", "/v1/chat/completions", AT_CHAT, false},  {"POST", "/v1/completions", AT_COMPLETIONS, false},
-    {"POST", "/v1/embeddings", AT_EMBEDDINGS, false},  {"GET", "/v1/models", AT_MODELS, false},
-    {"POST", "/tokenize", AT_TOKENIZE, false},         {"POST", "/detokenize", AT_DETOKENIZE, false},
-    {"POST", "/apply-template", AT_TEMPLATE, false},   {"GET", "/health", AT_HEALTH, false},
-    {"GET", "/metrics", AT_METRICS, false},            {"GET", "/stip/info", AT_INFO, true},
+    {"POST", "/v1/chat/completions", AT_CHAT, false}, {"POST", "/v1/completions", AT_COMPLETIONS, false},
+    {"POST", "/v1/embeddings", AT_EMBEDDINGS, false}, {"GET", "/v1/models", AT_MODELS, false},
+    {"POST", "/tokenize", AT_TOKENIZE, false},        {"POST", "/detokenize", AT_DETOKENIZE, false},
+    {"POST", "/apply-template", AT_TEMPLATE, false},  {"GET", "/health", AT_HEALTH, false},
+    {"GET", "/metrics", AT_METRICS, false},           {"GET", "/stip/info", AT_INFO, true},
     {"GET", "/stip/trace", AT_TRACE, true},
 };
 #define ROUTES (sizeof routes / sizeof *routes)
@@ -232,17 +245,39 @@ static const struct {
 static void call(struct serve *s, struct http_request *r, enum endpoint at)
 {
     switch (at) {
-    case AT_CHAT: serve_answer(s, r, OPENAI_CHAT); break;
-    case AT_COMPLETIONS: serve_answer(s, r, OPENAI_COMPLETION); break;
-    case AT_EMBEDDINGS: serve_embed(s, r); break;
-    case AT_MODELS: models(s, r); break;
-    case AT_TOKENIZE: tokens(s, r, OPENAI_TOKENIZE); break;
-    case AT_DETOKENIZE: tokens(s, r, OPENAI_DETOKENIZE); break;
-    case AT_TEMPLATE: tokens(s, r, OPENAI_TEMPLATE); break;
-    case AT_HEALTH: health(s, r); break;
-    case AT_METRICS: metrics(s, r); break;
-    case AT_INFO: info(s, r); break;
-    case AT_TRACE: trace(s, r); break;
+    case AT_CHAT:
+        serve_answer(s, r, OPENAI_CHAT);
+        break;
+    case AT_COMPLETIONS:
+        serve_answer(s, r, OPENAI_COMPLETION);
+        break;
+    case AT_EMBEDDINGS:
+        serve_embed(s, r);
+        break;
+    case AT_MODELS:
+        models(s, r);
+        break;
+    case AT_TOKENIZE:
+        tokens(s, r, OPENAI_TOKENIZE);
+        break;
+    case AT_DETOKENIZE:
+        tokens(s, r, OPENAI_DETOKENIZE);
+        break;
+    case AT_TEMPLATE:
+        tokens(s, r, OPENAI_TEMPLATE);
+        break;
+    case AT_HEALTH:
+        health(s, r);
+        break;
+    case AT_METRICS:
+        metrics(s, r);
+        break;
+    case AT_INFO:
+        info(s, r);
+        break;
+    case AT_TRACE:
+        trace(s, r);
+        break;
     }
 }
 
@@ -294,12 +329,13 @@ static int joined(const struct json_doc *doc, const struct json *node, const cha
     for (const struct json *t = json_first(list); t != NULL; t = json_next(t)) {
         const char *text = json_string(t);
         if (text == NULL || n + strlen(text) + 2 > cap)
-            return err_set(err, ERR_USAGE, "%s: field 'gateway.%s': expected a list of texts, %zu bytes in all at most, found %s", json_name(doc), key,
-                           cap, json_type_name(t));
+            return err_set(err, ERR_USAGE, "%s: field 'gateway.%s': expected a list of texts, %zu bytes in all at most, found %s",
+                           json_name(doc), key, cap, json_type_name(t));
         n += (size_t)snprintf(out + n, cap - n, "%s%s", n == 0 ? "" : ",", text);
     }
     if (!json_is_null(list) && json_type(list) != JSON_ARRAY)
-        return err_set(err, ERR_USAGE, "%s: field 'gateway.%s': expected a list of texts, found %s", json_name(doc), key, json_type_name(list));
+        return err_set(err, ERR_USAGE, "%s: field 'gateway.%s': expected a list of texts, found %s", json_name(doc), key,
+                       json_type_name(list));
     return 0;
 }
 
@@ -309,7 +345,8 @@ static int read_key(const struct setup *set, const char *path, bool of_config, u
     char full[FILE_PATH_MAX];
     size_t len;
     uint8_t *data = NULL;
-    if (file_join(full, of_config ? set->config.dir : NULL, path, err) != 0 || file_read_secret(full, KEY_FILE_MAX, &data, &len, err) != 0)
+    if (file_join(full, of_config ? set->config.dir : NULL, path, err) != 0 ||
+        file_read_secret(full, KEY_FILE_MAX, &data, &len, err) != 0)
         return -1;
     size_t n = len;
     while (n > 0 && (data[n - 1] == '\n' || data[n - 1] == '\r'))
@@ -323,7 +360,8 @@ static int read_key(const struct setup *set, const char *path, bool of_config, u
     secret_free(data);
     if (!plain) {
         secret_free(key);
-        return err_set(err, ERR_INPUT, "%s: expected one line with a key of at least 8 printable characters, without blanks", full);
+        return err_set(err, ERR_INPUT, "%s: expected one line with a key of at least 8 printable characters, without blanks",
+                       full);
     }
     *out = key;
     return 0;
@@ -331,7 +369,8 @@ static int read_key(const struct setup *set, const char *path, bool of_config, u
 
 static int read_options(struct serve *s, const struct cli_cmd *cmd, struct options *o, struct err *err)
 {
-    static const char *const keys[] = {"listen", "model", "api_key_file", "cors", "hosts", "max_tokens", "parallel", "connections", NULL};
+    static const char *const keys[] = {"listen",     "model",    "api_key_file", "cors", "hosts",
+                                       "max_tokens", "parallel", "connections",  NULL};
     const struct json_doc *doc = s->set.config.doc;
     const struct json *node = json_get(json_root(doc), "gateway");
     const char *listen = LISTEN, *name = "stip", *file = NULL;
@@ -339,19 +378,22 @@ static int read_options(struct serve *s, const struct cli_cmd *cmd, struct optio
     o->parallel = 32;
     if (json_only(doc, node, keys, err) != 0 || json_opt_str(doc, node, "listen", &listen, err) != 0 ||
         json_opt_str(doc, node, "model", &name, err) != 0 || json_opt_str(doc, node, "api_key_file", &file, err) != 0 ||
-        joined(doc, node, "cors", o->origins, sizeof o->origins, err) != 0 || joined(doc, node, "hosts", o->hosts, sizeof o->hosts, err) != 0 ||
+        joined(doc, node, "cors", o->origins, sizeof o->origins, err) != 0 ||
+        joined(doc, node, "hosts", o->hosts, sizeof o->hosts, err) != 0 ||
         json_opt_int(doc, node, "max_tokens", 1, 1 << 24, &max_tokens, err) != 0 ||
         json_opt_int(doc, node, "parallel", 1, 1024, &o->parallel, err) != 0 ||
         json_opt_int(doc, node, "connections", 1, 4096, &connections, err) != 0 ||
-        json_opt_str(doc, json_root(doc), "chat_turn", &s->turn, err) != 0 || cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 ||
-        cli_int(cmd, "parallel", 1, 1024, &o->parallel, err) != 0 || cli_int(cmd, "connections", 1, 4096, &connections, err) != 0 ||
-        setup_guesses(&s->set, cmd, &o->guesses, err) != 0)
+        json_opt_str(doc, json_root(doc), "chat_turn", &s->turn, err) != 0 ||
+        cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 ||
+        cli_int(cmd, "parallel", 1, 1024, &o->parallel, err) != 0 ||
+        cli_int(cmd, "connections", 1, 4096, &connections, err) != 0 || setup_guesses(&s->set, cmd, &o->guesses, err) != 0)
         return -1;
     if (json_get(json_root(doc), "draft") != NULL)
         log_warn("%s: a draft model serves one answer at a time; the gateway makes its guesses by look-up", json_name(doc));
     s->turn = cli_str(cmd, "turn", s->turn);
     if (s->turn != NULL && strstr(s->turn, "%s") == NULL)
-        return err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'", s->turn);
+        return err_set(err, ERR_USAGE, "chat_turn (--turn): expected a text with %%s, which stands for the line, found '%.60s'",
+                       s->turn);
     s->model = cli_str(cmd, "model", name);
     s->max_tokens = (int)max_tokens;
     o->http.listen = cli_str(cmd, "listen", listen);
@@ -381,8 +423,8 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
                "try         curl %s/v1/chat/completions -H 'Content-Type: application/json'%s \\\n"
                "              -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
                "The server computes on permuted numbers: profile stip. What that does not protect: docs/SECURITY.md\n",
-               url, url, o->key == NULL ? "stip" : "\"$(cat KEYFILE)\"", url, o->key == NULL ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"",
-               s->model);
+               url, url, o->key == NULL ? "stip" : "\"$(cat KEYFILE)\"", url,
+               o->key == NULL ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"", s->model);
     (void)fflush(stdout);
 }
 
@@ -408,6 +450,8 @@ static int run(struct serve *s, const struct cli_cmd *cmd, struct options *o, st
     if (s->stop < 0)
         return err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
     if (setup_open(&s->set, cmd, err) != 0 || pool_open(&s->pool, &s->set, (int)o->parallel, o->guesses, err) != 0)
+        return -1;
+    if (s->turn == NULL && chat_template_load(&s->template, s->set.grant_dir, err) != 0)
         return -1;
     if ((s->views = views_new()) == NULL)
         return err_oom(err, 1);
@@ -441,6 +485,7 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     int rc = setup_read(&s.set, cmd, err) == 0 && read_options(&s, cmd, o, err) == 0 ? run(&s, cmd, o, err) : -1;
     pool_close(s.pool);
     views_free(s.views);
+    chat_template_free(s.template);
     setup_close(&s.set);
     if (s.stop >= 0)
         close(s.stop);

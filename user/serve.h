@@ -15,15 +15,25 @@
 
 #include <stdatomic.h>
 
+#include "user/chat_template.h"
 #include "user/http.h"
 #include "user/openai.h"
 #include "user/serve_pool.h"
 #include "user/serve_view.h"
 
-enum serve_route { SERVE_CHAT, SERVE_COMPLETIONS, SERVE_EMBEDDINGS, SERVE_MODELS, SERVE_TOKENS, SERVE_PAGE, SERVE_OTHER, SERVE_ROUTES };
+enum serve_route {
+    SERVE_CHAT,
+    SERVE_COMPLETIONS,
+    SERVE_EMBEDDINGS,
+    SERVE_MODELS,
+    SERVE_TOKENS,
+    SERVE_PAGE,
+    SERVE_OTHER,
+    SERVE_ROUTES
+};
 
 struct serve_metrics {
-    atomic_ullong requests[SERVE_ROUTES][3];         /* answered 2xx, 4xx, 5xx */
+    atomic_ullong requests[SERVE_ROUTES][3]; /* answered 2xx, 4xx, 5xx */
     atomic_ullong prompt_tokens, tokens, cancelled, stream_errors;
     atomic_ullong prompt_us, decode_us, server_us, user_us; /* summed over answers */
     atomic_int running;
@@ -33,10 +43,11 @@ struct serve {
     struct setup set;
     struct pool *pool;
     struct views *views;
-    const char *model;  /* how clients call it */
-    const char *turn;   /* chat_turn, NULL when the model has none */
-    int max_tokens;     /* of an answer whose request does not say */
-    int stop;           /* eventfd: readable when the gateway ends */
+    const char *model;              /* how clients call it */
+    struct chat_template *template; /* the model's own, NULL when it has none or chat_turn is set */
+    const char *turn;               /* chat_turn, NULL when it is not set */
+    int max_tokens;                 /* of an answer whose request does not say */
+    int stop;                       /* eventfd: readable when the gateway ends */
     int64_t started;
     struct serve_metrics metrics;
 };
@@ -54,11 +65,11 @@ void serve_embed(struct serve *s, struct http_request *r);
 char *serve_metrics_text(struct serve *s);
 
 /* ------------------------------------------------------------------ prompts */
-/* The one place where messages become a text. Gives it (free()). -1 with *e filled. */
-int serve_prompt_text(const struct serve *s, const struct openai_message *messages, size_t count, char **text, size_t *len,
-                      struct openai_error *e);
+/* The one place where a request's messages become a text. Gives it (free()). -1 with *e filled. */
+int serve_prompt_text(const struct serve *s, const struct openai_request *req, char **text, size_t *len, struct openai_error *e);
 /* Token ids of a request's messages or of its i-th input; appends to *ids. -1 with *e filled. */
-int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids, struct openai_error *e);
+int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids,
+                     struct openai_error *e);
 /* 404 for a model that is not here. */
 int serve_check_model(const struct serve *s, const struct openai_request *req, struct openai_error *e);
 

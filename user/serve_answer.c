@@ -10,8 +10,8 @@
 #include "user/serve_chunk.h"
 #include "user/serve_job.h"
 
-#define PING_MS 15000  /* below HTTP_KEEPALIVE_S */
-#define FIRST_MS 5000  /* so long an error still becomes a status, and not an event */
+#define PING_MS 15000 /* below HTTP_KEEPALIVE_S */
+#define FIRST_MS 5000 /* so long an error still becomes a status, and not an event */
 #define OUT_MAX ((size_t)64 << 20)
 
 /* One request being answered: its prompts one after the other, a choice each. */
@@ -24,8 +24,8 @@ struct answer {
     size_t count, at;          /* the choice that is being generated */
     struct chunk_head head;
     struct job *job;
-    bool opened; /* stream: the role of this choice was said */
-    bool ended;  /* stream: nothing more comes */
+    bool opened;      /* stream: the role of this choice was said */
+    bool ended;       /* stream: nothing more comes */
     int32_t previous; /* the token before the next one */
     struct chunk_usage usage;
     struct buf text, out; /* of the stream: text taken, bytes to send */
@@ -62,7 +62,8 @@ static int too_long(const struct answer *a, size_t tokens, struct openai_error *
     if (tokens < (size_t)context)
         return 0;
     return openai_fail(e, 400, "context_length_exceeded", a->kind == OPENAI_CHAT ? "messages" : "prompt",
-                       "the prompt has %zu tokens, the context holds %d and an answer needs room too; shorten it", tokens, context);
+                       "the prompt has %zu tokens, the context holds %d and an answer needs room too; shorten it", tokens,
+                       context);
 }
 
 static int prepare(struct answer *a, const struct http_request *r, struct openai_error *e)
@@ -72,7 +73,8 @@ static int prepare(struct answer *a, const struct http_request *r, struct openai
     if (openai_parse(&a->req, a->kind, r->body, r->body_len, e) != 0 || serve_check_model(a->serve, &a->req, e) != 0)
         return -1;
     if (a->serve->set.grant->config->head != HEAD_LM)
-        return openai_fail(e, 400, "unsupported_model", "model", "%s does not generate text", a->serve->set.grant->config->architecture);
+        return openai_fail(e, 400, "unsupported_model", "model", "%s does not generate text",
+                           a->serve->set.grant->config->architecture);
     if (crypto_random(random, sizeof random, &err) != 0)
         return openai_from_err(e, &err);
     char id[25];
@@ -93,10 +95,17 @@ static int prepare(struct answer *a, const struct http_request *r, struct openai
 static int start_job(struct answer *a, struct openai_error *e)
 {
     const struct token_ids *p = &a->prompts[a->at];
-    int64_t most = a->req.max_tokens > 0 ? a->req.max_tokens : a->serve->max_tokens, positions = a->serve->set.grant->config->positions;
-    const struct job_ask ask = {.prompt = p->ids, .prompt_count = (int)p->n, .max_tokens = (int)(most < positions ? most : positions),
-                                .sample = a->req.sample, .logprobs = a->req.logprobs, .stop = a->req.stop,
-                                .stop_count = a->req.stop_count, .views = a->req.trace ? a->serve->views : NULL, .id = a->head.id};
+    int64_t most = a->req.max_tokens > 0 ? a->req.max_tokens : a->serve->max_tokens,
+            positions = a->serve->set.grant->config->positions;
+    const struct job_ask ask = {.prompt = p->ids,
+                                .prompt_count = (int)p->n,
+                                .max_tokens = (int)(most < positions ? most : positions),
+                                .sample = a->req.sample,
+                                .logprobs = a->req.logprobs,
+                                .stop = a->req.stop,
+                                .stop_count = a->req.stop_count,
+                                .views = a->req.trace ? a->serve->views : NULL,
+                                .id = a->head.id};
     struct err err = {0};
     a->previous = p->ids[p->n - 1];
     a->opened = false;
@@ -228,7 +237,8 @@ static void take(struct answer *a)
         put_event(a, chunk_role(&a->head, (int)a->at));
     a->opened = true;
     if (a->text.len > 0 || (n > 0 && a->req.logprobs >= 0))
-        put_event(a, chunk_text(&a->head, (int)a->at, (const char *)a->text.data, a->text.len, tokens, n, a->req.logprobs, a->previous));
+        put_event(a, chunk_text(&a->head, (int)a->at, (const char *)a->text.data, a->text.len, tokens, n, a->req.logprobs,
+                                a->previous));
     a->text.len = 0;
     if (n > 0)
         a->previous = tokens[n - 1].id;
@@ -245,11 +255,18 @@ static ssize_t stream_read(void *arg, char *buf, size_t max)
         if (a->out.len > 0 || a->ended)
             break;
         switch (job_wait(a->job, a->client, a->serve->stop, PING_MS)) {
-        case JOB_QUIET: buf_put_str(&a->out, ": ping\n\n"); break;
-        case JOB_HUNG_UP: hung_up(a); break;
-        case JOB_STOPPING: put_stopping(a); break;
+        case JOB_QUIET:
+            buf_put_str(&a->out, ": ping\n\n");
+            break;
+        case JOB_HUNG_UP:
+            hung_up(a);
+            break;
+        case JOB_STOPPING:
+            put_stopping(a);
+            break;
         case JOB_NEWS:
-        case JOB_DONE: break;
+        case JOB_DONE:
+            break;
         }
     }
     if (a->out.failed)

@@ -55,7 +55,8 @@ static struct token_text token_text(const struct chunk_head *h, int32_t previous
     return t;
 }
 
-static struct json *put_entry(struct json_doc *doc, struct json *list, const struct chunk_head *h, int32_t previous, struct token_logprob l)
+static struct json *put_entry(struct json_doc *doc, struct json *list, const struct chunk_head *h, int32_t previous,
+                              struct token_logprob l)
 {
     struct json *e = json_put_object(doc, list, NULL);
     struct token_text t = token_text(h, previous, l.id);
@@ -68,8 +69,8 @@ static struct json *put_entry(struct json_doc *doc, struct json *list, const str
     return e;
 }
 
-static void put_chat_logprobs(struct json_doc *doc, struct json *choice, const struct chunk_head *h, const struct job_token *tokens, int count,
-                              int top, int32_t previous)
+static void put_chat_logprobs(struct json_doc *doc, struct json *choice, const struct chunk_head *h,
+                              const struct job_token *tokens, int count, int top, int32_t previous)
 {
     struct json *node = json_put_object(doc, choice, "logprobs"), *list = json_put_array(doc, node, "content");
     json_put_null(doc, node, "refusal");
@@ -82,7 +83,8 @@ static void put_chat_logprobs(struct json_doc *doc, struct json *choice, const s
 }
 
 /* By its text: of several with the same text the most probable comes first and stays. */
-static void put_alternative(struct json_doc *doc, struct json *map, const struct chunk_head *h, int32_t previous, struct token_logprob l)
+static void put_alternative(struct json_doc *doc, struct json *map, const struct chunk_head *h, int32_t previous,
+                            struct token_logprob l)
 {
     struct token_text t = token_text(h, previous, l.id);
     char key[256];
@@ -92,8 +94,8 @@ static void put_alternative(struct json_doc *doc, struct json *map, const struct
     tokenizer_stream_free(t.stream);
 }
 
-static void put_text_logprobs(struct json_doc *doc, struct json *choice, const struct chunk_head *h, const struct job_token *tokens, int count,
-                              int top, int32_t previous)
+static void put_text_logprobs(struct json_doc *doc, struct json *choice, const struct chunk_head *h,
+                              const struct job_token *tokens, int count, int top, int32_t previous)
 {
     struct json *node = json_put_object(doc, choice, "logprobs");
     struct json *names = json_put_array(doc, node, "tokens"), *values = json_put_array(doc, node, "token_logprobs");
@@ -111,8 +113,8 @@ static void put_text_logprobs(struct json_doc *doc, struct json *choice, const s
     }
 }
 
-static void put_logprobs(struct json_doc *doc, struct json *choice, const struct chunk_head *h, const struct job_token *tokens, int count,
-                         int top, int32_t previous)
+static void put_logprobs(struct json_doc *doc, struct json *choice, const struct chunk_head *h, const struct job_token *tokens,
+                         int count, int top, int32_t previous)
 {
     if (top < 0)
         json_put_null(doc, choice, "logprobs");
@@ -191,8 +193,8 @@ struct json_doc *chunk_role(const struct chunk_head *h, int index)
     return doc;
 }
 
-struct json_doc *chunk_text(const struct chunk_head *h, int index, const char *text, size_t len, const struct job_token *tokens, int count,
-                            int logprobs, int32_t previous)
+struct json_doc *chunk_text(const struct chunk_head *h, int index, const char *text, size_t len, const struct job_token *tokens,
+                            int count, int logprobs, int32_t previous)
 {
     struct json_doc *doc = begin_chunk(h);
     struct json *choice = put_choice(doc, json_put_array(doc, json_node(doc), "choices"), index);

@@ -39,8 +39,8 @@ struct json_doc *chunk_whole(const struct chunk_head *h, const struct chunk_choi
                              const struct chunk_usage *usage);
 struct json_doc *chunk_role(const struct chunk_head *h, int index);
 /* previous: the token before the first of these. */
-struct json_doc *chunk_text(const struct chunk_head *h, int index, const char *text, size_t len, const struct job_token *tokens, int count,
-                            int logprobs, int32_t previous);
+struct json_doc *chunk_text(const struct chunk_head *h, int index, const char *text, size_t len, const struct job_token *tokens,
+                            int count, int logprobs, int32_t previous);
 struct json_doc *chunk_finish(const struct chunk_head *h, int index, const struct job_result *result);
 struct json_doc *chunk_usage(const struct chunk_head *h, const struct chunk_usage *usage);
 

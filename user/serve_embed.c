@@ -11,8 +11,9 @@ static int no_rows(const struct serve *s, struct openai_error *e)
 {
     if (s->set.grant->head_here)
         return 0;
-    return openai_fail(e, 400, "unsupported_model", "model",
-                       "the server computes this model's head and gives no hidden rows; embeddings need a package made with --head user");
+    return openai_fail(
+        e, 400, "unsupported_model", "model",
+        "the server computes this model's head and gives no hidden rows; embeddings need a package made with --head user");
 }
 
 static int forward(struct serve *s, const struct token_ids *ids, float *rows, struct openai_error *e)
@@ -70,8 +71,8 @@ static int put_vector(struct json_doc *doc, struct json *node, const float *x, s
     return rc;
 }
 
-static int one(struct serve *s, const struct openai_request *req, size_t i, struct json_doc *doc, struct json *list, int64_t *tokens,
-               struct openai_error *e)
+static int one(struct serve *s, const struct openai_request *req, size_t i, struct json_doc *doc, struct json *list,
+               int64_t *tokens, struct openai_error *e)
 {
     const struct config *k = s->set.grant->config;
     const size_t D = (size_t)k->D;
@@ -79,7 +80,8 @@ static int one(struct serve *s, const struct openai_request *req, size_t i, stru
     float *rows = NULL, *x = NULL;
     int rc = serve_prompt_ids(s, req, i, &ids, e);
     if (rc == 0 && ids.n > (size_t)k->positions)
-        rc = openai_fail(e, 400, "context_length_exceeded", "input", "input %zu has %zu tokens, the context holds %d", i, ids.n, k->positions);
+        rc = openai_fail(e, 400, "context_length_exceeded", "input", "input %zu has %zu tokens, the context holds %d", i, ids.n,
+                         k->positions);
     if (rc == 0 && ((rows = malloc(ids.n * D * sizeof *rows)) == NULL || (x = malloc(D * sizeof *x)) == NULL))
         rc = openai_fail(e, 500, NULL, NULL, "out of memory");
     if (rc == 0)
@@ -109,8 +111,8 @@ void serve_embed(struct serve *s, struct http_request *r)
     if (rc == 0)
         rc = serve_check_model(s, &req, &e) == 0 ? no_rows(s, &e) : -1;
     if (rc == 0 && req.dimensions > 0 && req.dimensions != s->set.grant->config->D)
-        rc = openai_fail(&e, 400, "invalid_value", "dimensions", "'dimensions': this model's vectors have %d numbers and are not cut",
-                         s->set.grant->config->D);
+        rc = openai_fail(&e, 400, "invalid_value", "dimensions",
+                         "'dimensions': this model's vectors have %d numbers and are not cut", s->set.grant->config->D);
     json_put_str(doc, root, "object", "list");
     struct json *list = json_put_array(doc, root, "data");
     http_asleep(r);

@@ -122,8 +122,13 @@ static int generate_here(struct job *j, struct generated *g, struct err *err)
     const int most = a->max_tokens < room ? a->max_tokens : room;
     if (pool_session(j->pool, &j->lease, a->prompt_count + most, 1, err) != 0)
         return -1;
-    const struct generate_opts opts = {.max_tokens = most, .sample = a->sample, .logprobs = a->logprobs,
-                                       .speculate = j->lease.speculate, .piece = on_piece, .token = on_token, .arg = j};
+    const struct generate_opts opts = {.max_tokens = most,
+                                       .sample = a->sample,
+                                       .logprobs = a->logprobs,
+                                       .speculate = j->lease.speculate,
+                                       .piece = on_piece,
+                                       .token = on_token,
+                                       .arg = j};
     if (generate(g, j->lease.s, j->lease.c->grant, a->prompt, a->prompt_count, a->prompt_count, &opts, err) != 0)
         return -1;
     show(j, g->count, true);
@@ -170,7 +175,7 @@ int job_start(struct job **out, struct pool *pool, const struct job_ask *ask, st
     struct job *j = calloc(1, sizeof *j);
     if (j == NULL)
         return err_oom(err, sizeof *j);
-    size_t most = (size_t)ask->max_tokens, width = (size_t)(ask->logprobs + 1);
+    size_t most = (size_t)ask->max_tokens, width = (size_t)ask->logprobs + 1; /* 0 for none */
     j->ask = *ask;
     j->pool = pool;
     buf_init(&j->text, ANSWER_MAX);
@@ -217,7 +222,8 @@ void job_free(struct job *j)
 enum job_state job_wait(struct job *j, int client, int stop, int ms)
 {
     /* Not POLLIN for the client: what it may send next is of no interest now. */
-    struct pollfd fds[3] = {{.fd = j->wake, .events = POLLIN}, {.fd = client, .events = POLLRDHUP}, {.fd = stop, .events = POLLIN}};
+    struct pollfd fds[3] = {
+        {.fd = j->wake, .events = POLLIN}, {.fd = client, .events = POLLRDHUP}, {.fd = stop, .events = POLLIN}};
     uint64_t end = clock_ms() + (uint64_t)ms, count;
     for (;;) {
         uint64_t now = clock_ms();

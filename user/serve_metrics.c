@@ -11,7 +11,8 @@ void serve_count(struct serve *s, enum serve_route route, int status)
 
 static void one(struct buf *b, const char *name, const char *type, const char *help, unsigned long long value)
 {
-    buf_printf(b, "# HELP stip_gateway_%s %s\n# TYPE stip_gateway_%s %s\nstip_gateway_%s %llu\n", name, help, name, type, name, value);
+    buf_printf(b, "# HELP stip_gateway_%s %s\n# TYPE stip_gateway_%s %s\nstip_gateway_%s %llu\n", name, help, name, type, name,
+               value);
 }
 
 static void seconds(struct buf *b, const char *name, const char *help, atomic_ullong *us)

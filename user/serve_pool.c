@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/log.h"
+
 #define LOOK_MS 50 /* how often a waiting request looks whether it is still wanted */
 
 struct place {
@@ -138,10 +140,11 @@ int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struc
     if (session_open(&l->s, l->c, tokens, outputs, &first) == 0)
         return 0;
     l->s = NULL;
-    if (first.code != ERR_PEER || channel_code(l->c->channel) != WIRE_OK || l->fresh) {
+    if (first.code != ERR_PEER || channel_code(l->c->channel) == WIRE_BUSY || l->fresh) {
         *err = first;
         return -1;
     }
+    log_debug("%s; connecting again", first.text);
     drop(p, &(struct place){l->c, l->speculate});
     l->c = NULL;
     drop_idle(p);

@@ -28,8 +28,8 @@ struct lease {
 };
 
 struct pool_stats {
-    int open, idle, busy, waiting; /* connections; requests that wait for a place */
-    int context;                   /* tokens of a session as the server last said, 0 before the first connection */
+    int open, idle, busy, waiting;              /* connections; requests that wait for a place */
+    int context;                                /* tokens of a session as the server last said, 0 before the first connection */
     uint64_t bytes_up, bytes_down, round_trips; /* of leases that were given back */
 };
 
@@ -38,7 +38,8 @@ MUST_CHECK int pool_open(struct pool **out, const struct setup *set, int most, i
 void pool_close(struct pool *p);
 /* A connection without a session. Waits while all places are taken, until *cancel. */
 MUST_CHECK int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err *err);
-/* Opens lease->s on it, with room for `outputs` and for guesses. An idle connection may have died unseen: then once more on a new one. */
+/* Opens lease->s on it, with room for `outputs` and for guesses. An idle connection may have died unseen: then once more on a new
+ * one. */
 MUST_CHECK int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struct err *err);
 /* Ends the session and gives the place free. What the lease moved over the wire is in *used (may be NULL). */
 void pool_give(struct pool *p, struct lease *l, struct channel_stats *used);

@@ -8,8 +8,10 @@
 #define PROMPT_MAX ((size_t)64 << 20)
 
 /* By chat_turn, as `stip-user chat` does: a user's text stands in the turn, an answer ends with the model's end token. */
-static int by_turn(const struct serve *s, const struct openai_message *messages, size_t count, struct buf *b, struct openai_error *e)
+static int by_turn(const struct serve *s, const struct openai_request *req, struct buf *b, struct openai_error *e)
 {
+    const struct openai_message *messages = req->messages;
+    const size_t count = req->message_count;
     const char *mark = strstr(s->turn, "%s");
     const struct grant *g = s->set.grant;
     for (size_t i = 0; i < count; i++) {
@@ -24,23 +26,46 @@ static int by_turn(const struct serve *s, const struct openai_message *messages,
             buf_put_str(b, m->content);
             buf_put(b, end == NULL ? "" : end, len);
         } else
-            return openai_fail(e, 400, "unsupported_value", "messages", "messages[%zu].role: chat_turn of the config has no place for a %s message", i,
-                               m->role);
+            return openai_fail(e, 400, "unsupported_value", "messages",
+                               "messages[%zu].role: chat_turn of the config has no place for a %s message", i, m->role);
     }
     if (strcmp(messages[count - 1].role, "user") != 0)
-        return openai_fail(e, 400, "unsupported_value", "messages", "the last message must be the user's, found %s", messages[count - 1].role);
+        return openai_fail(e, 400, "unsupported_value", "messages", "the last message must be the user's, found %s",
+                           messages[count - 1].role);
     return 0;
 }
 
-int serve_prompt_text(const struct serve *s, const struct openai_message *messages, size_t count, char **text, size_t *len,
-                      struct openai_error *e)
+/* By the model's own template. Parts of a content are joined; a developer's message is a system message to it. */
+static int by_template(const struct serve *s, const struct openai_request *req, struct buf *b, struct openai_error *e)
+{
+    struct json_doc *doc = json_new_object("messages");
+    struct json *list = json_put_array(doc, json_node(doc), "messages");
+    struct err err = {0};
+    char *check = NULL;
+    for (size_t i = 0; i < req->message_count; i++) {
+        const char *role = req->messages[i].role;
+        struct json *m = json_put_object(doc, list, NULL);
+        json_put_str(doc, m, "role", strcmp(role, "developer") == 0 ? "system" : role);
+        json_put_str(doc, m, "content", req->messages[i].content);
+    }
+    int rc = json_print(doc, false, &check, &err); /* says whether memory was enough */
+    if (rc == 0)
+        rc = chat_template_render(s->template, json_get(json_root(doc), "messages"), true,
+                                  json_get(json_root(req->doc), "chat_template_kwargs"), b, &err);
+    free(check);
+    json_free(doc);
+    return rc == 0 ? 0 : openai_fail(e, err.code == ERR_INTERNAL ? 500 : 400, "chat_template", "messages", "%s", err.text);
+}
+
+int serve_prompt_text(const struct serve *s, const struct openai_request *req, char **text, size_t *len, struct openai_error *e)
 {
     struct buf b;
-    if (s->turn == NULL)
-        return openai_fail(e, 400, "no_chat_template", "messages",
-                           "nothing says how messages become a prompt for this model; set chat_turn in the config, or use /v1/completions");
+    if (s->turn == NULL && s->template == NULL)
+        return openai_fail(
+            e, 400, "no_chat_template", "messages",
+            "nothing says how messages become a prompt for this model; set chat_turn (--turn), or use /v1/completions");
     buf_init(&b, PROMPT_MAX);
-    if (by_turn(s, messages, count, &b, e) != 0) {
+    if ((s->turn != NULL ? by_turn(s, req, &b, e) : by_template(s, req, &b, e)) != 0) {
         buf_free(&b);
         return -1;
     }
@@ -49,30 +74,33 @@ int serve_prompt_text(const struct serve *s, const struct openai_message *messag
     return 0;
 }
 
-static int encode(const struct serve *s, const char *text, size_t len, struct token_ids *ids, struct openai_error *e)
+/* first: the text begins a prompt, and gets the tokens that do so. */
+static int encode(const struct serve *s, const char *text, size_t len, bool first, struct token_ids *ids, struct openai_error *e)
 {
     struct err err = {0};
-    return generate_prompt(s->set.grant, text, len, true, ids, &err) == 0 ? 0 : openai_from_err(e, &err);
+    return generate_prompt(s->set.grant, text, len, first, ids, &err) == 0 ? 0 : openai_from_err(e, &err);
 }
 
-int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids, struct openai_error *e)
+int serve_prompt_ids(const struct serve *s, const struct openai_request *req, size_t i, struct token_ids *ids,
+                     struct openai_error *e)
 {
     if (req->message_count > 0) {
         char *text;
         size_t len;
-        if (serve_prompt_text(s, req->messages, req->message_count, &text, &len, e) != 0)
+        if (serve_prompt_text(s, req, &text, &len, e) != 0)
             return -1;
-        int rc = encode(s, text, len, ids, e);
+        int rc = encode(s, text, len, s->turn != NULL, ids, e); /* a template has written the special tokens itself */
         free(text);
         return rc;
     }
     const struct openai_input *in = &req->inputs[i];
     if (in->text != NULL)
-        return encode(s, in->text, strlen(in->text), ids, e);
+        return encode(s, in->text, strlen(in->text), true, ids, e);
     for (size_t k = 0; k < in->n; k++) {
         struct err err = {0};
         if (in->ids[k] >= s->set.grant->config->V)
-            return openai_fail(e, 400, "invalid_value", "prompt", "token id %d is not one of this model's %d", in->ids[k], s->set.grant->config->V);
+            return openai_fail(e, 400, "invalid_value", "prompt", "token id %d is not one of this model's %d", in->ids[k],
+                               s->set.grant->config->V);
         if (token_ids_push(ids, in->ids[k], 0, &err) != 0)
             return openai_from_err(e, &err);
     }
@@ -83,5 +111,6 @@ int serve_check_model(const struct serve *s, const struct openai_request *req, s
 {
     if (req->model == NULL || strcmp(req->model, s->model) == 0)
         return 0;
-    return openai_fail(e, 404, "model_not_found", "model", "the model '%.100s' is not here; this gateway serves '%s'", req->model, s->model);
+    return openai_fail(e, 404, "model_not_found", "model", "the model '%.100s' is not here; this gateway serves '%s'", req->model,
+                       s->model);
 }

@@ -35,7 +35,8 @@ void view_begin(struct views *v, const char *id);
 /* x_p [D], the newest row. */
 void view_row(struct views *v, const char *id, const float *x_p, int D);
 void view_figures(struct views *v, const char *id, const struct view_figures *f);
-/* JSON: figures, and the rows that came after the first `after` rows (those still kept), base64. NULL: unknown id, or no memory. */
+/* JSON: figures, and the rows that came after the first `after` rows (those still kept), base64. NULL: unknown id, or no memory.
+ */
 char *view_text(struct views *v, const char *id, uint64_t after);
 
 #endif

@@ -94,6 +94,46 @@ size_t unicode_lower(uint32_t cp, uint32_t out[2])
     return 1;
 }
 
+uint32_t unicode_upper(uint32_t cp)
+{
+    return (uint32_t)utf8proc_toupper((utf8proc_int32_t)cp);
+}
+
+uint32_t unicode_title(uint32_t cp)
+{
+    return (uint32_t)utf8proc_totitle((utf8proc_int32_t)cp);
+}
+
+uint32_t unicode_lower_one(uint32_t cp)
+{
+    uint32_t out[2];
+    return unicode_lower(cp, out) == 1 ? out[0] : cp;
+}
+
+bool unicode_has_case(uint32_t cp, bool upper)
+{
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    if (upper)
+        return c == UTF8PROC_CATEGORY_LU || c == UTF8PROC_CATEGORY_LT || (c != UTF8PROC_CATEGORY_LL && unicode_lower_one(cp) != cp);
+    return c == UTF8PROC_CATEGORY_LL || cp == 0xAA || cp == 0xBA || (c != UTF8PROC_CATEGORY_LT && unicode_upper(cp) != cp);
+}
+
+bool unicode_case_is_special(uint32_t cp)
+{
+    utf8proc_int32_t folded[8];
+    int boundary = 0;
+    if (cp < 0x80)
+        return false;
+    /* Capital sigma: its small form depends on what follows. */
+    return cp == 0x3A3 || utf8proc_decompose_char((utf8proc_int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, &boundary) > 1;
+}
+
+bool unicode_is_printable(uint32_t cp)
+{
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return cp == ' ' || !(c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_ZS);
+}
+
 bool unicode_grapheme_break(uint32_t a, uint32_t b, int32_t *state)
 {
     return utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, state);

@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <math.h>
 
+#include "base/bf16.h"
 #include "engine/kernels/impl/tiles.h"
 #include "engine/kernels/products.h"
-#include "model/dtype.h"
 #include "model/quant.h"
 
 #define TILE_ROWS 16
@@ -39,8 +39,10 @@ static void bf16_pack(void *block, const float *x, int rows, int in, int groups)
             int count = in - k < 32 ? in - k : 32;
             if (count < 32)
                 memset(to, 0, 64);
-            if (count > 0)
-                dtype_from_f32(DTYPE_BF16, x + k, to, (size_t)count);
+            for (int i = 0; i < count; i++) {
+                uint16_t half = bf16_from_f32(x[k + i]);
+                memcpy(to + 2 * i, &half, sizeof half);
+            }
         }
     }
 }

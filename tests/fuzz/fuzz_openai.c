@@ -17,7 +17,8 @@ static void check(const struct openai_request *r, enum openai_kind kind)
 {
     const struct sample_opts *s = &r->sample;
     require(r->logprobs >= -1 && r->logprobs <= OPENAI_TOP_MAX && r->stop_count >= 0 && r->stop_count <= OPENAI_STOP_MAX);
-    require(s->temperature >= 0 && s->top_p >= 0 && s->top_p <= 1 && s->min_p >= 0 && s->min_p <= 1 && s->repeat_penalty > 0 && s->top_k >= 0);
+    require(s->temperature >= 0 && s->top_p >= 0 && s->top_p <= 1 && s->min_p >= 0 && s->min_p <= 1 && s->repeat_penalty > 0 &&
+            s->top_k >= 0);
     require(s->frequency_penalty >= -2 && s->frequency_penalty <= 2 && s->presence_penalty >= -2 && s->presence_penalty <= 2);
     require(r->max_tokens >= 0 && r->max_tokens <= 1 << 24 && r->input_count <= OPENAI_INPUTS_MAX);
     for (int i = 0; i < r->stop_count; i++)

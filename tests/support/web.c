@@ -16,7 +16,7 @@
 #define ANSWER_MS 120000
 #define ANSWER_MAX ((size_t)256 << 20)
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
     (void)fprintf(stderr, "tests/support/web: %s\n", what);
     abort();
@@ -27,8 +27,13 @@ static void die(const char *what)
 void gateway_open(struct gateway *g, const struct trio *t, const char *const words[])
 {
     char exe[FILE_PATH_MAX], config[FILE_PATH_MAX];
-    char *argv[40] = {exe, (char *)(uintptr_t)"serve", (char *)(uintptr_t)"--config", config, (char *)(uintptr_t)"--json",
-                      (char *)(uintptr_t)"--listen", (char *)(uintptr_t)"127.0.0.1:0"};
+    char *argv[40] = {exe,
+                      (char *)(uintptr_t) "serve",
+                      (char *)(uintptr_t) "--config",
+                      config,
+                      (char *)(uintptr_t) "--json",
+                      (char *)(uintptr_t) "--listen",
+                      (char *)(uintptr_t) "127.0.0.1:0"};
     size_t n = 7;
     int64_t port;
     struct json_doc *ready;
@@ -85,7 +90,8 @@ int web_send(int port, const char *method, const char *path, const char *headers
     int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\n%s%sConnection: close\r\n", method, path, host, headers);
     if (n < 0 || (size_t)n + 64 > sizeof head)
         die("headers too long");
-    n += snprintf(head + n, sizeof head - (size_t)n, body == NULL ? "\r\n" : "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", len);
+    n += snprintf(head + n, sizeof head - (size_t)n,
+                  body == NULL ? "\r\n" : "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", len);
     send_all(fd, head, (size_t)n);
     if (body != NULL)
         send_all(fd, body, len);
@@ -184,7 +190,8 @@ void web_finish(int fd, struct web *out)
         out->whole = length != NULL && strtoul(length + 17, NULL, 10) == out->len;
 }
 
-void web_request(int port, const char *method, const char *path, const char *headers, const char *body, size_t len, struct web *out)
+void web_request(int port, const char *method, const char *path, const char *headers, const char *body, size_t len,
+                 struct web *out)
 {
     web_finish(web_send(port, method, path, headers, body, len), out);
 }

@@ -33,7 +33,8 @@ struct web {
 
 /* headers: whole lines with \r\n, or "". Host is added unless they have it. body NULL: GET, else POST. */
 void web_call(int port, const char *path, const char *headers, const char *body, struct web *out);
-void web_request(int port, const char *method, const char *path, const char *headers, const char *body, size_t len, struct web *out);
+void web_request(int port, const char *method, const char *path, const char *headers, const char *body, size_t len,
+                 struct web *out);
 void web_free(struct web *w);
 /* The body as JSON; anything else ends the test. */
 struct json_doc *web_json(const struct web *w);

@@ -60,18 +60,28 @@ Test(openai, prompts_come_in_four_forms)
     r = good(OPENAI_COMPLETION, "{\"prompt\":\"\"}");
     cr_expect(r.input_count == 1 && strcmp(r.inputs[0].text, "") == 0);
     openai_request_free(&r);
-    static const char *const wrong[] = {"{}", "{\"prompt\":null}", "{\"prompt\":3}", "{\"prompt\":[]}", "{\"prompt\":[[]]}", "{\"prompt\":[\"a\",1]}",
-                                        "{\"prompt\":[1,\"a\"]}", "{\"prompt\":[1.5]}", "{\"prompt\":[-1]}", "{\"prompt\":[2147483648]}",
-                                        "{\"prompt\":{\"a\":1}}", "{\"prompt\":[[1],\"a\",null]}"};
+    static const char *const wrong[] = {"{}",
+                                        "{\"prompt\":null}",
+                                        "{\"prompt\":3}",
+                                        "{\"prompt\":[]}",
+                                        "{\"prompt\":[[]]}",
+                                        "{\"prompt\":[\"a\",1]}",
+                                        "{\"prompt\":[1,\"a\"]}",
+                                        "{\"prompt\":[1.5]}",
+                                        "{\"prompt\":[-1]}",
+                                        "{\"prompt\":[2147483648]}",
+                                        "{\"prompt\":{\"a\":1}}",
+                                        "{\"prompt\":[[1],\"a\",null]}"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         cr_expect_str_eq(bad(OPENAI_COMPLETION, wrong[i]).param, "prompt", "%s", wrong[i]);
 }
 
 Test(openai, contents_of_parts_are_joined_and_other_parts_refused)
 {
-    struct openai_request r = good(OPENAI_CHAT, "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":["
-                                                "{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
-                                                "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":null}]}");
+    struct openai_request r =
+        good(OPENAI_CHAT, "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":["
+                          "{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
+                          "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":null}]}");
     cr_expect(r.message_count == 3 && strcmp(r.messages[1].content, "ab") == 0 && strcmp(r.messages[2].role, "assistant") == 0);
     openai_request_free(&r);
     static const struct {
@@ -131,7 +141,8 @@ Test(openai, bias_is_read_by_token_and_its_extremes_are_absolute)
     cr_expect(r.sample.bias[1].id == 6 && r.sample.bias[1].add == 2.5f);
     cr_expect(r.sample.bias[2].id == 7 && r.sample.bias[2].add > 1000);
     openai_request_free(&r);
-    static const char *const wrong[] = {"{\"5x\":1}", "{\"\":1}", "{\"-1\":1}", "{\"99999999999\":1}", "{\"5\":\"a\"}", "{\"5\":101}", "[]", "{\"5\":null}"};
+    static const char *const wrong[] = {"{\"5x\":1}",    "{\"\":1}",    "{\"-1\":1}", "{\"99999999999\":1}",
+                                        "{\"5\":\"a\"}", "{\"5\":101}", "[]",         "{\"5\":null}"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char body[128];
         (void)snprintf(body, sizeof body, "{" SAY ",\"logit_bias\":%s}", wrong[i]);
@@ -145,7 +156,8 @@ Test(openai, errors_have_the_shape_that_clients_read)
     struct err err = {0};
     cr_expect_eq(openai_fail(&e, 400, "c", "p", "say \"%d\"", 7), -1);
     char *text = openai_error_text(&e);
-    cr_expect_str_eq(text, "{\"error\":{\"message\":\"say \\\"7\\\"\",\"type\":\"invalid_request_error\",\"param\":\"p\",\"code\":\"c\"}}");
+    cr_expect_str_eq(
+        text, "{\"error\":{\"message\":\"say \\\"7\\\"\",\"type\":\"invalid_request_error\",\"param\":\"p\",\"code\":\"c\"}}");
     free(text);
     (void)err_set(&err, ERR_PEER, "gone");
     (void)openai_from_err(&e, &err);

@@ -29,7 +29,8 @@ static size_t slow(const char *text, size_t len, const char *const *stop, int co
     return len;
 }
 
-/* Mutation: look only at the new piece, hold the shortest beginning back instead of the longest, the last match instead of the first. */
+/* Mutation: look only at the new piece, hold the shortest beginning back instead of the longest, the last match instead of the
+ * first. */
 Test(serve_stop, pieces_of_a_text_show_what_the_whole_text_would)
 {
     static const char *const stop[] = {"ab", "bba", "aaab", "c"};
@@ -44,8 +45,8 @@ Test(serve_stop, pieces_of_a_text_show_what_the_whole_text_would)
                 text[len++] = (char)("aabbd"[roll(5)] + (roll(40) == 0 ? 1 : 0));
             bool expected;
             size_t right = slow(text, len, stop, count, &expected), got = stop_scan(text, len, seen, stop, count, &found);
-            cr_assert(got == right && found == expected, "%.*s with %d stops: %zu %d, expected %zu %d", (int)len, text, count, got, found, right,
-                      expected);
+            cr_assert(got == right && found == expected, "%.*s with %d stops: %zu %d, expected %zu %d", (int)len, text, count,
+                      got, found, right, expected);
             held += got < len && !found;
             seen = len;
         }
