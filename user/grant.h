@@ -24,8 +24,10 @@ struct grant {
     struct peer_key model_dev;   /* who signed it */
     uint32_t epoch;
     bool head_here;              /* the head is the user's work */
+    bool engine;                 /* profile "engine": no embeddings, no residual key; an engine of others computes (user/backend.h) */
     enum compute compute;        /* how products are done, on both sides */
-    struct checkpoint *checkpoint;
+    struct checkpoint *checkpoint; /* NULL with `engine` */
+    struct config own;           /* with `engine` */
     const struct config *config; /* of the plain model, with labels */
     struct embed *embed;
     struct head *head;           /* NULL unless head_here */
