@@ -76,8 +76,8 @@ static int check_gains(const struct release *from, const struct keyset *keys, co
     return rc;
 }
 
-static int check_match(const struct grant_source *src, const struct context_key *key, const struct keyset *keys,
-                       const struct checkpoint *plain, struct err *err)
+int grant_check_match(const struct grant_source *src, const struct context_key *key, const struct keyset *keys,
+                      const struct checkpoint *plain, struct err *err)
 {
     struct checkpoint *packed = NULL;
     int rc = checkpoint_open(&packed, src->from->package, CHECKPOINT_CORE, err);
@@ -245,7 +245,7 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0)
         rc = checkpoint_open(&plain, src->model, CHECKPOINT_ALL, err);
     if (rc == 0)
-        rc = check_match(src, key, keys, plain, err);
+        rc = grant_check_match(src, key, keys, plain, err);
     if (rc == 0)
         rc = write_keys(keys, engine, dir, err);
     if (rc == 0)

@@ -16,6 +16,7 @@
 #define STIP_MODEL_DEV_GRANT_H
 
 #include "base/err.h"
+#include "model/checkpoint.h"
 #include "model_dev/release.h"
 #include "transport/identity.h"
 
@@ -28,6 +29,9 @@ struct grant_source {
     const struct identity *identity;
 };
 
+/* ERR_INPUT, naming what differs, unless the package was made from this checkpoint with this key. */
+MUST_CHECK int grant_check_match(const struct grant_source *src, const struct context_key *key, const struct keyset *keys,
+                                 const struct checkpoint *plain, struct err *err);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */
