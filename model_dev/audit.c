@@ -21,8 +21,8 @@
 #define TO(t) (1u << AUDIT_##t)
 
 static const struct audit_attack attacks[] = {
-    {"A1", "gain fingerprint", TO(RESIDUAL) | TO(WEIGHTS), AUDIT_NEEDS_BASE, false, audit_gain},
-    {"A2", "sorted columns", TO(RESIDUAL) | TO(WEIGHTS), AUDIT_NEEDS_BASE, false, audit_sorted},
+    {"A1", "gain fingerprint", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gain},
+    {"A2", "sorted columns", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_sorted},
     {"A4", "embedding dictionary", TO(TOKENS), AUDIT_NEEDS_TABLES, false, audit_dictionary},
     {"A5", "output table", TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_tied},
     {"A6", "equal rows, frequency", TO(EQUALITY) | TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_equality},
@@ -231,7 +231,7 @@ static int attack(const struct audit *s, const struct audit_attack *t, const str
     else if (t->slow && k->residual != NULL)
         skip(a, "rows are open to this user: see A4");
     else if ((t->targets & TO(RESIDUAL)) != 0 && k->residual != NULL)
-        return audit_match_neurons(k, a, err); /* the key is known: what is left are the inner ones */
+        return audit_use_key(k, a, err); /* the key is known: what is left are the inner ones */
     else
         return t->run(k, a, err);
     return 0;

@@ -1,5 +1,5 @@
 /* A4: with the embedding tables, or tables like them, a row is looked up: by its sorted values, which the order of the columns
- * does not change, or as it is by who has the residual key. */
+ * does not change, or as it is by who knows the residual key or has found it (A1, A2, A3). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -50,11 +50,11 @@ static int look_up(struct lookup *s, int position, bool all, int32_t *token, str
     return 0;
 }
 
-static int open_or_sort(float *rows, const struct audit_known *k, struct err *err)
+static int open_or_sort(float *rows, const struct audit_known *k, const struct audit_answer *a, bool sorted, struct err *err)
 {
     const size_t D = (size_t)k->c->D;
-    if (k->residual != NULL)
-        return audit_open_rows(rows, k->rows, k->n, D, NULL, k->residual, err);
+    if (!sorted)
+        return audit_open_rows(rows, k->rows, k->n, D, a->channel, a->matrix != NULL ? a->matrix : k->residual, err);
     for (size_t i = 0; i < k->n * D; i++)
         rows[i] = k->rows[i];
     return audit_sort_rows(rows, k->n, D, err);
@@ -62,16 +62,18 @@ static int open_or_sort(float *rows, const struct audit_known *k, struct err *er
 
 int audit_dictionary(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
+    if (k->tables == NULL)
+        return 0;
     const struct config *c = checkpoint_config(k->tables);
     const size_t D = (size_t)k->c->D, V = (size_t)c->V;
     const bool rotary = c->position == POSITION_ROPE;
     struct embed *embed = NULL;
     float *rows = NULL;
-    struct lookup s = {.k = k, .c = c, .sorted = k->residual == NULL};
+    struct lookup s = {.k = k, .c = c, .sorted = k->residual == NULL && a->channel == NULL && a->matrix == NULL};
     int rc = -1, last = 0, most = (int)(WORK / ((double)V * (double)D)) + 1;
     if ((a->token = calloc(k->n, sizeof *a->token)) == NULL)
         return err_oom(err, k->n * sizeof *a->token);
-    if (embed_load(&embed, k->tables, err) != 0 || floats_alloc(&rows, k->n, D, err) != 0 || open_or_sort(rows, k, err) != 0 ||
+    if (embed_load(&embed, k->tables, err) != 0 || floats_alloc(&rows, k->n, D, err) != 0 || open_or_sort(rows, k, a, s.sorted, err) != 0 ||
         floats_alloc(&s.words, V, D, err) != 0 || floats_alloc(&s.picked, k->n, D, err) != 0)
         goto done;
     s.embed = embed;

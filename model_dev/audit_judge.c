@@ -117,19 +117,15 @@ static void judge_tokens(struct audit_cell *cell, const struct audit_truth *t, c
     }
 }
 
-/* Of the rows whose token occurs again: those that were told apart from all others and put together with all of theirs. */
+/* Of the pairs of rows that are the same token or were said to be: those that are both. */
 static void judge_equality(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a)
 {
-    for (size_t i = 0; i < t->n; i++) {
-        bool again = false, right = true;
-        for (size_t j = 0; j < t->n; j++) {
-            bool same = t->ids[i] == t->ids[j];
-            again |= same && i != j;
-            right &= same == (a->symbol[i] == a->symbol[j]);
+    for (size_t i = 0; i < t->n; i++)
+        for (size_t j = 0; j < i; j++) {
+            bool same = t->ids[i] == t->ids[j], said = a->symbol[i] == a->symbol[j];
+            cell->tries += same || said;
+            cell->hits += same && said;
         }
-        cell->tries += again;
-        cell->hits += again && right;
-    }
 }
 
 int audit_judge(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a, enum audit_target target,

@@ -131,23 +131,38 @@ int audit_product(float *y, const float *x, size_t n, const float *w, size_t m, 
 
 struct nearing {
     uint32_t *out;
-    const float *half; /* [m] half the squared length of each candidate */
-    size_t m;
+    const float *x, *w, *half; /* [n,width], [m,width], [m] half the squared length of each candidate */
+    size_t m, width;
 };
 
-/* |x - w|^2 = |x|^2 - 2 (x.w - |w|^2 / 2) */
+static double distance(const float *x, const float *w, size_t width)
+{
+    double sum = 0;
+    for (size_t j = 0; j < width; j++)
+        sum += ((double)x[j] - (double)w[j]) * ((double)x[j] - (double)w[j]);
+    return sum;
+}
+
+/* |x - w|^2 = |x|^2 - 2 (x.w - |w|^2 / 2). Candidates that rounding may have put into the wrong order are compared again. */
 static void near_block(void *arg, size_t row, size_t rows, const float *y)
 {
     const struct nearing *s = arg;
     for (size_t r = 0; r < rows; r++) {
-        float best = -INFINITY;
+        const float *x = s->x + (row + r) * s->width, *scores = y + r * s->m;
+        size_t best = 0;
+        for (size_t i = 1; i < s->m; i++)
+            if (scores[i] - s->half[i] > scores[best] - s->half[best])
+                best = i;
+        const float top = scores[best] - s->half[best], near = top - 1e-5f * (fabsf(scores[best]) + s->half[best]);
+        double least = distance(x, s->w + best * s->width, s->width);
         for (size_t i = 0; i < s->m; i++) {
-            float score = y[r * s->m + i] - s->half[i];
-            if (score > best) {
-                best = score;
-                s->out[row + r] = (uint32_t)i;
+            double d;
+            if (scores[i] - s->half[i] >= near && (d = distance(x, s->w + i * s->width, s->width)) < least) {
+                least = d;
+                best = i;
             }
         }
+        s->out[row + r] = (uint32_t)best;
     }
 }
 
@@ -182,7 +197,7 @@ int audit_nearest(uint32_t *out, const float *x, size_t n, const float *w, size_
             sum += (double)b[i * width + j] * (double)b[i * width + j];
         half[i] = (float)(sum / 2);
     }
-    rc = product_blocks(a, n, b, m, width, near_block, &(struct nearing){out, half, m}, err);
+    rc = product_blocks(a, n, b, m, width, near_block, &(struct nearing){out, a, b, half, m, width}, err);
 done:
     free(half);
     free(mean);
@@ -330,7 +345,7 @@ static void unit_rows(float *x, size_t n, size_t width)
     }
 }
 
-int audit_match_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err)
+static int match_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
     const size_t D = (size_t)k->c->D, F = (size_t)k->c->F;
     float *package = NULL, *base = NULL, *picked = NULL, *plain = NULL;
@@ -352,4 +367,9 @@ done:
     free(picked);
     free(plain);
     return rc;
+}
+
+int audit_use_key(const struct audit_known *k, struct audit_answer *a, struct err *err)
+{
+    return match_neurons(k, a, err) != 0 ? -1 : audit_dictionary(k, a, err);
 }

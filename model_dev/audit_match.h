@@ -30,9 +30,9 @@ MUST_CHECK int audit_vector(float **out, const struct checkpoint *cp, enum role 
 MUST_CHECK int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct err *err);
 /* Places of the k->sample (or F) neurons that are looked at, into a->place; a->neurons and room in a->neuron. */
 MUST_CHECK int audit_pick_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err);
-/* Fills a->neuron for the residual key that the attack found (a->channel or a->matrix) or knows (k->residual): neurons of the
- * package in plain order against those of the base. */
-MUST_CHECK int audit_match_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err);
+/* What the residual key is good for that the attack found (a->channel or a->matrix) or knows (k->residual): fills a->neuron from
+ * neurons in plain order against those of the base, and a->token from rows in plain order against the tables. */
+MUST_CHECK int audit_use_key(const struct audit_known *k, struct audit_answer *a, struct err *err);
 /* Rows x [n,D] in the package's order to the plain one, into y, by a key from any of these (others NULL). */
 MUST_CHECK int audit_open_rows(float *y, const float *x, size_t n, size_t D, const uint32_t *channel, const float *matrix,
                                struct err *err);

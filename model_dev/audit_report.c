@@ -64,8 +64,8 @@ static bool say_equal(const struct audit_report *r, char text[256])
     double rate = line == NULL ? NAN : rate_of(&line->cells[0]);
     if (!(rate > 0))
         return false;
-    (void)snprintf(text, 256, "Equal rows are seen as equal for %.0f %% of the tokens that occur again: a substitution cipher; renew the "
-                   "context before much traffic builds up.", 100 * rate);
+    (void)snprintf(text, 256, "Of pairs of equal tokens %.0f %% are seen as equal rows: a substitution cipher over tokens%s; renew the context "
+                   "before much traffic builds up.", 100 * rate, rate < 0.5 ? " at equal positions" : "");
     return true;
 }
 
@@ -79,15 +79,19 @@ static bool say_column(const struct audit_report *r, size_t c, char text[256])
     char parts[AUDIT_TARGETS][32];
     for (int t = 0; t < AUDIT_TARGETS; t++)
         (void)snprintf(parts[t], sizeof parts[t], isnan(found[t]) ? "not measured" : "%.1f %%", 100 * found[t]);
-    const char *whom = r->columns[c].knows == AUDIT_NOTHING ? "A server that knows nothing" : NULL;
-    char name[96];
-    (void)snprintf(name, sizeof name, "A server that knows %s%s", r->columns[c].knows == AUDIT_DRIFT ? "the weights up to " : "the ",
-                   r->columns[c].name);
-    if (whom != NULL)
-        (void)snprintf(text, 256, "%s recovers tokens: %s (by this package and these attacks).", whom, parts[AUDIT_TOKENS]);
+    char who[128];
+    const struct audit_column *col = &r->columns[c];
+    if (col->knows == AUDIT_NOTHING) {
+        (void)snprintf(text, 256, "A server that knows nothing else recovers tokens: %s.", parts[AUDIT_TOKENS]);
+        return true;
+    }
+    if (col->knows == AUDIT_DRIFT)
+        (void)snprintf(who, sizeof who, "A server whose weights are %g %% away", col->drift);
     else
-        (void)snprintf(text, 256, "%s recovers pi: %s, weights: %s, tokens: %s.", name, parts[AUDIT_RESIDUAL], parts[AUDIT_WEIGHTS],
-                       parts[AUDIT_TOKENS]);
+        (void)snprintf(who, sizeof who, "%s", col->knows == AUDIT_BASE ? "A server that has --base"
+                                                                     : "A server and one user of the context together");
+    (void)snprintf(text, 256, "%s: pi %s, weights %s, tokens %s.", who, parts[AUDIT_RESIDUAL], parts[AUDIT_WEIGHTS],
+                   parts[AUDIT_TOKENS]);
     return true;
 }
 

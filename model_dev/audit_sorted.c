@@ -73,7 +73,7 @@ int audit_sorted(const struct audit_known *k, struct audit_answer *a, struct err
                    k->c->L, POINTS);
     rc = audit_nearest(a->channel, package, D, base, D, width, err);
     if (rc == 0)
-        rc = audit_match_neurons(k, a, err);
+        rc = audit_use_key(k, a, err);
 done:
     free(package);
     free(base);
