@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/expiry.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/secret.h"
@@ -205,7 +206,8 @@ static int write_keys(const struct keyset *keys, const char *dir, struct err *er
 static int write_about(const struct grant_source *src, const char *dir, struct err *err)
 {
     const struct release *from = src->from;
-    char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], who[PEER_KEY_TEXT], *text = NULL;
+    char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], expires[32], who[PEER_KEY_TEXT], *text = NULL;
+    const int64_t end = expiry_first(src->expires, from->manifest.expires);
     struct peer_key self = identity_public(src->identity);
     crypto_hex(from->context, sizeof from->context, context);
     clock_iso(clock_unix(), created);
@@ -220,6 +222,10 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     json_put_str(doc, root, "compute", compute_name(from->manifest.compute));
     json_put_int(doc, root, "epoch", from->manifest.epoch);
     json_put_str(doc, root, "created", created);
+    if (end != EXPIRY_NEVER) {
+        clock_iso(end, expires);
+        json_put_str(doc, root, "expires", expires);
+    }
     json_put_str(doc, root, "model_dev", who);
     int rc = json_print(doc, true, &text, err);
     json_free(doc);
@@ -238,7 +244,9 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     struct context_key *key = secret_alloc(sizeof *key);
     if (key == NULL)
         return err_oom(err, sizeof *key);
-    int rc = release_key(src->from, key, err);
+    int rc = manifest_check_time(&src->from->manifest, clock_unix(), src->from->package, err);
+    if (rc == 0)
+        rc = release_key(src->from, key, err);
     if (rc == 0)
         rc = keyset_new(&keys, &key->shape, key->seed, err);
     if (rc == 0)

@@ -25,6 +25,7 @@ struct grant_source {
     const char *model;            /* folder of the plain checkpoint */
     const struct release *from; /* opened with the identity's signing key */
     const struct identity *identity;
+    int64_t expires; /* seconds since 1970; 0: with the package */
 };
 
 /* Fills an empty folder. */

@@ -62,6 +62,9 @@ void core_free(struct core *c);
 void core_set_model(struct core *c, const struct core_model *model);
 /* Until there is a model users are told whether one is being loaded. */
 void core_set_loading(struct core *c, bool loading);
+/* The package is past its day: sessions end with EXPIRED and nobody is served until another model comes, or the day is over no more
+ * (a clock was put right). */
+void core_set_expired(struct core *c, bool expired);
 /* Most rows that core_take gives with this model. */
 int core_pass_rows(const struct core_limits *limits, const struct config *config);
 

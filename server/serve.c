@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/expiry.h"
 #include "base/log.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
@@ -36,6 +37,8 @@ struct server {
     int wake_fd;         /* of the worker and the loader */
     bool json, ready;
     bool changed; /* the package on disk is newer than what was loaded last */
+    bool expired; /* the package that is served is past its day */
+    int64_t warned; /* when its end was last in the log, seconds since 1970 */
 };
 
 static enum listener_sent send_infer(void *arg, const struct listener_peer *peer, const struct frame *f)
@@ -91,6 +94,7 @@ static void use_next(struct server *s)
     loaded_free(&s->model);
     s->model = s->next;
     s->next = (struct loaded){0};
+    s->warned = 0;
     say_serving(s);
 }
 
@@ -115,6 +119,22 @@ static int change_model(struct server *s, struct err *err)
     if (!s->ready && s->next.package == NULL && !loader_busy(s->loader))
         say_ready(s);
     return 0;
+}
+
+/* By this machine's clock, every turn of the loop: a package may end while it is served, and a clock may be put right. */
+static void watch_expiry(struct server *s)
+{
+    const int64_t now = clock_unix(), end = s->model.package == NULL ? EXPIRY_NEVER : s->model.package->manifest.expires;
+    const bool expired = end != EXPIRY_NEVER && now >= end;
+    core_set_expired(s->core, expired);
+    if (expired && !s->expired)
+        log_error("the package is past its day: nobody is served until its developer pushes another");
+    else if (!expired && expiry_near(end, now) && now - s->warned >= EXPIRY_DAY) {
+        log_warn("the package expires in %lld days; its developer has to push another (stip-model-dev rotate)",
+                 (long long)expiry_days(end, now));
+        s->warned = now;
+    }
+    s->expired = expired;
 }
 
 /* ------------------------------------------------------------------ the loop */
@@ -167,6 +187,7 @@ static int loop(struct server *s, struct err *err)
         s->changed |= install_take_ready(s->install);
         if (change_model(s, err) != 0)
             return -1;
+        watch_expiry(s);
         feed_worker(s);
         const struct listener_stats seen = listener_stats(s->infer);
         core_count(s->core, clock_ms() - start, seen.keys_refused, seen.frames_refused);

@@ -6,6 +6,7 @@
 
 #include "base/bf16.h"
 #include "base/clock.h"
+#include "base/expiry.h"
 #include "base/le.h"
 #include "base/log.h"
 #include "base/size.h"
@@ -43,6 +44,13 @@ static int check_manifest(const struct connection *c, struct err *err)
         err_set(err, ERR_PEER, "%s: server and grant do not agree on who computes the head", channel_endpoint(c->channel));
         goto done;
     }
+    if (m.epoch != c->server.epoch || m.epoch != c->grant->epoch) {
+        err_set(err, ERR_AUTH, "%s announces epoch %u, its manifest is of epoch %u and this grant of %u; join again",
+                channel_endpoint(c->channel), c->server.epoch, m.epoch, c->grant->epoch);
+        goto done;
+    }
+    if (manifest_check_time(&m, clock_unix(), "the server's package", err) != 0)
+        goto done;
     if (m.compute != c->grant->compute) {
         err_set(err, ERR_AUTH, "%s computes in %s, this grant is for %s; join again", channel_endpoint(c->channel),
                 compute_name(m.compute), compute_name(c->grant->compute));
@@ -72,6 +80,10 @@ int connection_open(struct connection **out, struct transport *t, const char *en
     if (c == NULL)
         return err_oom(err, sizeof *c);
     c->grant = grant;
+    if (grant_check_time(grant, err) != 0) {
+        connection_close(c);
+        return -1;
+    }
     if (channel_open(&c->channel, t, endpoint, server, id, CHANNEL_CONNECT_MS, err) != 0 ||
         (trace != NULL && channel_trace(c->channel, trace, err) != 0) ||
         client_hello(c->channel, grant->context, &c->server, err) != 0 || check_manifest(c, err) != 0 ||
@@ -125,6 +137,8 @@ static float *floats(size_t rows, size_t width)
 int session_open(struct session **out, struct connection *c, int tokens, int outputs, struct err *err)
 {
     const struct config *k = c->grant->config;
+    if (expiry_check(c->grant->expires, clock_unix(), "this grant", "ask the developer for another, then: stip-user join", err) != 0)
+        return -1;
     if (tokens < 1 || (uint32_t)tokens > c->server.max_tokens)
         return err_set(err, ERR_INPUT, "%d tokens are needed, the server gives a session at most %u", tokens, c->server.max_tokens);
     struct session *s = calloc(1, sizeof *s);

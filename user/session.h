@@ -4,7 +4,7 @@
  * Shapes      logits [out_n, outputs]; outputs = V or C.
  * Units       microseconds, bytes.
  * Errors      ERR_PEER, ERR_AUTH from the wire; the server's manifest must be signed by the grant's developer and be the one
- *             the grant names, or nothing is sent; ERR_PEER for NaN in answers.
+ *             the grant names, and neither may be past its day, or nothing is sent; ERR_PEER for NaN in answers.
  * Memory      connection_open and session_open give; all buffers are planned when a session opens.
  * Secrets     ids, x and logits stay here; only sealed rows go out.
  */
