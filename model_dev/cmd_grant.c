@@ -4,6 +4,7 @@
 #include "model_dev/cmd.h"
 #include "model_dev/grant.h"
 #include "model_dev/dev_config.h"
+#include "model_dev/ledger.h"
 
 static int print(const struct release *p, const struct peer_key *user, const char *path, int64_t end, bool as_json, struct err *err)
 {
@@ -51,6 +52,8 @@ int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     if (rc == 0)
         rc = grant_seal(&(struct grant_source){.model = s.model, .from = &p, .identity = s.identity, .expires = expires}, &user,
                         out, err);
+    if (rc == 0)
+        rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
         rc = print(&p, &user, out, expiry_first(expires, p.manifest.expires), cli_on(cmd, "json"), err);
     release_close(&p);

@@ -237,24 +237,52 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     return rc;
 }
 
-int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
+/* What a grant is made of, open and found to belong together. */
+struct opened {
+    struct checkpoint *plain;
+    struct keyset *keys;
+    bool head_user;
+};
+
+static void close_source(struct opened *o)
 {
-    struct checkpoint *plain = NULL;
-    struct keyset *keys = NULL;
+    checkpoint_close(o->plain);
+    keyset_free(o->keys);
+}
+
+static int open_source(struct opened *o, const struct grant_source *src, struct err *err)
+{
     struct context_key *key = secret_alloc(sizeof *key);
     if (key == NULL)
         return err_oom(err, sizeof *key);
+    int rc = release_key(src->from, key, err);
+    if (rc == 0)
+        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
+    if (rc == 0)
+        rc = checkpoint_open(&o->plain, src->model, CHECKPOINT_ALL, err);
+    if (rc == 0)
+        rc = check_match(src, key, o->keys, o->plain, err);
+    o->head_user = key->head_user;
+    secret_free(key);
+    return rc;
+}
+
+int grant_check(const struct grant_source *src, struct err *err)
+{
+    struct opened o = {0};
+    int rc = open_source(&o, src, err);
+    close_source(&o);
+    return rc;
+}
+
+int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
+{
+    struct opened o = {0};
     int rc = manifest_check_time(&src->from->manifest, clock_unix(), src->from->package, err);
     if (rc == 0)
-        rc = release_key(src->from, key, err);
+        rc = open_source(&o, src, err);
     if (rc == 0)
-        rc = keyset_new(&keys, &key->shape, key->seed, err);
-    if (rc == 0)
-        rc = checkpoint_open(&plain, src->model, CHECKPOINT_ALL, err);
-    if (rc == 0)
-        rc = check_match(src, key, keys, plain, err);
-    if (rc == 0)
-        rc = write_keys(keys, dir, err);
+        rc = write_keys(o.keys, dir, err);
     if (rc == 0)
         rc = copy_texts(src->model, dir, err);
     if (rc == 0)
@@ -262,12 +290,10 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
     if (rc == 0)
-        rc = write_tables(plain, key->head_user, dir, err);
+        rc = write_tables(o.plain, o.head_user, dir, err);
     if (rc == 0)
         rc = write_about(src, dir, err);
-    checkpoint_close(plain);
-    keyset_free(keys);
-    secret_free(key);
+    close_source(&o);
     return rc;
 }
 

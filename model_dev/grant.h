@@ -28,6 +28,8 @@ struct grant_source {
     int64_t expires; /* seconds since 1970; 0: with the package */
 };
 
+/* Key, package and checkpoint belong together. */
+MUST_CHECK int grant_check(const struct grant_source *src, struct err *err);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */

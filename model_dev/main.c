@@ -44,6 +44,17 @@ static struct cli_opt grant_opts[] = {
     EXPIRES_OPT("the last day of this grant, if the package does not expire before"),
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
 
+static struct cli_opt rotate_opts[] = {
+    CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT,
+    {.name = "dtype", .arg = "TYPE", .help = "keep, f32, bf16, int8; without it as the package has it"},
+    EXPIRES_OPT("the last day of the new context; one that had an end is given as long again"),
+    JSON_OPT, END_OPT};
+
+static struct cli_opt revoke_opts[] = {
+    {.name = "user", .arg = "WHO", .help = "the user's identity.pub, key (stip1:...) or fingerprint (16 hex digits)"},
+    {.name = "config", .arg = "FILE", .help = "model_dev.json; its list 'allow' is changed"},
+    JSON_OPT, END_OPT};
+
 static struct cli_opt serve_opts[] = {
     {.name = "config", .arg = "FILE", .help = "model_dev.json"},
     {.name = "json", .help = "one JSON object on stdout when ready"}, END_OPT};
@@ -59,6 +70,10 @@ static const struct cli_cmd cmds[] = {
      .example = "stip-model-dev push --protected ./protected --to tcp://10.0.0.2:7402 --key server.pub"},
     {.name = "grant", .line = "what one user needs, in a file that only this user can open", .run = cmd_grant, .opts = grant_opts,
      .example = "stip-model-dev grant --user alice.pub --out alice.grant --protected ./protected --model ./llama"},
+    {.name = "rotate", .line = "a new key for the same model: the next context, beside the old one until it is whole", .run = cmd_rotate,
+     .opts = rotate_opts, .example = "stip-model-dev rotate --config model_dev.json"},
+    {.name = "revoke", .line = "take a user off the allow-list, and say what else has to be done", .run = cmd_revoke,
+     .opts = revoke_opts, .example = "stip-model-dev revoke --user alice.pub --config model_dev.json"},
     {.name = "serve", .line = "daemon: push the package to the servers, answer grants of allowed users", .run = cmd_serve,
      .opts = serve_opts, .example = "stip-model-dev serve --config model_dev.json"},
     {.name = NULL}};
