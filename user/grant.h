@@ -37,8 +37,10 @@ struct grant {
 
 MUST_CHECK int grant_open(struct grant **out, const char *dir, struct err *err);
 void grant_free(struct grant *g);
-/* ERR_AUTH once it has expired; warns in the log when little time is left. */
+/* ERR_AUTH once it has expired. */
 MUST_CHECK int grant_check_time(const struct grant *g, struct err *err);
+/* In the log, when little time is left. */
+void grant_warn(const struct grant *g);
 /* `fresh` may take the place of what lies in `dir`: not when that is a later epoch of the same developer (ERR_AUTH): somebody has
  * sent an old grant again. A folder without a readable grant is no hindrance. */
 MUST_CHECK int grant_check_newer(const struct grant *fresh, const char *dir, struct err *err);
