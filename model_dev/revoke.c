@@ -1,6 +1,5 @@
 #include "model_dev/revoke.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,36 +29,48 @@ static int matches(const struct json *entry, const char *dir, const char *name, 
     return 0;
 }
 
-/* Removes "value", which stands there once, and the comma that goes with it; the line too where nothing else is on it. */
-static bool cut(char *text, const char *value)
+/* Where "value" stands, if that is one place only. */
+static char *quoted(char *text, const char *value, size_t *len)
 {
-    char quoted[FILE_PATH_MAX];
-    if (snprintf(quoted, sizeof quoted, "\"%s\"", value) >= (int)sizeof quoted)
+    char find[FILE_PATH_MAX];
+    const int n = snprintf(find, sizeof find, "\"%s\"", value);
+    char *at = n < (int)sizeof find ? strstr(text, find) : NULL;
+    *len = (size_t)n;
+    return at != NULL && strstr(at + 1, find) == NULL ? at : NULL;
+}
+
+static void cut_out(char *from, const char *end)
+{
+    memmove(from, end, strlen(end) + 1);
+}
+
+/* Removes "value" and the comma that goes with it: the one behind it, or, of the last entry, the one behind `before` (NULL: it is
+ * alone). The line goes too where nothing else is on it. */
+static bool cut(char *text, const char *value, const char *before)
+{
+    size_t len, before_len;
+    char *from = quoted(text, value, &len), *end, *comma;
+    if (from == NULL)
         return false;
-    char *from = strstr(text, quoted);
-    if (from == NULL || strstr(from + 1, quoted) != NULL)
-        return false;
-    char *end = from + strlen(quoted), *after = end;
-    while (isspace((unsigned char)*after))
-        after++;
-    if (*after == ',') {
+    end = from + len;
+    char *after = end + strspn(end, " \t\r\n");
+    const bool between = *after == ',';
+    if (between)
         end = after + 1;
-    } else {
-        char *before = from;
-        while (before > text && isspace((unsigned char)before[-1]))
-            before--;
-        if (before > text && before[-1] == ',')
-            from = before - 1;
-    }
-    while (*end == ' ')
-        end++;
+    end += strspn(end, " ");
     if (*end == '\n') {
         while (from > text && (from[-1] == ' ' || from[-1] == '\t'))
             from--;
         if (from > text && from[-1] == '\n')
             end++;
     }
-    memmove(from, end, strlen(end) + 1);
+    cut_out(from, end);
+    if (between || before == NULL)
+        return true;
+    char *last = quoted(text, before, &before_len);
+    if (last == NULL || (comma = strchr(last + before_len, ',')) == NULL)
+        return false;
+    cut_out(comma, comma + 1);
     return true;
 }
 
@@ -103,15 +114,15 @@ static int cut_one(char *text, const char *path, const char *dir, const char *fi
     struct json_doc *was = NULL, *now = NULL;
     struct err why;
     int rc = json_parse(&was, text, strlen(text), true, path, err);
-    const struct json *entry = rc == 0 ? json_first(json_get(json_root(was), LIST)) : NULL;
+    const struct json *entry = rc == 0 ? json_first(json_get(json_root(was), LIST)) : NULL, *before = NULL;
     *found = false;
-    for (; rc == 0 && entry != NULL; entry = json_next(entry)) {
+    for (; rc == 0 && entry != NULL; before = entry, entry = json_next(entry)) {
         rc = matches(entry, dir, path, fingerprint, found, user, err);
         if (*found)
             break;
     }
     if (rc == 0 && *found &&
-        (!cut(text, json_string(entry)) || json_parse(&now, text, strlen(text), true, path, &why) != 0 ||
+        (!cut(text, json_string(entry), before == NULL ? NULL : json_string(before)) || json_parse(&now, text, strlen(text), true, path, &why) != 0 ||
          only_that_is_gone(was, now, entry, &why) != 0))
         rc = err_set(err, ERR_INPUT, "%s: cannot be changed by a program safely; remove \"%.60s\" from '" LIST "' by hand", path,
                      json_string(entry));
