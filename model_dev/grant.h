@@ -26,8 +26,11 @@ struct grant_source {
     const char *model;            /* folder of the plain checkpoint */
     const struct release *from; /* opened with the identity's signing key */
     const struct identity *identity;
+    int64_t expires; /* seconds since 1970; 0: with the package */
 };
 
+/* Key, package and checkpoint belong together. */
+MUST_CHECK int grant_check(const struct grant_source *src, struct err *err);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */
