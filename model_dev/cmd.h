@@ -17,6 +17,7 @@ int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
 int cmd_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_push(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_doctor(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
 /* One line on stdout. */

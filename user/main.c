@@ -68,6 +68,7 @@ int main(int argc, char **argv)
                                       {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL, false},
                                       CMD_JSON,
                                       END};
+    struct cli_opt doctor_opts[] = {CMD_CONFIG, {"json", NULL, "one JSON object per check", NULL, false}, END};
     const struct cli_cmd cmds[] = {
         {"keygen", "make this user's identity", "stip-user keygen --out user.id", keygen_opts, run_keygen, NULL},
         {"join", "fetch the grant: end keys, tokenizer, embeddings", "stip-user join --config configs/user.json", join_opts, cmd_join,
@@ -84,6 +85,8 @@ int main(int argc, char **argv)
          NULL},
         {"tokenize", "text to token ids and back; needs no server", "stip-user tokenize --model HFDIR --text \"hello\" --json",
          tokenize_opts, cmd_tokenize, NULL},
+        {"doctor", "check config, keys, grant and the way to the server, a line each", "stip-user doctor --config configs/user.json",
+         doctor_opts, cmd_doctor, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-user", "private prompts to a server that cannot read them", cmds};
     struct err err;
