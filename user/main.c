@@ -68,6 +68,7 @@ int main(int argc, char **argv)
                                       {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL, false},
                                       CMD_JSON,
                                       END};
+    struct cli_opt peek_opts[] = {CMD_CONFIG, TEXT, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt doctor_opts[] = {CMD_CONFIG, {"json", NULL, "one JSON object per check", NULL, false}, END};
     const struct cli_cmd cmds[] = {
         {"keygen", "make this user's identity", "stip-user keygen --out user.id", keygen_opts, run_keygen, NULL},
@@ -76,6 +77,8 @@ int main(int argc, char **argv)
         {"generate", "continue a text", "stip-user generate --config configs/user.json --prompt \"Once upon a time\" --max-tokens 64",
          generate_opts, cmd_generate, NULL},
         {"chat", "talk, line by line", "stip-user chat --config configs/user.json", chat_opts, cmd_chat, NULL},
+        {"peek", "a text, its token ids, and the numbers that the server received for it",
+         "stip-user peek --config configs/user.json --text \"my secret\"", peek_opts, cmd_peek, NULL},
         {"serve", "an OpenAI API and a chat page on this machine", "stip-user serve --config configs/user.json", serve_opts, cmd_serve, NULL},
         {"classify", "label a text", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
          cmd_classify, NULL},
