@@ -50,7 +50,7 @@ static void print_figures(const struct generated *r, const struct channel_stats 
 static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
 {
     struct generated r = {0};
-    const struct channel_stats before = channel_stats(t->set->connection->channel);
+    const struct channel_stats before = connection_stats(t->set->connection);
     if (talk_turn(t, line, n, &r, err) != 0) {
         generate_free(&r);
         return -1;
@@ -58,7 +58,7 @@ static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
     putchar('\n');
     (void)fflush(stdout);
     if (isatty(STDERR_FILENO) == 1) {
-        const struct channel_stats after = channel_stats(t->set->connection->channel);
+        const struct channel_stats after = connection_stats(t->set->connection);
         print_figures(&r, &before, &after);
     }
     generate_free(&r);

@@ -20,32 +20,41 @@ static bool check_grant(struct doctor *d, struct setup *s, const struct cli_cmd 
 }
 
 /* What the server shows is signed by the developer and is the package that the grant is for; and it has room. */
-static void check_serving(struct doctor *d, struct setup *s)
+static void check_serving(struct doctor *d, const struct setup *s, const char *name, const struct role_peer *server, struct transport *t)
 {
+    struct connection *c = NULL;
     struct session *session = NULL;
     struct err err;
-    if (setup_connection(s, &s->connection, NULL, &err) != 0) {
-        doctor_fail(d, "package",
+    char package[64], room[64];
+    (void)snprintf(package, sizeof package, "%s package", name);
+    (void)snprintf(room, sizeof room, "%s session", name);
+    if (connection_open(&c, t, server->endpoint, &server->key, s->config.identity, s->grant, NULL, &err) != 0) {
+        doctor_fail(d, package,
                     err.code == ERR_AUTH ? "stip-user join --config FILE, if the developer has made a new package"
                                          : "ask the server's operator; `stip-server doctor` there says more",
                     "%s", err.text);
         return;
     }
-    doctor_ok(d, "package", "the server's manifest is signed by the developer, and is the one of the grant");
-    if (session_open(&session, s->connection, 1, 1, &err) != 0)
-        doctor_fail(d, "session", "try later, or ask the server's operator for higher limits", "%s", err.text);
+    doctor_ok(d, package, "the server's manifest is signed by the developer, and is the one of the grant");
+    if (session_open(&session, c, 1, 1, &err) != 0)
+        doctor_fail(d, room, "try later, or ask the server's operator for higher limits", "%s", err.text);
     else
-        doctor_ok(d, "session", "the server gives one, of at most %u tokens", s->connection->server.max_tokens);
+        doctor_ok(d, room, "the server gives one, of at most %u tokens", c->server.max_tokens);
     session_close(session);
+    connection_close(c);
 }
 
-static void check_server(struct doctor *d, struct setup *s, bool granted, struct transport *t)
+static void check_servers(struct doctor *d, const struct setup *s, bool granted, struct transport *t)
 {
-    struct channel *ch;
-    hops_peer(d, "server", &s->server, s->config.identity, t, true, &ch);
-    channel_close(ch);
-    if (ch != NULL && granted)
-        check_serving(d, s);
+    for (int i = 0; i < s->server_count; i++) {
+        struct channel *ch;
+        char name[32];
+        (void)snprintf(name, sizeof name, s->server_count == 1 ? "server" : "server%d", i + 1);
+        hops_peer(d, name, &s->servers[i], s->config.identity, t, true, &ch);
+        channel_close(ch);
+        if (ch != NULL && granted)
+            check_serving(d, s, name, &s->servers[i], t);
+    }
 }
 
 /* Needed to join, and not afterwards. */
@@ -82,7 +91,7 @@ static void check(struct doctor *d, struct setup *s, const struct cli_cmd *cmd, 
         doctor_fail(d, "transport", "free memory or descriptors", "%s", err.text);
         return;
     }
-    check_server(d, s, granted, t);
+    check_servers(d, s, granted, t);
     check_developer(d, s, granted, t);
     transport_close(t);
     doctor_disk(d, s->grant_dir, 0);

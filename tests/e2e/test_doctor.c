@@ -190,7 +190,7 @@ static void another_package(struct trio *t)
     trio_wait_serving(t);
     run(t, &s, "user");
     cr_expect_eq(s.status, 1);
-    has_line(&s, "fail", "package", "join again");
+    has_line(&s, "fail", "server package", "join again");
     shell_free(&s);
 }
 
@@ -201,8 +201,8 @@ Test(doctor, each_broken_hop_is_the_line_that_says_so)
     trio_open(&t, DEMO_LM, "user");
     shell_run(&s, SHELL_ARGV("stip-user", "keygen", "--out", trio_path(&t, "stranger.id")));
     shell_free(&s);
-    all_well(&t, "user", SHELL_ARGV("identity", "config", "grant", "server dns", "server tcp", "server handshake", "server key", "package",
-                                    "session", "model_dev handshake", "disk", "threads"));
+    all_well(&t, "user", SHELL_ARGV("identity", "config", "grant", "server dns", "server tcp", "server handshake", "server key",
+                                    "server package", "server session", "model_dev handshake", "disk", "threads"));
     all_well(&t, "model_dev", SHELL_ARGV("identity", "config", "users", "package", "context key", "model", "listen", "server handshake",
                                          "server key", "server package", "disk", "threads"));
     all_well(&t, "server", SHELL_ARGV("identity", "config", "users", "developers", "listen", "listen_admin", "package", "memory", "disk",
