@@ -1,12 +1,11 @@
 /* engine/net.h - a network in memory, ready for forward().
  *
- * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> weights packed for the kernels, fused and transposed once.
- * Shapes      letters of model/shape.h. Linear weights [out,in]; q, k, v fused to one [H*K + 2*G*K, D] matrix; gate and
- *             up fused to [2F, D].
- * Units       `compute` says how products are done (model/compute.h). bf16 tensors stay two bytes in memory whatever it is.
- * Errors      memory, missing part, NaN or infinity (tensor named).
- * Memory      net_load gives; immutable afterwards, so any number of threads may read it.
- * Secrets     holds what it is given. On the server that is permuted weights only.
+ * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> weights packed for the kernels, fused and transposed
+ * once. Shapes      letters of model/shape.h. Linear weights [out,in]; q, k, v fused to one [H*K + 2*G*K, D] matrix; gate and up
+ * fused to [2F, D]. Units       `compute` says how products are done (model/compute.h). bf16 tensors stay two bytes in memory
+ * whatever it is. Errors      memory, missing part, NaN or infinity (tensor named). Memory      net_load gives; immutable
+ * afterwards, so any number of threads may read it. Secrets     holds what it is given. On the server that is permuted weights
+ * only.
  */
 #ifndef STIP_ENGINE_NET_H
 #define STIP_ENGINE_NET_H
@@ -29,8 +28,9 @@ struct norm {
 
 struct net_layer {
     struct norm attn_norm, mlp_norm;
+    struct norm q_norm, k_norm; /* w NULL: none */
     struct linear qkv, o;
-    struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
+    struct linear up; /* gated: gate rows first, then up rows, [2F,D] */
     struct linear down;
 };
 
@@ -47,7 +47,7 @@ struct net {
     struct net_layer *layers;
     struct norm final_norm; /* w NULL when the model has none (post-norm) */
     struct head *head;      /* NULL: outputs are the final hidden rows */
-    double *rope;           /* [K/2] radians per position, NULL without rotary positions */
+    double *rope;           /* [rotary/2] radians per position, NULL without rotary positions */
 };
 
 /* head: load the head too (the checkpoint must have it). */
@@ -68,6 +68,7 @@ MUST_CHECK int linear_load(struct linear *out, const struct checkpoint *cp, enum
 void linear_apply(const struct linear *l, float *y, const float *x, int rows, void *work);
 size_t linear_work_bytes(const struct linear *l, int rows);
 void linear_free(struct linear *l);
+/* b ROLE_COUNT: an RMS norm, whatever the model's kind is. */
 MUST_CHECK int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err);
 void norm_free(struct norm *n);
 

@@ -38,7 +38,8 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
         return err_set(err, ERR_INTERNAL, "%s: there is no %s", checkpoint_dir(cp), arch_role_name(row->role));
     item.rule = rules_find(row->role, c->head);
     if (item.rule == NULL) /* sending it as it is would be the one unforgivable default */
-        return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role), c->architecture);
+        return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role),
+                       c->architecture);
     item.file = checkpoint_file_of(cp, item.src);
     if (checkpoint_name(name, c, row, layer, 0, 0, err) != 0)
         return -1;
@@ -83,9 +84,19 @@ static bool any_of(const char *key, const char *const *list)
  * fields that the network depends on are taken. */
 static bool keeps(const struct json *member)
 {
-    static const char *const structured[] = {
-        "architectures", "model_type", "hidden_act", "activation_function", "activation", "position_embedding_type",
-        "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "torch_dtype", "dtype", NULL};
+    static const char *const structured[] = {"architectures",
+                                             "model_type",
+                                             "hidden_act",
+                                             "activation_function",
+                                             "activation",
+                                             "position_embedding_type",
+                                             "rope_scaling",
+                                             "rope_parameters",
+                                             "layer_types",
+                                             "eos_token_id",
+                                             "torch_dtype",
+                                             "dtype",
+                                             NULL};
     switch (json_type(member)) {
     case JSON_NULL:
     case JSON_BOOL:
@@ -102,11 +113,11 @@ static bool keeps(const struct json *member)
 static bool same_network(const struct config *a, const struct config *b)
 {
     bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
-                SAME(positions) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) && SAME(causal) &&
-                SAME(gated) && SAME(act) && SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) &&
-                SAME(rope.kind) && SAME(rope.theta) && SAME(rope.factor) && SAME(rope.low_freq_factor) &&
-                SAME(rope.high_freq_factor) && SAME(rope.original) && SAME(window) && SAME(window_from) && SAME(head) &&
-                SAME(bos) && SAME(pad) && SAME(eos_count);
+                SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
+                SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
+                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && SAME(rope.kind) && SAME(rope.theta) &&
+                SAME(rope.factor) && SAME(rope.low_freq_factor) && SAME(rope.high_freq_factor) && SAME(rope.original) &&
+                SAME(window) && SAME(window_from) && SAME(head) && SAME(bos) && SAME(pad) && SAME(eos_count);
     for (int i = 0; same && i < a->eos_count; i++)
         same = SAME(eos[i]);
     return same;

@@ -46,9 +46,21 @@ static struct checkpoint *open_checkpoint(const char *name, unsigned need)
 /* Keys from the axes, not from model_dev/rules. */
 static enum key key_of(enum axis axis)
 {
-    static const enum key keys[] = {[AX_ONE] = KEY_NONE, [AX_D] = KEY_RESIDUAL, [AX_Q] = KEY_QUERY, [AX_KEY] = KEY_KEY,
-                                    [AX_VALUE] = KEY_VALUE, [AX_QKV] = KEY_QKV, [AX_MIX] = KEY_MIX, [AX_F] = KEY_FFN,
-                                    [AX_POOL] = KEY_POOL, [AX_MLM] = KEY_MLM, [AX_V] = KEY_OUTPUT, [AX_C] = KEY_OUTPUT};
+    static const enum key keys[] = {[AX_ONE] = KEY_NONE,
+                                    [AX_D] = KEY_RESIDUAL,
+                                    [AX_Q] = KEY_QUERY,
+                                    [AX_KEY] = KEY_KEY,
+                                    [AX_VALUE] = KEY_VALUE,
+                                    [AX_QKV] = KEY_QKV,
+                                    [AX_QKV_HEADS] = KEY_QKV_HEADS,
+                                    [AX_HEAD] = KEY_NONE,
+                                    [AX_GATE_UP] = KEY_GATE_UP,
+                                    [AX_MIX] = KEY_MIX,
+                                    [AX_F] = KEY_FFN,
+                                    [AX_POOL] = KEY_POOL,
+                                    [AX_MLM] = KEY_MLM,
+                                    [AX_V] = KEY_OUTPUT,
+                                    [AX_C] = KEY_OUTPUT};
     return keys[axis];
 }
 
@@ -82,8 +94,8 @@ static float quantised(const struct arch_tensor *row, const struct tensor *t, ui
     return scale;
 }
 
-static void check_int8(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *plain, const struct tensor *packed,
-                       const struct perm *out, const struct perm *in, uint64_t rows, uint64_t cols)
+static void check_int8(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *plain,
+                       const struct tensor *packed, const struct perm *out, const struct perm *in, uint64_t rows, uint64_t cols)
 {
     const struct tensor *scale = checkpoint_scale(cp, packed);
     int8_t *q = malloc(cols);
@@ -93,14 +105,15 @@ static void check_int8(const struct checkpoint *cp, const struct arch_tensor *ro
         memcpy(&found, scale->data + i * sizeof found, sizeof found);
         cr_assert_eq(found, want, "%s: scale %lu", arch_role_name(row->role), (unsigned long)i);
         for (uint64_t j = 0; j < cols; j++)
-            cr_assert_eq((int8_t)*element(row, packed, i, j), q[in->n == 0 ? j : in->to[j]], "%s at %lu,%lu", arch_role_name(row->role),
-                         (unsigned long)i, (unsigned long)j);
+            cr_assert_eq((int8_t)*element(row, packed, i, j), q[in->n == 0 ? j : in->to[j]], "%s at %lu,%lu",
+                         arch_role_name(row->role), (unsigned long)i, (unsigned long)j);
     }
     free(q);
 }
 
-static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, const struct config *c, const struct arch_tensor *row, int layer,
-                         const struct tensor *plain, const struct tensor *packed, bool keep)
+static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, const struct config *c,
+                         const struct arch_tensor *row, int layer, const struct tensor *plain, const struct tensor *packed,
+                         bool keep)
 {
     struct perm out = {0}, in = {0};
     uint64_t rows = (uint64_t)arch_axis_size(c, row->out), cols = (uint64_t)arch_axis_size(c, row->in);
@@ -114,7 +127,7 @@ static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, c
         check_int8(cp, row, plain, packed, &out, &in, rows, cols);
     for (uint64_t i = 0; i < rows && packed->dtype != DTYPE_I8; i++)
         for (uint64_t j = 0; j < cols; j++) {
-            const uint8_t *want = element(row, plain, out.to[i], in.n == 0 ? 0 : in.to[j]);
+            const uint8_t *want = element(row, plain, out.n == 0 ? i : out.to[i], in.n == 0 ? 0 : in.to[j]);
             cr_assert(same_value(packed, element(row, packed, i, j), plain, want), "%s of layer %d at %lu,%lu", what, layer,
                       (unsigned long)i, (unsigned long)j);
         }
@@ -174,8 +187,18 @@ Test(protect, grouped_heads_biases_half_precision_and_old_spellings_too)
     static const char *const llamas[] = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"};
     for (int g = 1; g <= 8; g *= 2)
         for (int i = 0; i < 3; i++) {
-            const struct synth_shape grouped = {.D = 24, .H = 8, .G = g, .K = 6, .L = 2, .V = 50, .F = 40, .qkv_bias = true,
-                                                .mlp_bias = true, .dtype = i == 0 ? DTYPE_BF16 : i == 1 ? DTYPE_F16 : DTYPE_F32};
+            const struct synth_shape grouped = {.D = 24,
+                                                .H = 8,
+                                                .G = g,
+                                                .K = 6,
+                                                .L = 2,
+                                                .V = 50,
+                                                .F = 40,
+                                                .qkv_bias = true,
+                                                .mlp_bias = true,
+                                                .dtype = i == 0   ? DTYPE_BF16
+                                                         : i == 1 ? DTYPE_F16
+                                                                  : DTYPE_F32};
             check_family(llamas[i], &grouped, "server", NULL);
         }
     const struct synth_shape old = {.D = 24, .H = 6, .L = 2, .V = 50, .F = 40, .prefix = 1, .alias = 1};
