@@ -247,11 +247,7 @@ static void plan(struct pass *p)
 {
     const struct config *c = p->c;
     const struct kvpool *pool = p->seqs[0].kv->pool;
-    p->shape = (struct attention){.H = c->H,
-                                  .G = c->G,
-                                  .K = c->K,
-                                  .causal = c->causal,
-                                  .dtype = kvpool_dtype(pool),
+    p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .dtype = kvpool_dtype(pool),
                                   .block_bytes = kvpool_block_bytes(pool)};
     for (int b = 0; b < p->B; b++) {
         const struct forward_seq *seq = &p->seqs[b];

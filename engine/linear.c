@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/threads.h"
 #include "engine/floats.h"
 #include "engine/kernels/matmul.h"
 #include "engine/net.h"
+#include "base/threads.h"
 #include "model/arch.h"
 #include "model/quant.h"
 
@@ -148,8 +148,8 @@ static int read_vector(float **out, const struct checkpoint *cp, enum role role,
     return 0;
 }
 
-int linear_load(struct linear *out, const struct checkpoint *cp, enum compute compute, const enum role *roles,
-                const enum role *biases, int count, int layer, struct err *err)
+int linear_load(struct linear *out, const struct checkpoint *cp, enum compute compute, const enum role *roles, const enum role *biases,
+                int count, int layer, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     struct linear l = {0};

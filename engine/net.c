@@ -42,9 +42,11 @@ static int load_one(struct linear *out, const struct checkpoint *cp, enum comput
 static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
     if (norm_load(&out->attn_norm, cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, err) != 0 ||
-        load_qkv(&out->qkv, cp, compute, l, err) != 0 || load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
+        load_qkv(&out->qkv, cp, compute, l, err) != 0 ||
+        load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
         norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 ||
-        load_up(&out->up, cp, compute, l, err) != 0 || load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
+        load_up(&out->up, cp, compute, l, err) != 0 ||
+        load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
         return err_wrap(err, "layer %d", l);
     if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
                                            norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))

@@ -1,11 +1,12 @@
 /* engine/net.h - a network in memory, ready for forward().
  *
- * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> weights packed for the kernels, fused and transposed
- * once. Shapes      letters of model/shape.h. Linear weights [out,in]; q, k, v fused to one [H*K + 2*G*K, D] matrix; gate and up
- * fused to [2F, D]. Units       `compute` says how products are done (model/compute.h). bf16 tensors stay two bytes in memory
- * whatever it is. Errors      memory, missing part, NaN or infinity (tensor named). Memory      net_load gives; immutable
- * afterwards, so any number of threads may read it. Secrets     holds what it is given. On the server that is permuted weights
- * only.
+ * Data flow   checkpoint (plain or permuted: the engine cannot tell) -> weights packed for the kernels, fused and transposed once.
+ * Shapes      letters of model/shape.h. Linear weights [out,in]; q, k, v fused to one [H*K + 2*G*K, D] matrix; gate and
+ *             up fused to [2F, D].
+ * Units       `compute` says how products are done (model/compute.h). bf16 tensors stay two bytes in memory whatever it is.
+ * Errors      memory, missing part, NaN or infinity (tensor named).
+ * Memory      net_load gives; immutable afterwards, so any number of threads may read it.
+ * Secrets     holds what it is given. On the server that is permuted weights only.
  */
 #ifndef STIP_ENGINE_NET_H
 #define STIP_ENGINE_NET_H
@@ -30,7 +31,7 @@ struct net_layer {
     struct norm attn_norm, mlp_norm;
     struct norm q_norm, k_norm; /* w NULL: none */
     struct linear qkv, o;
-    struct linear up; /* gated: gate rows first, then up rows, [2F,D] */
+    struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
     struct linear down;
 };
 

@@ -121,48 +121,22 @@ const struct arch_tensor *arch_tensor(const struct config *c, enum role role)
 const char *arch_role_name(enum role role)
 {
     static const char *const names[ROLE_COUNT] = {
-        [ROLE_TOKEN_EMBED] = "token embedding",
-        [ROLE_POSITION_EMBED] = "position embedding",
-        [ROLE_TYPE_EMBED] = "token type embedding",
-        [ROLE_EMBED_NORM_W] = "embedding norm gain",
-        [ROLE_EMBED_NORM_B] = "embedding norm bias",
-        [ROLE_ATTN_NORM_W] = "attention norm gain",
-        [ROLE_ATTN_NORM_B] = "attention norm bias",
-        [ROLE_MLP_NORM_W] = "feed-forward norm gain",
-        [ROLE_MLP_NORM_B] = "feed-forward norm bias",
-        [ROLE_Q] = "query",
-        [ROLE_Q_BIAS] = "query bias",
-        [ROLE_K] = "key",
-        [ROLE_K_BIAS] = "key bias",
-        [ROLE_V] = "value",
-        [ROLE_V_BIAS] = "value bias",
-        [ROLE_QKV] = "fused query-key-value",
-        [ROLE_QKV_BIAS] = "fused query-key-value bias",
-        [ROLE_QKV_HEADS] = "query-key-value fused head by head",
-        [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head",
-        [ROLE_Q_NORM] = "query norm gain",
-        [ROLE_K_NORM] = "key norm gain",
-        [ROLE_GATE_UP] = "fused gate and up",
-        [ROLE_O] = "attention output",
-        [ROLE_O_BIAS] = "attention output bias",
-        [ROLE_GATE] = "gate",
-        [ROLE_GATE_BIAS] = "gate bias",
-        [ROLE_UP] = "up",
-        [ROLE_UP_BIAS] = "up bias",
-        [ROLE_DOWN] = "down",
-        [ROLE_DOWN_BIAS] = "down bias",
-        [ROLE_FINAL_NORM_W] = "final norm gain",
-        [ROLE_FINAL_NORM_B] = "final norm bias",
-        [ROLE_LM_HEAD] = "output table",
-        [ROLE_POOL] = "pooler",
-        [ROLE_POOL_BIAS] = "pooler bias",
-        [ROLE_CLASSIFY] = "classifier",
-        [ROLE_CLASSIFY_BIAS] = "classifier bias",
-        [ROLE_MLM_DENSE] = "masked-LM transform",
-        [ROLE_MLM_DENSE_BIAS] = "masked-LM transform bias",
-        [ROLE_MLM_NORM_W] = "masked-LM norm gain",
-        [ROLE_MLM_NORM_B] = "masked-LM norm bias",
-        [ROLE_MLM_OUT_BIAS] = "masked-LM output bias",
+        [ROLE_TOKEN_EMBED] = "token embedding", [ROLE_POSITION_EMBED] = "position embedding",
+        [ROLE_TYPE_EMBED] = "token type embedding", [ROLE_EMBED_NORM_W] = "embedding norm gain",
+        [ROLE_EMBED_NORM_B] = "embedding norm bias", [ROLE_ATTN_NORM_W] = "attention norm gain",
+        [ROLE_ATTN_NORM_B] = "attention norm bias", [ROLE_MLP_NORM_W] = "feed-forward norm gain",
+        [ROLE_MLP_NORM_B] = "feed-forward norm bias", [ROLE_Q] = "query", [ROLE_Q_BIAS] = "query bias", [ROLE_K] = "key",
+        [ROLE_K_BIAS] = "key bias", [ROLE_V] = "value", [ROLE_V_BIAS] = "value bias", [ROLE_QKV] = "fused query-key-value",
+        [ROLE_QKV_BIAS] = "fused query-key-value bias", [ROLE_O] = "attention output", [ROLE_O_BIAS] = "attention output bias",
+        [ROLE_GATE] = "gate", [ROLE_GATE_BIAS] = "gate bias", [ROLE_UP] = "up", [ROLE_UP_BIAS] = "up bias",
+        [ROLE_DOWN] = "down", [ROLE_DOWN_BIAS] = "down bias", [ROLE_FINAL_NORM_W] = "final norm gain",
+        [ROLE_FINAL_NORM_B] = "final norm bias", [ROLE_LM_HEAD] = "output table", [ROLE_POOL] = "pooler",
+        [ROLE_POOL_BIAS] = "pooler bias", [ROLE_CLASSIFY] = "classifier", [ROLE_CLASSIFY_BIAS] = "classifier bias",
+        [ROLE_MLM_DENSE] = "masked-LM transform", [ROLE_MLM_DENSE_BIAS] = "masked-LM transform bias",
+        [ROLE_MLM_NORM_W] = "masked-LM norm gain", [ROLE_MLM_NORM_B] = "masked-LM norm bias",
+        [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
+        [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
+        [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
     };
     return names[role];
 }
@@ -238,14 +212,8 @@ int arch_read_act(const struct json_doc *doc, const char *key, const char *fallb
     static const struct {
         const char *name;
         enum act_kind act;
-    } table[] = {{"silu", ACT_SILU},
-                 {"swish", ACT_SILU},
-                 {"gelu", ACT_GELU},
-                 {"gelu_new", ACT_GELU_TANH},
-                 {"gelu_pytorch_tanh", ACT_GELU_TANH},
-                 {"gelu_fast", ACT_GELU_TANH},
-                 {"relu", ACT_RELU},
-                 {"tanh", ACT_TANH}};
+    } table[] = {{"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU}, {"gelu_new", ACT_GELU_TANH},
+                 {"gelu_pytorch_tanh", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH}, {"relu", ACT_RELU}};
     const char *name = fallback;
     if (json_opt_str(doc, json_root(doc), key, &name, err) != 0)
         return -1;
@@ -254,10 +222,8 @@ int arch_read_act(const struct json_doc *doc, const char *key, const char *fallb
             *out = table[i].act;
             return 0;
         }
-    return err_set(err, ERR_INPUT,
-                   "%s: field '%s': activation '%.40s' is not implemented; known: silu, gelu, gelu_new, "
-                   "gelu_pytorch_tanh, gelu_fast, relu, tanh",
-                   json_name(doc), key, name);
+    return err_set(err, ERR_INPUT, "%s: field '%s': activation '%.40s' is not implemented; known: silu, gelu, gelu_new, "
+                                   "gelu_pytorch_tanh, gelu_fast, relu", json_name(doc), key, name);
 }
 
 int arch_refuse(const struct json_doc *doc, const char *key, struct err *err)
@@ -286,8 +252,8 @@ int arch_read_rope(const struct json_doc *doc, struct rope_config *out, double *
             if (json_type(m) == JSON_OBJECT)
                 return err_set(err, ERR_INPUT, "%s: rope parameters per kind of layer ('%.40s') are not implemented",
                                json_name(doc), json_key(m));
-        if (json_opt_num(doc, scaling, "rope_theta", &r.theta, err) != 0 || json_opt_str(doc, scaling, "type", &type, err) != 0 ||
-            json_opt_str(doc, scaling, "rope_type", &type, err) != 0)
+        if (json_opt_num(doc, scaling, "rope_theta", &r.theta, err) != 0 ||
+            json_opt_str(doc, scaling, "type", &type, err) != 0 || json_opt_str(doc, scaling, "rope_type", &type, err) != 0)
             return err_wrap(err, "rope_scaling");
         if (json_opt_num(doc, scaling, "partial_rotary_factor", partial, err) != 0)
             return -1;
@@ -305,15 +271,11 @@ int arch_read_rope(const struct json_doc *doc, struct rope_config *out, double *
                 json_get_num(doc, scaling, "original_max_position_embeddings", &r.original, err) != 0)
                 return err_wrap(err, "rope_scaling");
             if (!(r.low_freq_factor > 0 && r.high_freq_factor > r.low_freq_factor && r.original > 0))
-                return err_set(err, ERR_INPUT,
-                               "%s: field 'rope_scaling': llama3 needs 0 < low_freq_factor < high_freq_factor "
-                               "and a positive original_max_position_embeddings",
-                               json_name(doc));
+                return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': llama3 needs 0 < low_freq_factor < high_freq_factor "
+                                               "and a positive original_max_position_embeddings", json_name(doc));
         } else {
-            return err_set(err, ERR_INPUT,
-                           "%s: field 'rope_scaling': rope type '%.40s' is not implemented; known: default, "
-                           "linear, llama3",
-                           json_name(doc), type);
+            return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': rope type '%.40s' is not implemented; known: default, "
+                                           "linear, llama3", json_name(doc), type);
         }
     }
     if (!(r.theta > 1) || !(r.factor > 0))

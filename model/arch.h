@@ -17,48 +17,15 @@
 #include "model/config.h"
 
 enum role {
-    ROLE_TOKEN_EMBED,
-    ROLE_POSITION_EMBED,
-    ROLE_TYPE_EMBED,
-    ROLE_EMBED_NORM_W,
-    ROLE_EMBED_NORM_B,
-    ROLE_ATTN_NORM_W,
-    ROLE_ATTN_NORM_B,
-    ROLE_MLP_NORM_W,
-    ROLE_MLP_NORM_B,
-    ROLE_Q,
-    ROLE_Q_BIAS,
-    ROLE_K,
-    ROLE_K_BIAS,
-    ROLE_V,
-    ROLE_V_BIAS,
-    ROLE_QKV,
-    ROLE_QKV_BIAS,
-    ROLE_O,
-    ROLE_O_BIAS,
-    ROLE_GATE,
-    ROLE_GATE_BIAS,
-    ROLE_UP,
-    ROLE_UP_BIAS,
-    ROLE_DOWN,
-    ROLE_DOWN_BIAS,
-    ROLE_FINAL_NORM_W,
-    ROLE_FINAL_NORM_B,
-    ROLE_LM_HEAD, /* [V,D]; tied models store it as the token embedding */
-    ROLE_POOL,
-    ROLE_POOL_BIAS,
-    ROLE_CLASSIFY,
-    ROLE_CLASSIFY_BIAS,
-    ROLE_MLM_DENSE,
-    ROLE_MLM_DENSE_BIAS,
-    ROLE_MLM_NORM_W,
-    ROLE_MLM_NORM_B,
-    ROLE_MLM_OUT_BIAS, /* decoder itself: ROLE_LM_HEAD */
-    ROLE_QKV_HEADS,
-    ROLE_QKV_HEADS_BIAS,
-    ROLE_Q_NORM,
-    ROLE_K_NORM,
-    ROLE_GATE_UP,
+    ROLE_TOKEN_EMBED, ROLE_POSITION_EMBED, ROLE_TYPE_EMBED, ROLE_EMBED_NORM_W, ROLE_EMBED_NORM_B,
+    ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B,
+    ROLE_Q, ROLE_Q_BIAS, ROLE_K, ROLE_K_BIAS, ROLE_V, ROLE_V_BIAS, ROLE_QKV, ROLE_QKV_BIAS, ROLE_O, ROLE_O_BIAS,
+    ROLE_GATE, ROLE_GATE_BIAS, ROLE_UP, ROLE_UP_BIAS, ROLE_DOWN, ROLE_DOWN_BIAS,
+    ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B,
+    ROLE_LM_HEAD,                                      /* [V,D]; tied models store it as the token embedding */
+    ROLE_POOL, ROLE_POOL_BIAS, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS,
+    ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, ROLE_MLM_OUT_BIAS, /* decoder itself: ROLE_LM_HEAD */
+    ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP,
     ROLE_COUNT
 };
 
@@ -78,9 +45,7 @@ enum axis {
     AX_MLM,       /* masked-LM transform output, D numbers of another order */
     AX_V,         /* output vocabulary */
     AX_C,         /* classes */
-    AX_TOKEN,
-    AX_POSITION,
-    AX_TYPE, /* rows of the user's tables */
+    AX_TOKEN, AX_POSITION, AX_TYPE, /* rows of the user's tables */
 };
 
 /* Who holds it. */
@@ -97,18 +62,18 @@ struct arch_tensor {
 };
 
 struct arch {
-    const char *name;       /* "LlamaForCausalLM" */
+    const char *name;      /* "LlamaForCausalLM" */
     const char *model_type; /* "llama" */
     enum head_kind head;
-    const char *prefixes[3];           /* tried in order, for example "transformer.", "" */
+    const char *prefixes[3]; /* tried in order, for example "transformer.", "" */
     const struct arch_tensor *tensors; /* ends with ROLE_COUNT */
-    const char *const *skip;           /* glob patterns of stored buffers that carry no weights, NULL-terminated */
+    const char *const *skip; /* glob patterns of stored buffers that carry no weights, NULL-terminated */
     /* Fills the family's fields of struct config from its own key names. */
     int (*read)(struct config *c, const struct json_doc *doc, struct err *err);
 };
 
 const struct arch *arch_find(const char *architecture); /* NULL: not implemented */
-const struct arch *arch_at(size_t i);                   /* NULL after the last */
+const struct arch *arch_at(size_t i);             /* NULL after the last */
 /* All names, for the message that refuses one. */
 const char *arch_names(void);
 /* The table row, or NULL when this model has no such tensor (for example a bias that the config leaves out). */

@@ -6,14 +6,8 @@
 #include "model/shape.h"
 
 #define LAYER "encoder.layer.%d."
-#define NORM_W(path)                                                                                                             \
-    {                                                                                                                            \
-        path "LayerNorm.weight", path "LayerNorm.gamma"                                                                          \
-    }
-#define NORM_B(path)                                                                                                             \
-    {                                                                                                                            \
-        path "LayerNorm.bias", path "LayerNorm.beta"                                                                             \
-    }
+#define NORM_W(path) {path "LayerNorm.weight", path "LayerNorm.gamma"}
+#define NORM_B(path) {path "LayerNorm.bias", path "LayerNorm.beta"}
 
 /* clang-format off */
 #define EMBEDDINGS_AND_LAYERS \

@@ -51,10 +51,8 @@ static int read_layer_types(struct config *c, const struct json_doc *doc, struct
         if (sliding && sliding_from == c->L)
             sliding_from = layer;
         if (!sliding && sliding_from < layer)
-            return err_set(err, ERR_INPUT,
-                           "%s: field 'layer_types': a full layer after a sliding one is not implemented for "
-                           "this architecture",
-                           json_name(doc));
+            return err_set(err, ERR_INPUT, "%s: field 'layer_types': a full layer after a sliding one is not implemented for "
+                                           "this architecture", json_name(doc));
     }
     if (sliding_from < c->L && c->window == 0)
         return err_set(err, ERR_INPUT, "%s: field 'layer_types' has sliding layers but 'sliding_window' is not set",
@@ -69,7 +67,8 @@ int arch_read_decoder(struct config *c, const struct json_doc *doc, bool may_be_
     int64_t groups, width;
     double partial = 1;
     c->norm = NORM_RMS;
-    c->norm_eps = 1e-6;
+    if (c->norm_eps <= 0)
+        c->norm_eps = 1e-6;
     c->gated = true;
     c->position = POSITION_ROPE;
     if (arch_read_size(doc, "hidden_size", SHAPE_MAX_D, &c->D, err) != 0 ||
@@ -84,10 +83,8 @@ int arch_read_decoder(struct config *c, const struct json_doc *doc, bool may_be_
         return -1;
     c->G = (int)groups;
     if (json_is_null(json_get(root, "head_dim")) && c->D % c->H != 0)
-        return err_set(err, ERR_INPUT,
-                       "%s: hidden_size (%d) is not a multiple of num_attention_heads (%d) and there is no "
-                       "head_dim",
-                       json_name(doc), c->D, c->H);
+        return err_set(err, ERR_INPUT, "%s: hidden_size (%d) is not a multiple of num_attention_heads (%d) and there is no "
+                                       "head_dim", json_name(doc), c->D, c->H);
     width = c->D / c->H;
     if (json_opt_int(doc, root, "head_dim", 1, SHAPE_MAX_D, &width, err) != 0 ||
         json_opt_num(doc, root, "rms_norm_eps", &c->norm_eps, err) != 0 ||

@@ -136,22 +136,19 @@ int config_parse(struct config *out, const struct json_doc *doc, struct err *err
                        json_type_name(list));
     const struct json *quantised = json_get(root, "quantization_config");
     if (!json_is_null(quantised) && !is_w8a8(quantised))
-        return err_set(err, ERR_INPUT,
-                       "%s: field 'quantization_config': quantised checkpoints are not supported, except int8 per "
-                       "output channel as protect writes it; use the float checkpoint of this model",
-                       name);
+        return err_set(err, ERR_INPUT, "%s: field 'quantization_config': quantised checkpoints are not supported, except int8 per "
+                                       "output channel as protect writes it; use the float checkpoint of this model", name);
 
-    struct config c = {
-        .quantised = !json_is_null(quantised), .bos = -1, .pad = -1, .causal = true, .rope = {.theta = 10000, .factor = 1}};
+    struct config c = {.quantised = !json_is_null(quantised), .bos = -1, .pad = -1, .causal = true, .rope = {.theta = 10000, .factor = 1}};
     c.arch = arch_find(architecture);
     if (c.arch == NULL)
         return err_set(err, ERR_INPUT, "%s: field 'architectures': '%.60s' is not implemented; known: %s", name, architecture,
                        arch_names());
     (void)snprintf(c.architecture, sizeof c.architecture, "%s", architecture);
     c.head = c.arch->head;
-    if (c.arch->read(&c, doc, err) != 0 || read_eos(&c, doc, err) != 0 || read_token_id(doc, "bos_token_id", &c.bos, err) != 0 ||
-        read_token_id(doc, "pad_token_id", &c.pad, err) != 0 || (c.head == HEAD_CLASSIFY && read_labels(&c, doc, err) != 0) ||
-        check(&c, name, err) != 0) {
+    if (c.arch->read(&c, doc, err) != 0 || read_eos(&c, doc, err) != 0 ||
+        read_token_id(doc, "bos_token_id", &c.bos, err) != 0 || read_token_id(doc, "pad_token_id", &c.pad, err) != 0 ||
+        (c.head == HEAD_CLASSIFY && read_labels(&c, doc, err) != 0) || check(&c, name, err) != 0) {
         config_free(&c);
         return -1;
     }

@@ -30,7 +30,7 @@ enum head_kind { HEAD_NONE, HEAD_LM, HEAD_CLASSIFY, HEAD_MLM };
 
 struct rope_config {
     enum rope_kind kind;
-    double theta, factor;                               /* factor: linear, llama3 */
+    double theta, factor;                              /* factor: linear, llama3 */
     double low_freq_factor, high_freq_factor, original; /* llama3; original = original_max_position_embeddings */
 };
 
@@ -59,7 +59,7 @@ struct config {
     bool quantised; /* a quantization_config says that the matrices of products are int8 */
     int bos, pad;   /* -1 when there is none */
     int eos[CONFIG_MAX_EOS], eos_count;
-    char **labels; /* C names, or NULL */
+    char **labels;  /* C names, or NULL */
 };
 
 /* Reads DIR/config.json. */

@@ -38,8 +38,7 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
         return err_set(err, ERR_INTERNAL, "%s: there is no %s", checkpoint_dir(cp), arch_role_name(row->role));
     item.rule = rules_find(row->role, c->head);
     if (item.rule == NULL) /* sending it as it is would be the one unforgivable default */
-        return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role),
-                       c->architecture);
+        return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role), c->architecture);
     item.file = checkpoint_file_of(cp, item.src);
     if (checkpoint_name(name, c, row, layer, 0, 0, err) != 0)
         return -1;
@@ -84,19 +83,9 @@ static bool any_of(const char *key, const char *const *list)
  * fields that the network depends on are taken. */
 static bool keeps(const struct json *member)
 {
-    static const char *const structured[] = {"architectures",
-                                             "model_type",
-                                             "hidden_act",
-                                             "activation_function",
-                                             "activation",
-                                             "position_embedding_type",
-                                             "rope_scaling",
-                                             "rope_parameters",
-                                             "layer_types",
-                                             "eos_token_id",
-                                             "torch_dtype",
-                                             "dtype",
-                                             NULL};
+    static const char *const structured[] = {
+        "architectures", "model_type", "hidden_act", "activation_function", "activation", "position_embedding_type",
+        "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "torch_dtype", "dtype", NULL};
     switch (json_type(member)) {
     case JSON_NULL:
     case JSON_BOOL:

@@ -62,12 +62,7 @@ const struct rule *rules_find(enum role role, enum head_kind head)
 struct key_shape rules_shape(const struct config *c)
 {
     return (struct key_shape){
-        .D = c->D,
-        .H = c->H,
-        .G = c->G,
-        .K = c->K,
-        .F = c->F,
-        .outputs = config_outputs(c),
+        .D = c->D, .H = c->H, .G = c->G, .K = c->K, .F = c->F, .outputs = config_outputs(c),
         .rotary = c->qk_norm ? c->K : c->rotary, /* dims that keep their places */
     };
 }

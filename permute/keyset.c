@@ -25,8 +25,8 @@ static bool in_range(int n, int min, int max)
 static int check_shape(const struct key_shape *s, struct err *err)
 {
     bool ok = in_range(s->D, 1, MAX_SIZE) && in_range(s->F, 1, MAX_SIZE) && in_range(s->outputs, 1, MAX_SIZE) &&
-              in_range(s->H, 1, MAX_HEADS) && in_range(s->G, 1, s->H) && s->H % s->G == 0 && in_range(s->K, 1, MAX_SIZE / s->H) &&
-              in_range(s->rotary, 0, s->K);
+              in_range(s->H, 1, MAX_HEADS) && in_range(s->G, 1, s->H) && s->H % s->G == 0 &&
+              in_range(s->K, 1, MAX_SIZE / s->H) && in_range(s->rotary, 0, s->K);
     if (ok)
         return 0;
     return err_set(err, ERR_INPUT,

@@ -8,9 +8,9 @@
 #include "engine/kernels/activation.h"
 #include "engine/kernels/norm.h"
 #include "engine/kernels/rope.h"
-#include "tests/support/kernel.h"
 #include "tests/support/permuted.h"
 #include "tests/support/tempdir.h"
+#include "tests/support/kernel.h"
 
 enum { ROWS = 9, D = 48, H = 8, K = 6, F = 40, V = 70 };
 
@@ -208,12 +208,9 @@ static void check_head(enum head_kind kind, enum key inner_key)
     float *dense = make(D * D, 0, 0.3f), *dense_b = make(D, 0, 0.3f), *last = make(V * D, 0, 0.3f), *last_b = make(V, 0, 0.3f);
     float *dense_p = permute(dense, &inner, &p), *dense_b_p = permute_rows(dense_b, 1, &inner);
     float *last_p = permute(last, &out, &inner), *last_b_p = permute_rows(last_b, 1, &out);
-    struct head plain = {.kind = kind,
-                         .dense = kernel_linear(dense, dense_b, D, D),
-                         .norm = {make(D, 1, 0.5f), make(D, 0, 0.3f)},
+    struct head plain = {.kind = kind, .dense = kernel_linear(dense, dense_b, D, D), .norm = {make(D, 1, 0.5f), make(D, 0, 0.3f)},
                          .out = kernel_linear(last, last_b, V, D)};
-    struct head permuted = {.kind = kind,
-                            .dense = kernel_linear(dense_p, dense_b_p, D, D),
+    struct head permuted = {.kind = kind, .dense = kernel_linear(dense_p, dense_b_p, D, D),
                             .norm = {permute_rows(plain.norm.w, 1, &inner), permute_rows(plain.norm.b, 1, &inner)},
                             .out = kernel_linear(last_p, last_b_p, V, D)};
     void *work;
@@ -226,8 +223,7 @@ static void check_head(enum head_kind kind, enum key inner_key)
         linear_free(&both[i]->dense), linear_free(&both[i]->out);
         norm_free(&both[i]->norm);
     }
-    free(work), free(dense), free(dense_b), free(last), free(last_b), free(dense_p), free(dense_b_p), free(last_p),
-        free(last_b_p);
+    free(work), free(dense), free(dense_b), free(last), free(last_b), free(dense_p), free(dense_b_p), free(last_p), free(last_b_p);
     free(x), free(x_p);
     perm_wipe(&p), perm_wipe(&inner), perm_wipe(&out);
     keyset_free(ks);

@@ -178,8 +178,7 @@ static double rope_angle(const struct config *c, int i, int position)
     if (r->kind == ROPE_LINEAR)
         return position / r->factor * f;
     if (r->kind == ROPE_LLAMA3) {
-        double wave = 2 * M_PI / f,
-               smooth = (r->original / wave - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
+        double wave = 2 * M_PI / f, smooth = (r->original / wave - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
         if (smooth < 0)
             smooth = 0;
         if (smooth > 1)
@@ -346,8 +345,7 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
 {
     const struct config *c = checkpoint_config(cp);
     const struct tensor *token = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
-    const struct tensor *position = checkpoint_tensor(cp, ROLE_POSITION_EMBED, 0),
-                        *type = checkpoint_tensor(cp, ROLE_TYPE_EMBED, 0);
+    const struct tensor *position = checkpoint_tensor(cp, ROLE_POSITION_EMBED, 0), *type = checkpoint_tensor(cp, ROLE_TYPE_EMBED, 0);
     size_t D = (size_t)c->D;
     double *x = numbers((size_t)T * D);
     for (size_t t = 0; t < (size_t)T; t++)
@@ -416,8 +414,8 @@ static double *head(const struct model *m, const double *x, int T)
     return linear(m, ROLE_LM_HEAD, ROLE_COUNT, 0, x, T);
 }
 
-int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T,
-                double **hidden, double **logits, struct err *err)
+int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T, double **hidden,
+                double **logits, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     if (!checkpoint_has(cp, PART_EMBED) || !checkpoint_has(cp, PART_CORE) || (logits != NULL && !checkpoint_has(cp, PART_HEAD)))

@@ -37,8 +37,7 @@ Test(arch, every_row_has_a_name_a_role_of_its_own_and_known_axes)
 
 Test(arch, conditions_follow_the_config)
 {
-    struct config c = {
-        .arch = arch_find("LlamaForCausalLM"), .head = HEAD_LM, .D = 12, .H = 6, .G = 2, .K = 4, .F = 20, .V = 30, .C = 3};
+    struct config c = {.arch = arch_find("LlamaForCausalLM"), .head = HEAD_LM, .D = 12, .H = 6, .G = 2, .K = 4, .F = 20, .V = 30, .C = 3};
     cr_expect_null(arch_tensor(&c, ROLE_Q_BIAS));
     cr_expect_null(arch_tensor(&c, ROLE_O_BIAS));
     cr_expect_null(arch_tensor(&c, ROLE_GATE), "not gated in this made-up config");

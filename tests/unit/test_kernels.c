@@ -73,8 +73,7 @@ static void check_norms_follow_the_formulas_with_random_gains(void)
             for (int d = 0; d < D; d++)
                 var += ((double)row[d] - mean) * ((double)row[d] - mean);
             for (int d = 0; d < D; d++) {
-                assert_close((double)rms[r * D + d], (double)row[d] / sqrt(square / D + eps) * (double)w[d], 2e-6, "rms", D, r,
-                             d);
+                assert_close((double)rms[r * D + d], (double)row[d] / sqrt(square / D + eps) * (double)w[d], 2e-6, "rms", D, r, d);
                 assert_close((double)layer[r * D + d],
                              ((double)row[d] - mean) / sqrt(var / D + eps) * (double)w[d] + (double)b[d], 2e-6, "layer", D, r, d);
             }
@@ -156,8 +155,8 @@ static void check_gated_activation_multiplies_the_second_half(void)
     activate_gated(ACT_SILU, y, up, ROWS, F);
     for (int r = 0; r < ROWS; r++)
         for (int f = 0; f < F; f++)
-            assert_close((double)y[r * F + f], exact(ACT_SILU, (double)up[r * 2 * F + f]) * (double)up[r * 2 * F + F + f], 1e-6,
-                         "gated", r, f, 0);
+            assert_close((double)y[r * F + f],
+                         exact(ACT_SILU, (double)up[r * 2 * F + f]) * (double)up[r * 2 * F + F + f], 1e-6, "gated", r, f, 0);
     free(up);
 }
 
@@ -238,8 +237,8 @@ Test(kernels, rope_scaling_stretches_long_waves)
 {
     enum { K = 128 };
     double plain[K / 2], linear[K / 2], llama3[K / 2];
-    struct rope_config rope = {
-        .kind = ROPE_DEFAULT, .theta = 500000, .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original = 8192};
+    struct rope_config rope = {.kind = ROPE_DEFAULT, .theta = 500000, .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4,
+                               .original = 8192};
     rope_frequencies(plain, &rope, K);
     rope.kind = ROPE_LINEAR;
     rope_frequencies(linear, &rope, K);

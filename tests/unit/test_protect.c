@@ -94,8 +94,8 @@ static float quantised(const struct arch_tensor *row, const struct tensor *t, ui
     return scale;
 }
 
-static void check_int8(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *plain,
-                       const struct tensor *packed, const struct perm *out, const struct perm *in, uint64_t rows, uint64_t cols)
+static void check_int8(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *plain, const struct tensor *packed,
+                       const struct perm *out, const struct perm *in, uint64_t rows, uint64_t cols)
 {
     const struct tensor *scale = checkpoint_scale(cp, packed);
     int8_t *q = malloc(cols);
@@ -105,15 +105,14 @@ static void check_int8(const struct checkpoint *cp, const struct arch_tensor *ro
         memcpy(&found, scale->data + i * sizeof found, sizeof found);
         cr_assert_eq(found, want, "%s: scale %lu", arch_role_name(row->role), (unsigned long)i);
         for (uint64_t j = 0; j < cols; j++)
-            cr_assert_eq((int8_t)*element(row, packed, i, j), q[in->n == 0 ? j : in->to[j]], "%s at %lu,%lu",
-                         arch_role_name(row->role), (unsigned long)i, (unsigned long)j);
+            cr_assert_eq((int8_t)*element(row, packed, i, j), q[in->n == 0 ? j : in->to[j]], "%s at %lu,%lu", arch_role_name(row->role),
+                         (unsigned long)i, (unsigned long)j);
     }
     free(q);
 }
 
-static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, const struct config *c,
-                         const struct arch_tensor *row, int layer, const struct tensor *plain, const struct tensor *packed,
-                         bool keep)
+static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, const struct config *c, const struct arch_tensor *row, int layer,
+                         const struct tensor *plain, const struct tensor *packed, bool keep)
 {
     struct perm out = {0}, in = {0};
     uint64_t rows = (uint64_t)arch_axis_size(c, row->out), cols = (uint64_t)arch_axis_size(c, row->in);
@@ -187,18 +186,8 @@ Test(protect, grouped_heads_biases_half_precision_and_old_spellings_too)
     static const char *const llamas[] = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"};
     for (int g = 1; g <= 8; g *= 2)
         for (int i = 0; i < 3; i++) {
-            const struct synth_shape grouped = {.D = 24,
-                                                .H = 8,
-                                                .G = g,
-                                                .K = 6,
-                                                .L = 2,
-                                                .V = 50,
-                                                .F = 40,
-                                                .qkv_bias = true,
-                                                .mlp_bias = true,
-                                                .dtype = i == 0   ? DTYPE_BF16
-                                                         : i == 1 ? DTYPE_F16
-                                                                  : DTYPE_F32};
+            const struct synth_shape grouped = {.D = 24, .H = 8, .G = g, .K = 6, .L = 2, .V = 50, .F = 40, .qkv_bias = true,
+                                                .mlp_bias = true, .dtype = i == 0 ? DTYPE_BF16 : i == 1 ? DTYPE_F16 : DTYPE_F32};
             check_family(llamas[i], &grouped, "server", NULL);
         }
     const struct synth_shape old = {.D = 24, .H = 6, .L = 2, .V = 50, .F = 40, .prefix = 1, .alias = 1};

@@ -98,8 +98,8 @@ Test(rules, every_tensor_for_the_server_has_a_key_per_axis_and_no_embedding_has_
 {
     /* All sizes differ, so a wrong key shows by its size too. */
     const struct synth_shape plain = {.D = 24, .H = 6, .L = 2, .V = 50, .F = 40, .classes = 3, .untied = true};
-    const struct synth_shape grouped = {
-        .D = 24, .H = 6, .G = 3, .K = 10, .L = 2, .V = 50, .F = 40, .untied = true, .qkv_bias = true, .mlp_bias = true};
+    const struct synth_shape grouped = {.D = 24, .H = 6, .G = 3, .K = 10, .L = 2, .V = 50, .F = 40, .untied = true,
+                                        .qkv_bias = true, .mlp_bias = true};
     for (size_t i = 0; arch_at(i) != NULL; i++)
         check_architecture(arch_at(i)->name, &plain);
     check_architecture("LlamaForCausalLM", &grouped);

@@ -1,8 +1,11 @@
 /* engine/kernels/impl/simd.h - vectors of one instruction set, in the compiler's own notation.
  *
- * Data flow   included by table.c, which is compiled once per instruction set with that set's flags; ISA_LANES floats make a
- * vector. Units       lanes. Errors      none. Memory      loads and stores take any alignment. Secrets     none. Source exp:
- * range reduction x = n ln 2 + r with ln 2 in two parts, Taylor polynomial of exp(r) on |r| <= ln(2)/2.
+ * Data flow   included by table.c, which is compiled once per instruction set with that set's flags; ISA_LANES floats make a vector.
+ * Units       lanes.
+ * Errors      none.
+ * Memory      loads and stores take any alignment.
+ * Secrets     none.
+ * Source      exp: range reduction x = n ln 2 + r with ln 2 in two parts, Taylor polynomial of exp(r) on |r| <= ln(2)/2.
  */
 #ifndef STIP_ENGINE_KERNELS_IMPL_SIMD_H
 #define STIP_ENGINE_KERNELS_IMPL_SIMD_H
@@ -75,8 +78,8 @@ INLINE vf vf_from_i8(const int8_t *p)
     return __builtin_convertvector(*(const vb_any *)p, vf);
 }
 
-/* Always in the same order, whatever the width: pairs that are 8, 4, 2, 1 apart among 16 partial sums would differ between
- * widths; results of different instruction sets may differ in the last bit, those of one never. */
+/* Always in the same order, whatever the width: pairs that are 8, 4, 2, 1 apart among 16 partial sums would differ between widths;
+ * results of different instruction sets may differ in the last bit, those of one never. */
 INLINE float vf_sum(vf v)
 {
     float part[ISA_LANES];
