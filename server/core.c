@@ -73,6 +73,11 @@ static void on_hello(struct core *c, struct connection *k, const struct frame *f
                           : "no package has been installed yet; the model's developer has to push it");
         return;
     }
+    if (c->draining) {
+        k->phase = PHASE_NEW;
+        refuse(c, &k->peer, f, WIRE_DRAINING, DRAINING_TEXT);
+        return;
+    }
     if (memcmp(m.context, any, sizeof any) != 0 && memcmp(m.context, ok.context, sizeof any) != 0) {
         k->phase = PHASE_NEW;
         refuse(c, &k->peer, f, WIRE_WRONG_CONTEXT, "this server holds another context; join again for a new grant");
@@ -128,6 +133,10 @@ static void on_open(struct core *c, const struct listener_peer *peer, const stru
     enum wire_code code = msg_open_decode(&m, f, &err);
     if (code != WIRE_OK) {
         refuse(c, peer, f, code, err.text);
+        return;
+    }
+    if (c->draining) {
+        refuse(c, peer, f, WIRE_DRAINING, DRAINING_TEXT);
         return;
     }
     struct session *s = session_find(c->sessions, m.session, &peer->key);
@@ -346,6 +355,30 @@ void core_set_model(struct core *c, const struct core_model *model)
 void core_set_loading(struct core *c, bool loading)
 {
     c->loading = loading;
+}
+
+void core_set_draining(struct core *c)
+{
+    c->draining = true;
+}
+
+bool core_busy(const struct core *c)
+{
+    for (const struct session *s = session_first(c->sessions); s != NULL; s = session_after(s))
+        if (s->running || s->queued || (s->sending && !s->blocked))
+            return true;
+    return false;
+}
+
+void core_revoke(struct core *c, bool (*allowed)(void *arg, const struct peer_key *key), void *arg)
+{
+    for (struct session *s = session_first(c->sessions), *next; s != NULL; s = next) {
+        next = session_after(s);
+        if (allowed(arg, &s->user->key))
+            continue;
+        core_say(c, s, msg_error_encode(s->id, WIRE_REVOKED, 0, "this key was taken off the allow-list"));
+        core_end(c, s);
+    }
 }
 
 void core_count(struct core *c, uint64_t uptime_ms, uint64_t keys_refused, uint64_t frames_refused)

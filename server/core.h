@@ -62,6 +62,12 @@ void core_free(struct core *c);
 void core_set_model(struct core *c, const struct core_model *model);
 /* Until there is a model users are told whether one is being loaded. */
 void core_set_loading(struct core *c, bool loading);
+/* From now on only steps that have begun are answered; all else is told DRAINING. */
+void core_set_draining(struct core *c);
+/* A step waits, is being computed, or its answer is on its way to a user that reads. */
+bool core_busy(const struct core *c);
+/* Ends the sessions of keys that are no longer allowed. */
+void core_revoke(struct core *c, bool (*allowed)(void *arg, const struct peer_key *key), void *arg);
 /* Most rows that core_take gives with this model. */
 int core_pass_rows(const struct core_limits *limits, const struct config *config);
 

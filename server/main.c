@@ -75,7 +75,7 @@ int main(int argc, char **argv)
                                     {NULL, NULL, NULL, NULL, false}};
     struct cli_opt inspect_opts[] = {{"json", NULL, "print one JSON object", NULL, false}, {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd cmds[] = {
-        {"serve", "serve permuted inference until SIGTERM", "stip-server serve --config configs/server.json", serve_opts, run_serve,
+        {"serve", "serve permuted inference until SIGTERM; SIGHUP reads the allow-lists again", "stip-server serve --config configs/server.json", serve_opts, run_serve,
          NULL},
         {"keygen", "make this server's identity", "stip-server keygen --out server.id", keygen_opts, run_keygen, NULL},
         {"inspect", "show and check an installed package", "stip-server inspect package", inspect_opts, run_inspect, "DIR"},

@@ -16,12 +16,14 @@
 #include "server/loader.h"
 #include "transport/listener.h"
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, reload; /* stop: 1 after the steps under way, 2 at once */
 
 static void on_signal(int signal_number)
 {
-    (void)signal_number;
-    stop = 1;
+    if (signal_number == SIGHUP)
+        reload = 1;
+    else if (stop < 2)
+        stop++;
 }
 
 struct server {
@@ -159,11 +161,50 @@ static int drain(struct listener *l, struct server *s, struct err *err)
     return 0;
 }
 
+static bool allowed(void *listener, const struct peer_key *key)
+{
+    return listener_allows(listener, key);
+}
+
+/* The allow-lists of the config as it is now; of the rest nothing. A config that is wrong changes nothing. */
+static void read_lists_again(struct server *s)
+{
+    struct settings now;
+    struct err err;
+    if (settings_read(&now, json_name(s->settings->config.doc), &err) != 0) {
+        log_error("the allow-lists stay as they are: %s", err.text);
+        return;
+    }
+    if (listener_allow(s->infer, now.users, now.user_count, &err) != 0 ||
+        listener_allow(s->admin, now.developers, now.developer_count, &err) != 0)
+        log_error("allow-lists: %s", err.text);
+    core_revoke(s->core, allowed, s->infer);
+    log_info("allow-lists read again: %zu users, %zu developers", now.user_count, now.developer_count);
+    settings_free(&now);
+}
+
+/* After the first signal: until no step is under way, or the time is over. */
+static bool finished(struct server *s, uint64_t *drain_end)
+{
+    const uint64_t now = clock_ms();
+    if (*drain_end == 0) {
+        log_info("stopping, after the steps that are under way");
+        core_set_draining(s->core);
+        *drain_end = now + (uint64_t)s->settings->drain_ms;
+    }
+    return stop > 1 || now >= *drain_end || (!core_busy(s->core) && !computing(s));
+}
+
 static int loop(struct server *s, struct err *err)
 {
     struct listener *listeners[2] = {s->infer, s->admin};
     const uint64_t start = clock_ms();
-    while (!stop) {
+    uint64_t drain_end = 0;
+    while (stop == 0 || !finished(s, &drain_end)) {
+        if (reload) {
+            reload = 0;
+            read_lists_again(s);
+        }
         s->changed |= install_take_ready(s->install);
         if (change_model(s, err) != 0)
             return -1;
@@ -181,7 +222,6 @@ static int loop(struct server *s, struct err *err)
             if (drain(listeners[i], s, err) != 0)
                 return -1;
     }
-    log_info("stopping");
     return 0;
 }
 
@@ -191,6 +231,7 @@ static void catch_signals(void)
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk: an error, not an end */
 }

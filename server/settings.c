@@ -76,10 +76,10 @@ static int read_prefix_cache(struct settings *s, struct err *err)
 int settings_read(struct settings *out, const char *path, struct err *err)
 {
     static const char *const keys[] = {"listen", "listen_admin", "package", "allow", "limits", "threads", "kv_dtype",
-                                       "prefix_cache", NULL};
+                                       "prefix_cache", "drain_s", NULL};
     static const char *const allow_keys[] = {"users", "model_devs", NULL};
     struct settings s = {0};
-    int64_t threads = 0;
+    int64_t threads = 0, drain = 10;
     if (role_config_open(&s.config, path, "server", keys, err) != 0)
         return -1;
     const struct json_doc *doc = s.config.doc;
@@ -87,7 +87,8 @@ int settings_read(struct settings *out, const char *path, struct err *err)
     if (json_get_str(doc, root, "listen", &s.listen, err) != 0 ||
         json_get_str(doc, root, "listen_admin", &s.listen_admin, err) != 0 ||
         role_config_path(&s.config, "package", s.package, err) != 0 ||
-        json_opt_int(doc, root, "threads", 0, 1024, &threads, err) != 0 || read_limits(&s, err) != 0 ||
+        json_opt_int(doc, root, "threads", 0, 1024, &threads, err) != 0 ||
+        json_opt_int(doc, root, "drain_s", 0, 3600, &drain, err) != 0 || read_limits(&s, err) != 0 ||
         read_kv_dtype(&s, err) != 0 || read_prefix_cache(&s, err) != 0 ||
         (!json_is_null(allow) && json_only(doc, allow, allow_keys, err) != 0) ||
         role_config_allow(&s.config, allow, "users", &s.users, &s.user_count, err) != 0 ||
@@ -96,6 +97,7 @@ int settings_read(struct settings *out, const char *path, struct err *err)
         return -1;
     }
     s.threads = (int)threads;
+    s.drain_ms = (int)drain * 1000;
     *out = s;
     return 0;
 }

@@ -23,6 +23,7 @@ struct settings {
     size_t weights_bytes; /* 0: no limit */
     size_t kv_bytes;      /* keys and values of all sessions */
     enum kv_dtype kv_dtype;
+    int drain_ms;         /* steps under way are waited for when the server is stopped */
     int threads;          /* 0: all cores that this process may use */
 };
 

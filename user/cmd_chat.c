@@ -150,8 +150,8 @@ static void report(const struct talk *t, const struct generated *r)
     if (isatty(STDERR_FILENO) == 1)
         (void)fprintf(stderr, "  [%d tokens, %.1f tok/s, %llu bytes up and %llu down so far]\n", r->count,
                       r->decode_us == 0 ? 0 : r->count * 1e6 / (double)r->decode_us,
-                      (unsigned long long)channel_stats(t->set->connection->channel).bytes_up,
-                      (unsigned long long)channel_stats(t->set->connection->channel).bytes_down);
+                      (unsigned long long)connection_stats(t->set->connection).bytes_up,
+                      (unsigned long long)connection_stats(t->set->connection).bytes_down);
 }
 
 /* Takes over *prompt, also on an error; then the talk is as before. */

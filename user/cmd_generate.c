@@ -50,6 +50,7 @@ static int print_json(const struct setup *set, const struct session *s, const st
     json_put_str(doc, root, "finish_reason", r->finish_reason);
     report_timings(doc, root, r, s);
     report_wire(doc, root, set->connection);
+    json_put_int(doc, root, "reconnects", set->connection->reconnects);
     if (top >= 0)
         put_logprobs(doc, set->grant, r, top);
     return report_print(doc, err);

@@ -18,7 +18,9 @@
 struct setup {
     struct role_config config;
     char grant_dir[FILE_PATH_MAX];
-    struct role_peer server;
+    struct role_peer servers[CONNECTION_PEERS]; /* all hold the package; the first is asked first */
+    int server_count;
+    int retry_ms; /* of setup_connect */
     struct grant *grant;
     struct transport *transport;
     bool bf16; /* connections carry bfloat16 */
@@ -31,9 +33,9 @@ struct setup {
 MUST_CHECK int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err);
 /* Grant and transport; --wire TYPE if the command has it, or the config's `wire`. */
 MUST_CHECK int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err);
-/* One connection more. trace: a file, or NULL. */
+/* One connection more, to the first server that answers. It is not made again when it breaks. trace: a file, or NULL. */
 MUST_CHECK int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err);
-/* Both, with --trace FILE if the command has it. */
+/* Both, with --trace FILE if the command has it; trouble is met for up to the config's `retry_s`. */
 MUST_CHECK int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 /* --speculate, or the config's `speculate`: SPECULATE_AUTO, how many guesses, or 0 for none. */
 MUST_CHECK int setup_guesses(const struct setup *s, const struct cli_cmd *cmd, int *out, struct err *err);
