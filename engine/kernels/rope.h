@@ -2,11 +2,14 @@
  *
  * Data flow   config -> rope_frequencies once; position -> rope_angles once per row of a pass; rope_rotate on the query and
  *             key heads of every layer.
- * Shapes      K head width; its first `rotary` dims, an even number, turn: dim i with dim i + rotary/2 ("rotate half"), the
- * layout of Hugging Face checkpoints. Frequencies, cosine, sine [rotary/2]. Units       angles in radians, computed in double:
- * position * frequency. Errors      none. Memory      caller owns all buffers. Secrets     none: positions are public. Source Su
- * et al. 2021; transformers modeling_rope_utils for "linear" and "llama3". transformers rounds frequencies and angles to float32,
- * we do not: at position 4096 its angles are off by up to 2e-4.
+ * Shapes      K head width; its first `rotary` dims, an even number, turn: dim i with dim i + rotary/2 ("rotate half"), the layout
+ *             of Hugging Face checkpoints. Frequencies, cosine, sine [rotary/2].
+ * Units       angles in radians, computed in double: position * frequency.
+ * Errors      none.
+ * Memory      caller owns all buffers.
+ * Secrets     none: positions are public.
+ * Source      Su et al. 2021; transformers modeling_rope_utils for "linear" and "llama3". transformers rounds frequencies and
+ *             angles to float32, we do not: at position 4096 its angles are off by up to 2e-4.
  */
 #ifndef STIP_ENGINE_KERNELS_ROPE_H
 #define STIP_ENGINE_KERNELS_ROPE_H

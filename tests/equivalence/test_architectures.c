@@ -89,8 +89,7 @@ static void check(const char *name, const char *architecture, const struct synth
     cr_assert_eq(file_remove_tree(tempdir_path(dir, "plain"), &err), 0);
 }
 
-/* Catches the norms left out, done after the rotation, over all heads at once, with the gain of the other one, and a key that
- * moves dims inside heads (each tried). */
+/* Catches the norms left out and the gain of the other one (both tried). */
 Test(architectures, qwen3_norms_queries_and_keys_head_by_head)
 {
     struct synth_shape s = {.D = 48, .H = 8, .G = 2, .K = 10, .L = 3, .V = 101, .F = 64};
@@ -103,7 +102,7 @@ Test(architectures, qwen3_norms_queries_and_keys_head_by_head)
     check("qwen3 biases, window", "Qwen3ForCausalLM", &s);
 }
 
-/* Catches gate and up exchanged in the fused tensor, the order of neurons drawn twice, a whole head turned (each tried). */
+/* Catches an order of the gates that is not that of the ups (tried). */
 Test(architectures, phi3_has_fused_tensors_and_maybe_partial_rotary)
 {
     struct synth_shape s = {.D = 48, .H = 6, .G = 2, .L = 3, .V = 101, .F = 64, .untied = true};
@@ -113,8 +112,8 @@ Test(architectures, phi3_has_fused_tensors_and_maybe_partial_rotary)
     check("phi3 half rotary, window", "Phi3ForCausalLM", &s);
 }
 
-/* Catches feed-forward after the attention and the other way round, query, key and value stacked, biases not taken apart, free
- * dims of Q and K in two orders (each tried). */
+/* Catches feed-forward after the attention where it stands beside it and the other way round, query, key and value taken for
+ * stacked ones, biases not taken apart, free dims of Q and K in two orders (each tried). */
 Test(architectures, gpt_neox_has_parallel_parts_and_interleaved_heads)
 {
     struct synth_shape s = {.D = 48, .H = 4, .L = 3, .V = 101, .F = 64, .untied = true};

@@ -206,7 +206,7 @@ Test(kernels, rope_turns_the_halves_of_a_head_against_each_other)
     on_each_level(check_rope_turns_the_halves_of_a_head_against_each_other);
 }
 
-/* Catches dims turned behind the rotary part, pairs K/2 apart, frequencies of the whole head (each tried). */
+/* Catches pairs that lie K/2 apart (tried). */
 static void check_rope_turns_the_first_dims_of_a_head_only(void)
 {
     enum { HEADS = 2, K = 12, ROTARY = 6 };
