@@ -18,6 +18,7 @@ table='
 <utf8proc user/unicode\.c
 <unicode/ user/unicode\.c
 <microhttpd user/http\.c
+<curl/ user/backend\.c
 '
 
 check() {
@@ -38,4 +39,5 @@ bad transport/a.c '#include <openssl/evp.h>\n'
 bad user/bpe.c '#include <pcre2.h>\n'
 bad user/c.h '#include "utf8proc.h"\n'
 bad user/serve.c '#include <microhttpd.h>\n'
+bad user/setup.c '#include <curl/curl.h>\n'
 run_lint "$1"
