@@ -112,9 +112,9 @@ static int open_files(struct audit *s, struct err *err)
     if ((s->key = secret_alloc(sizeof *s->key)) == NULL)
         return err_oom(err, sizeof *s->key);
     const struct grant_source match = {.model = s->o->model, .from = &s->release};
-    if (release_key(&s->release, s->key, err) != 0 || keyset_new(&s->keys, &s->key->shape, s->key->seed, err) != 0 ||
+    if (grant_check(&match, err) != 0 || release_key(&s->release, s->key, err) != 0 ||
+        keyset_new(&s->keys, &s->key->shape, s->key->seed, err) != 0 ||
         checkpoint_open(&s->plain, s->o->model, CHECKPOINT_ALL, err) != 0 ||
-        grant_check_match(&match, s->key, s->keys, s->plain, err) != 0 ||
         checkpoint_open(&s->package, s->release.package, CHECKPOINT_CORE, err) != 0)
         return -1;
     if (s->o->base != NULL &&

@@ -57,6 +57,8 @@ static int print_json(const struct protect_report *r, const struct identity *id,
     json_put_str(doc, root, "compute", compute_name(r->compute));
     json_put_bool(doc, root, "table_exposed", r->table_exposed);
     json_put_int(doc, root, "epoch", r->epoch);
+    json_put_bool(doc, root, "chained", r->chained);
+    cmd_put_expires(doc, root, r->expires);
     json_put_int(doc, root, "tensors", (int64_t)r->tensors);
     json_put_int(doc, root, "files", (int64_t)r->files);
     json_put_int(doc, root, "bytes", (int64_t)r->bytes);
@@ -70,17 +72,17 @@ static int print_json(const struct protect_report *r, const struct identity *id,
 
 static void print_text(const struct protect_report *r, const char *identity)
 {
-    char context[2 * CRYPTO_HASH_LEN + 1];
+    char context[2 * CRYPTO_HASH_LEN + 1], expires[32];
     crypto_hex(r->context_id, sizeof r->context_id, context);
+    cmd_expires(expires, r->expires);
     printf("package   %s  (for the %s: %zu tensors, %.1f MB, %s, computed in %s, head at the %s)\n"
            "profile   %s\n"
            "key       %s  (the developer's secret: keep a copy, give it to nobody)\n"
-           "context   %s\n"
+           "context   %s (epoch %u, expires %s)\n"
            "signed by %s\n"
            "time      %.2f s\n",
-           r->package, r->engine ? "engine" : "server", r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute), r->head_user ? "user" : "server",
-           r->engine ? "engine" : "stip", r->key, context,
-           identity, r->seconds);
+           r->package, r->engine ? "engine" : "server", r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute),
+           r->head_user ? "user" : "server", r->engine ? "engine" : "stip", r->key, context, r->epoch, expires, identity, r->seconds);
 }
 
 static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err *err)
@@ -93,8 +95,12 @@ static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err
     struct protect_report report;
     struct identity *id = NULL;
     bool made = false, made_out;
+    int64_t epoch = 0;
     if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0)
         return -1;
+    if (cli_int(cmd, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || cmd_option_expires(cmd, &o.expires, err) != 0)
+        return -1;
+    o.epoch = (uint32_t)epoch;
     o.model = model;
     if (seed != NULL) {
         if (!crypto_unhex(seed, given_seed, sizeof given_seed))

@@ -16,7 +16,6 @@
 #define STIP_MODEL_DEV_GRANT_H
 
 #include "base/err.h"
-#include "model/checkpoint.h"
 #include "model_dev/release.h"
 #include "transport/identity.h"
 
@@ -27,11 +26,11 @@ struct grant_source {
     const char *model;            /* folder of the plain checkpoint */
     const struct release *from; /* opened with the identity's signing key */
     const struct identity *identity;
+    int64_t expires; /* seconds since 1970; 0: with the package */
 };
 
-/* ERR_INPUT, naming what differs, unless the package was made from this checkpoint with this key. */
-MUST_CHECK int grant_check_match(const struct grant_source *src, const struct context_key *key, const struct keyset *keys,
-                                 const struct checkpoint *plain, struct err *err);
+/* Key, package and checkpoint belong together. */
+MUST_CHECK int grant_check(const struct grant_source *src, struct err *err);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "base/secret.h"
 #include "model/manifest.h"
@@ -35,6 +36,8 @@ struct plan {
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
     bool engine; /* profile "engine": embeddings and all, ids and tokenizer in the order of the output key */
+    bool chained; /* a package of the same developer is replaced ... */
+    uint8_t previous[CRYPTO_HASH_LEN]; /* ... of this context */
     bool convert; /* f32: all tensors; bf16, int8: the matrices, since nothing else is computed in these */
     enum dtype dtype;
     enum compute compute;
@@ -109,6 +112,29 @@ static int check_terms(const struct checkpoint *cp, const struct contents *conte
     return 0;
 }
 
+/* The package that is there, if this developer signed it: *epoch becomes one more than its own. What cannot be read is no link of
+ * the chain, and no reason not to make another package. */
+static void chain(struct plan *p, const struct protect_opts *o, uint32_t *epoch)
+{
+    char dir[FILE_PATH_MAX], path[FILE_PATH_MAX], *text = NULL;
+    struct manifest m = {0};
+    struct err err;
+    size_t len;
+    uint8_t sig[CRYPTO_SIG_LEN];
+    if (!o->force || file_join(dir, o->out, PROTECT_PACKAGE, &err) != 0 || file_join(path, dir, MANIFEST_NAME, &err) != 0 ||
+        !file_exists(path))
+        return;
+    if (manifest_load(&m, dir, &text, &len, sig, &err) == 0 && manifest_verify(text, len, sig, o->sign_pub, &err) == 0 &&
+        manifest_context_id(text, len, p->previous, &err) == 0) {
+        p->chained = true;
+        *epoch = m.epoch < UINT32_MAX ? m.epoch + 1 : m.epoch;
+    } else {
+        log_warn("the new package names no previous one: %s", err.text);
+    }
+    free(text);
+    manifest_free(&m);
+}
+
 static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
@@ -126,7 +152,9 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
         return err_oom(err, sizeof *p->key);
     p->key->shape = rules_shape(checkpoint_config(p->cp));
     p->key->head_user = p->head_user;
-    p->key->epoch = o->epoch == 0 ? 1 : o->epoch;
+    p->key->epoch = 1;
+    chain(p, o, &p->key->epoch);
+    p->key->epoch = o->epoch == 0 ? p->key->epoch : o->epoch;
     if (o->seed != NULL)
         memcpy(p->key->seed, o->seed, sizeof p->key->seed);
     else if (crypto_random(p->key->seed, sizeof p->key->seed, err) != 0)
@@ -373,7 +401,8 @@ static const char *dtype_text(const struct plan *p)
 static int write_manifest(const struct plan *p, const struct protect_opts *o, const char *dir, struct protect_report *report,
                           struct err *err)
 {
-    struct manifest m = {.epoch = p->key->epoch, .compute = p->compute};
+    struct manifest m = {.epoch = p->key->epoch, .compute = p->compute, .expires = o->expires, .chained = p->chained};
+    memcpy(m.previous, p->previous, sizeof m.previous);
     (void)snprintf(m.model, sizeof m.model, "%s", checkpoint_config(p->cp)->architecture);
     (void)snprintf(m.profile, sizeof m.profile, "%s", p->engine ? "engine" : "stip");
     (void)snprintf(m.head, sizeof m.head, "%s", p->head_user ? "user" : "server");
@@ -518,6 +547,8 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
         report.table_exposed = plan.table_exposed;
         report.tensors = plan.contents.count;
         report.epoch = plan.key->epoch;
+        report.expires = opts->expires;
+        report.chained = plan.chained;
         report.seconds = (double)(clock_us() - start) / 1e6;
         *out = report;
     }

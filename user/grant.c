@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/expiry.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/secret.h"
 
 #define KEYS_LEN 104
@@ -13,10 +16,10 @@ static const char keys_magic[8] = "STIPEND1";
 static int read_header(struct grant *g, const char *dir, struct err *err)
 {
     static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "compute",
-                                       "epoch",   "created", "model_dev",    NULL};
+                                       "epoch",   "created", "expires", "model_dev", NULL};
     char path[FILE_PATH_MAX];
     struct json_doc *doc;
-    const char *context, *profile, *head, *developer, *compute = compute_name(COMPUTE_F32);
+    const char *context, *profile, *head, *developer, *expires = NULL, *compute = compute_name(COMPUTE_F32);
     int64_t version, epoch;
     if (file_join(path, dir, "grant.json", err) != 0)
         return -1;
@@ -28,7 +31,8 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     const struct json *root = json_root(doc);
     if (json_only(doc, root, keys, err) != 0 || json_get_int(doc, root, "version", 1, 1, &version, err) != 0 ||
         json_get_str(doc, root, "context", &context, err) != 0 || json_get_str(doc, root, "profile", &profile, err) != 0 ||
-        json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 || json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
+        json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 ||
+        json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || json_opt_str(doc, root, "expires", &expires, err) != 0 ||
         json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0)
         goto done;
     if (!crypto_unhex(context, g->context, sizeof g->context)) {
@@ -46,6 +50,10 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     }
     if (!compute_parse(compute, &g->compute)) {
         err_set(err, ERR_INPUT, "%s: field 'compute': expected f32, bf16 or int8, found '%.30s'", path, compute);
+        goto done;
+    }
+    if (expires != NULL && !expiry_parse(&g->expires, expires)) {
+        err_set(err, ERR_INPUT, "%s: field 'expires': expected a date like 2027-03-01T12:00:00Z, found '%.40s'", path, expires);
         goto done;
     }
     g->head_here = strcmp(head, "user") == 0;
@@ -155,6 +163,31 @@ void grant_free(struct grant *g)
     checkpoint_close(g->checkpoint);
     config_free(&g->own);
     free(g);
+}
+
+int grant_check_time(const struct grant *g, struct err *err)
+{
+    return expiry_check(g->expires, clock_unix(), "this grant", "ask the developer for another, then: stip-user join", err);
+}
+
+void grant_warn(const struct grant *g)
+{
+    const int64_t now = clock_unix();
+    if (expiry_near(g->expires, now))
+        log_warn("this grant expires in %lld days; ask the developer for another", (long long)expiry_days(g->expires, now));
+}
+
+int grant_check_newer(const struct grant *fresh, const char *dir, struct err *err)
+{
+    struct grant *old = calloc(1, sizeof *old);
+    struct err none;
+    int rc = old == NULL ? err_oom(err, sizeof *old) : 0;
+    if (rc == 0 && read_header(old, dir, &none) == 0 && peer_key_equal(&old->model_dev, &fresh->model_dev) &&
+        fresh->epoch < old->epoch)
+        rc = err_set(err, ERR_AUTH, "%s has the grant of epoch %u, this one is of epoch %u: an old grant does not replace a later one; "
+                                    "remove the folder if that is meant", dir, old->epoch, fresh->epoch);
+    grant_free(old);
+    return rc;
 }
 
 bool grant_is_eos(const struct grant *g, int32_t token)
