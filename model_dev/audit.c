@@ -23,9 +23,11 @@
 static const struct audit_attack attacks[] = {
     {"A1", "gain fingerprint", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gain},
     {"A2", "sorted columns", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_sorted},
+    {"A3", "inner products", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gram},
     {"A4", "embedding dictionary", TO(TOKENS), AUDIT_NEEDS_TABLES, false, audit_dictionary},
     {"A5", "output table", TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_tied},
     {"A6", "equal rows, frequency", TO(EQUALITY) | TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_equality},
+    {"A7", "vocabulary matching", TO(TOKENS), AUDIT_NEEDS_BASE, true, audit_vocabulary},
 };
 
 const struct audit_attack *audit_attack_at(size_t i)
@@ -269,6 +271,7 @@ static int run_knowing(struct audit *s, size_t column, struct err *err)
     struct checkpoint *drifted = NULL;
     struct audit_known k = {
         .c = checkpoint_config(s->package), .package = s->package, .compute = s->release.manifest.compute, .n = s->text.n,
+        .permuted = strcmp(s->release.manifest.profile, "stip") == 0,
         .rows = s->rows, .sequence = s->text.sequence, .position = s->text.position, .corpus = s->text.corpus,
         .corpus_n = s->text.corpus_n, .sample = s->o->sample,
     };

@@ -33,6 +33,7 @@ struct audit_known {
     const struct config *c; /* of the package */
     const struct checkpoint *package;
     enum compute compute;
+    bool permuted; /* by the public profile the residual key is a permutation */
     size_t n; /* rows that the server got, of sequences that begin at position 0 */
     const float *rows; /* [n,D] */
     const int *sequence, *position; /* [n] */

@@ -289,7 +289,8 @@ int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct er
     const struct config *c = checkpoint_config(cp);
     const size_t D = (size_t)c->D, F = (size_t)c->F;
     float *w = NULL, *gain = NULL;
-    int rc = audit_matrix(&w, cp, c->gated ? ROLE_GATE : ROLE_UP, layer, err);
+    const enum role role = !c->gated ? ROLE_UP : checkpoint_tensor(cp, ROLE_GATE, layer) != NULL ? ROLE_GATE : ROLE_GATE_UP;
+    int rc = audit_matrix(&w, cp, role, layer, err); /* fused: gates lie first */
     if (rc == 0 && !c->post_norm)
         rc = audit_vector(&gain, cp, ROLE_MLP_NORM_W, layer, err);
     for (size_t f = 0; rc == 0 && gain != NULL && f < F; f++) {
