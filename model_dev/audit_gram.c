@@ -199,6 +199,10 @@ int audit_gram(const struct audit_known *k, struct audit_answer *a, struct err *
     if (rc == 0 && k->permuted)
         rc = round_key(&a->channel, key, D, err);
     else if (rc == 0) {
+        /* Rows may be scaled as well; then the public eps of the norms is, by the square. Lengths are in the tokens' dictionary. */
+        const double scale = sqrt(k->c->norm_eps / checkpoint_config(k->base)->norm_eps);
+        for (size_t i = 0; i < D * D; i++)
+            key[i] *= (float)scale;
         a->matrix = key;
         key = NULL;
     }

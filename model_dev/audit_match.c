@@ -324,10 +324,23 @@ int audit_pick_neurons(const struct audit_known *k, struct audit_answer *a, stru
     return 0;
 }
 
+/* The key is a scale c times an orthogonal matrix: x' = x S, so x = x' S^T / c^2. */
+static int open_with(float *y, const float *x, size_t n, size_t D, const float *matrix, struct err *err)
+{
+    double square = 0;
+    for (size_t i = 0; i < D * D; i++)
+        square += (double)matrix[i] * (double)matrix[i];
+    if (audit_product(y, x, n, matrix, D, D, err) != 0)
+        return -1;
+    for (size_t i = 0; i < n * D; i++)
+        y[i] *= (float)((double)D / (square + 1e-30));
+    return 0;
+}
+
 int audit_open_rows(float *y, const float *x, size_t n, size_t D, const uint32_t *channel, const float *matrix, struct err *err)
 {
-    if (matrix != NULL) /* the key is orthogonal: x' = x S, so x = x' S^T up to its scale */
-        return audit_product(y, x, n, matrix, D, D, err);
+    if (matrix != NULL)
+        return open_with(y, x, n, D, matrix, err);
     memset(y, 0, n * D * sizeof *y);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < D; j++)
