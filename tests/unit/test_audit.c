@@ -7,6 +7,7 @@
 
 #include "engine/kernels/table.h"
 #include "model_dev/audit_drift.h"
+#include "model_dev/audit_match.h"
 #include "model_dev/audit_report.h"
 #include "tests/support/protected.h"
 #include "tests/support/tempdir.h"
@@ -125,6 +126,17 @@ Test(audit, a_little_drift_does_not_help)
     ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
     ALL("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
     ALL("A2", AUDIT_TOKENS, AUDIT_DRIFT);
+}
+
+/* Catches: gains of one layer only. */
+Test(audit, gains_of_all_layers_outlast_more_drift_than_those_of_one)
+{
+    protect("LlamaForCausalLM", &small, NULL);
+    struct audit_options o = options();
+    o.drifts[0] = 5;
+    o.drift_count = 1;
+    audit(&o);
+    cr_expect_gt(rate("A1", AUDIT_RESIDUAL, AUDIT_DRIFT), 0.9, "%g", rate("A1", AUDIT_RESIDUAL, AUDIT_DRIFT));
 }
 
 Test(audit, much_drift_does)
@@ -259,6 +271,26 @@ Test(audit, a_table_of_its_own_labels_nothing)
     audit(&o);
     cr_expect_eq(cell("A5", AUDIT_TOKENS, AUDIT_NOTHING)->status, AUDIT_MEASURED);
     cr_expect_eq(rate("A5", AUDIT_TOKENS, AUDIT_NOTHING), 0.0);
+}
+
+/* Catches: the nearest row of the table, however far it is. */
+Test(audit, a_row_that_is_not_in_the_table_gets_no_label)
+{
+    static float rows[8 * 64];
+    static const int zero[8];
+    struct checkpoint *package = NULL;
+    struct audit_answer a = {0};
+    protect("LlamaForCausalLM", &small, "server");
+    cr_assert_eq(checkpoint_open(&package, tempdir_path(dir, "out/package"), CHECKPOINT_CORE | CHECKPOINT_HEAD, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 8 * 64; i++)
+        rows[i] = (float)i / 512;
+    const struct audit_known k = {.c = checkpoint_config(package), .package = package, .n = 8, .rows = rows, .sequence = zero,
+                                  .position = zero, .sample = 8};
+    cr_assert_eq(audit_tied(&k, &a, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 8; i++)
+        cr_expect_eq(a.label[i], -1);
+    audit_answer_free(&a);
+    checkpoint_close(package);
 }
 
 Test(audit, learned_positions_hide_most_equalities)
@@ -446,6 +478,23 @@ Test(audit, int8_packages_are_read_as_well)
     audit(&o);
     ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
     ALL("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
+    ALL("A3", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    struct checkpoint *plain = NULL, *package = NULL; /* and with their scales: as large as the plain weights */
+    float *a = NULL, *b = NULL;
+    double x = 0, y = 0;
+    cr_assert_eq(checkpoint_open(&plain, tempdir_path(dir, "plain"), CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    cr_assert_eq(checkpoint_open(&package, tempdir_path(dir, "out/package"), CHECKPOINT_CORE, &err), 0, "%s", err.text);
+    cr_assert_eq(audit_matrix(&a, plain, ROLE_UP, 1, &err), 0, "%s", err.text);
+    cr_assert_eq(audit_matrix(&b, package, ROLE_UP, 1, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 128 * 64; i++) {
+        x += (double)a[i] * (double)a[i];
+        y += (double)b[i] * (double)b[i];
+    }
+    cr_expect_float_eq(y / x, 1.0, 0.01);
+    free(a);
+    free(b);
+    checkpoint_close(plain);
+    checkpoint_close(package);
 }
 
 /* ------------------------------------------------------------------ refusals */
