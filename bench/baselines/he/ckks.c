@@ -16,10 +16,11 @@ static int check(const struct ckks_params *p, struct err *err)
         return err_set(err, ERR_USAGE, "ring of degree 2^%d: expected 2^3 to 2^15", p->log_n);
     if (p->count < 1 || p->count > CKKS_PRIMES_MAX)
         return err_set(err, ERR_USAGE, "%d data primes: expected 1 to %d", p->count, CKKS_PRIMES_MAX);
+    const int bits_min = p->log_n + 4 > 28 ? p->log_n + 4 : 28;
     const int bits[] = {p->first_bits, p->scale_bits, p->special_bits};
     for (int i = 0; i < 3; i++)
-        if (bits[i] < p->log_n + 4 || bits[i] > RING_BITS_MAX)
-            return err_set(err, ERR_USAGE, "primes of %d bits: expected %d to %d", bits[i], p->log_n + 4, RING_BITS_MAX);
+        if (bits[i] < bits_min || bits[i] > RING_BITS_MAX)
+            return err_set(err, ERR_USAGE, "primes of %d bits: expected %d to %d", bits[i], bits_min, RING_BITS_MAX);
     if (p->special_bits < p->first_bits || p->special_bits < p->scale_bits)
         return err_set(err, ERR_USAGE, "a special prime of %d bits is smaller than the data primes", p->special_bits);
     int sum = p->first_bits + (p->count - 1) * p->scale_bits + p->special_bits;

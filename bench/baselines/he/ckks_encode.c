@@ -4,6 +4,8 @@
 
 #include "bench/baselines/he/ckks.h"
 
+#define COEFFICIENT_MAX 0x1p90 /* what ring_reduce takes for the smallest primes */
+
 /* A real polynomial of degree below N is p(Y) = low(Y) + i high(Y) at the points with Y^(N/2) = i, which are the powers 5^j of the
  * 2N-th root of one: 5^j = 1 mod 4. Points j and j + N/4 are negatives of each other, so the usual butterflies split even from odd. */
 static void evaluate(const struct ckks *c, struct ckks_turn *v)
@@ -51,9 +53,11 @@ static void interpolate(const struct ckks *c, struct ckks_turn *v)
     }
 }
 
-static uint64_t residue(const struct ring *r, int64_t v)
+/* Converting to a double word is slow, and only what is added to an unscaled product needs it. */
+static uint64_t residue(const struct ring *r, double v, bool word)
 {
-    uint64_t a = ring_reduce(r, (ring_wide)(v < 0 ? -(uint64_t)v : (uint64_t)v));
+    double size = fabs(v);
+    uint64_t a = ring_reduce(r, word ? (ring_wide)(uint64_t)size : (ring_wide)size);
     return v < 0 && a != 0 ? r->q - a : a;
 }
 
@@ -63,7 +67,7 @@ int ckks_encode(const struct ckks *c, struct ckks_plain *out, const double *re, 
     assert(level >= 1 && level <= c->count);
     size_t bytes = (size_t)level * c->n * sizeof(uint64_t);
     struct ckks_turn *v = malloc(c->slots * sizeof *v);
-    int64_t *coefficient = malloc(c->n * sizeof *coefficient);
+    double *coefficient = malloc(c->n * sizeof *coefficient);
     uint64_t *data = malloc(bytes);
     double factor = scale / (double)c->slots, largest = 0;
     int rc = v == NULL || coefficient == NULL || data == NULL ? err_oom(err, bytes) : 0;
@@ -75,18 +79,18 @@ int ckks_encode(const struct ckks *c, struct ckks_plain *out, const double *re, 
     for (size_t i = 0; i < c->slots; i++) {
         double low = v[i].re * factor, high = v[i].im * factor;
         largest = fmax(largest, fmax(fabs(low), fabs(high)));
-        if (!(fabs(low) < 0x1p62 && fabs(high) < 0x1p62)) { /* NaN too */
-            rc = err_set(err, ERR_INPUT, "a coefficient of %g at scale 2^%.1f: expected below 2^62; use smaller values or a smaller scale",
+        if (!(fabs(low) < COEFFICIENT_MAX && fabs(high) < COEFFICIENT_MAX)) { /* NaN too */
+            rc = err_set(err, ERR_INPUT, "a coefficient of %g at scale 2^%.1f: expected below 2^90; use smaller values or a smaller scale",
                          largest, log2(scale));
             goto done;
         }
-        coefficient[i] = llrint(low);
-        coefficient[i + c->slots] = llrint(high);
+        coefficient[i] = rint(low);
+        coefficient[i + c->slots] = rint(high);
     }
     for (int l = 0; l < level; l++) {
         uint64_t *row = data + (size_t)l * c->n;
         for (size_t i = 0; i < c->n; i++)
-            row[i] = residue(&c->ring[l], coefficient[i]);
+            row[i] = residue(&c->ring[l], coefficient[i], largest < 0x1p62);
         ring_forward(&c->ring[l], row);
     }
     free(out->data);
