@@ -258,15 +258,15 @@ Test(he_ckks, products_with_plaintexts_come_out_at_the_scale)
     double want[SLOTS];
     for (size_t i = 0; i < SLOTS; i++)
         want[i] = g->x[i] * g->y[i];
-    ckks_mul_plain(&g->e, &g->r, &g->a, g->y, ckks_plain_scale(&g->e, &g->a), false);
+    ckks_mul_plain(&g->e, &g->r, &g->a, g->y, 5, ckks_plain_scale(&g->e, &g->a, 5), false);
     cr_assert_lt(off(g, &g->r, want), 1e-6);
-    ckks_mul_plain(&g->e, &g->r, &g->a, g->y, ckks_plain_scale(&g->e, &g->a), true);
+    ckks_mul_plain(&g->e, &g->r, &g->a, g->y, 5, ckks_plain_scale(&g->e, &g->a, 5), true);
     ckks_rescale(&g->e, &g->r);
     cr_assert_float_eq(g->r.scale, g->c->scale, 1);
     for (size_t i = 0; i < SLOTS; i++)
         want[i] *= 2;
     cr_assert_lt(off(g, &g->r, want), 1e-6);
-    ckks_mul_constant(&g->e, &g->r, &g->r, -0.75, ckks_plain_scale(&g->e, &g->r));
+    ckks_mul_constant(&g->e, &g->r, &g->r, -0.75, ckks_plain_scale(&g->e, &g->r, g->r.level));
     ckks_rescale(&g->e, &g->r);
     for (size_t i = 0; i < SLOTS; i++)
         want[i] *= -0.75;
@@ -280,7 +280,7 @@ Test(he_ckks, products_of_ciphertexts_before_and_after_relinearisation)
     double want[SLOTS];
     for (size_t i = 0; i < SLOTS; i++)
         want[i] = g->x[i] * g->y[i];
-    ckks_mul(&g->e, &g->r, &g->a, &g->b);
+    ckks_mul(&g->e, &g->r, &g->a, &g->b, false);
     cr_assert_eq(g->r.parts, 3);
     cr_assert_lt(off(g, &g->r, want), 1e-6);
     ckks_relin(&g->e, &g->r);
@@ -288,6 +288,47 @@ Test(he_ckks, products_of_ciphertexts_before_and_after_relinearisation)
     cr_assert_lt(off(g, &g->r, want), 1e-6);
     ckks_rescale(&g->e, &g->r);
     cr_assert_lt(off(g, &g->r, want), 1e-6);
+    rig_free(g);
+}
+
+Test(he_ckks, products_add_up_and_take_the_lower_level)
+{
+    struct rig *g = rig_new();
+    double want[SLOTS];
+    for (size_t i = 0; i < SLOTS; i++)
+        want[i] = 2 * g->x[i] * g->y[i];
+    ckks_lower(&g->e, &g->b, 3);
+    ckks_mul(&g->e, &g->r, &g->a, &g->b, false);
+    cr_assert_eq(g->r.level, 3);
+    ckks_mul(&g->e, &g->r, &g->b, &g->a, true);
+    cr_assert_lt(off(g, &g->r, want), 1e-6);
+    ckks_mul_plain(&g->e, &g->r, &g->a, g->y, 2, g->c->scale, false); /* x at five primes, the product at two */
+    cr_assert_eq(g->r.level, 2);
+    for (size_t i = 0; i < SLOTS; i++)
+        want[i] /= 2;
+    cr_assert_lt(off(g, &g->r, want), 1e-6);
+    rig_free(g);
+}
+
+Test(he_ckks, polynomials_in_as_few_levels_as_the_degree_has_bits)
+{
+    static const double c[] = {0.5, -1, 0.25, 2, -0.125, 0, 1.5, -0.75, 0.0625};
+    static const int degrees[] = {1, 2, 3, 4, 5, 7, 8}, levels[] = {1, 2, 2, 3, 3, 3, 4};
+    struct rig *g = rig_new();
+    double want[SLOTS];
+    for (size_t i = 0; i < SLOTS; i++)
+        g->x[i] /= 3;
+    for (size_t k = 0; k < sizeof degrees / sizeof *degrees; k++) {
+        for (size_t i = 0; i < SLOTS; i++) {
+            want[i] = 0;
+            for (int d = degrees[k]; d >= 0; d--)
+                want[i] = want[i] * g->x[i] + c[d];
+        }
+        ckks_seal(&g->e, &g->a, g->x, 5);
+        ckks_poly(&g->e, &g->r, &g->a, c, degrees[k]);
+        cr_assert_eq(g->r.level, 5 - levels[k], "degree %d: level %d", degrees[k], g->r.level);
+        cr_assert_lt(off(g, &g->r, want), 3e-6);
+    }
     rig_free(g);
 }
 
@@ -371,7 +412,7 @@ Test(he_ckks, counted_run_counts_as_a_real_one)
         ckks_rotate(both[k], xs[k][1], xs[k][0], 3);
         ckks_times(both[k], xs[k][1], xs[k][0], xs[k][1]);
         ckks_add_constant(both[k], xs[k][1], 2);
-        ckks_mul_plain(both[k], xs[k][1], xs[k][1], k == 0 ? g->y : NULL, ckks_plain_scale(both[k], xs[k][1]), false);
+        ckks_mul_plain(both[k], xs[k][1], xs[k][1], k == 0 ? g->y : NULL, 3, ckks_plain_scale(both[k], xs[k][1], 3), false);
         ckks_lower(both[k], xs[k][1], 2);
         ckks_open(both[k], k == 0 ? g->got : NULL, xs[k][1]);
     }

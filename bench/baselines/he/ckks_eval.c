@@ -136,7 +136,7 @@ void ckks_copy(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_c
 
 static void sum(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b, bool minus)
 {
-    assert(a->parts == b->parts && a->level == b->level && alike(a->scale, b->scale));
+    assert(a->parts == b->parts && a->level <= b->level && alike(a->scale, b->scale));
     uint64_t start = clock_us();
     struct ckks_cipher x = out == a ? *out : fresh(e, a->parts, a->level, a->scale);
     for (int part = 0; real(e) && part < a->parts; part++)
@@ -196,15 +196,17 @@ void ckks_add_constant(struct ckks_eval *e, struct ckks_cipher *x, double v)
     done(e, CKKS_ADD_PLAIN, x->level, start);
 }
 
-void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *re, double scale, bool add)
+void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *re, int level, double scale,
+                    bool add)
 {
-    assert(!add || (out != x && out->parts == x->parts && out->level == x->level && alike(out->scale, x->scale * scale)));
+    assert(level >= 1 && level <= x->level);
+    assert(!add || (out != x && out->parts == x->parts && out->level == level && alike(out->scale, x->scale * scale)));
     struct ckks_plain p = {0};
-    encode(e, &p, re, x->level, scale);
+    encode(e, &p, re, level, scale);
     uint64_t start = clock_us();
-    struct ckks_cipher y = add ? *out : fresh(e, x->parts, x->level, x->scale * scale);
+    struct ckks_cipher y = add ? *out : fresh(e, x->parts, level, x->scale * scale);
     for (int part = 0; real(e) && part < x->parts; part++)
-        for (int l = 0; l < x->level; l++) {
+        for (int l = 0; l < level; l++) {
             const struct ring *r = &e->c->ring[l];
             const uint64_t *u = row(e, x, part, l), *m = p.data + (size_t)l * e->c->n;
             uint64_t *w = row(e, &y, part, l);
@@ -215,7 +217,7 @@ void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct c
                 for (size_t i = 0; i < e->c->n; i++)
                     w[i] = ring_mul(r, u[i], m[i]);
         }
-    done(e, CKKS_MUL_PLAIN, x->level, start);
+    done(e, CKKS_MUL_PLAIN, level, start);
     if (!add)
         give(out, y);
     ckks_wipe_plain(&p);
@@ -239,23 +241,27 @@ void ckks_mul_constant(struct ckks_eval *e, struct ckks_cipher *out, const struc
     give(out, y);
 }
 
-void ckks_mul(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b)
+void ckks_mul(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b, bool add)
 {
-    assert(a->parts == 2 && b->parts == 2 && a->level == b->level);
+    const int level = a->level < b->level ? a->level : b->level;
+    assert(a->parts == 2 && b->parts == 2);
+    assert(!add || (out->parts == 3 && out->level == level && alike(out->scale, a->scale * b->scale)));
     uint64_t start = clock_us();
-    struct ckks_cipher y = fresh(e, 3, a->level, a->scale * b->scale);
-    for (int l = 0; real(e) && l < a->level; l++) {
+    struct ckks_cipher y = add ? *out : fresh(e, 3, level, a->scale * b->scale);
+    for (int l = 0; real(e) && l < level; l++) {
         const struct ring *r = &e->c->ring[l];
         const uint64_t *a0 = row(e, a, 0, l), *a1 = row(e, a, 1, l), *b0 = row(e, b, 0, l), *b1 = row(e, b, 1, l);
         uint64_t *y0 = row(e, &y, 0, l), *y1 = row(e, &y, 1, l), *y2 = row(e, &y, 2, l);
         for (size_t i = 0; i < e->c->n; i++) {
-            y0[i] = ring_mul(r, a0[i], b0[i]);
-            y1[i] = ring_reduce(r, (ring_wide)a0[i] * b1[i] + (ring_wide)a1[i] * b0[i]);
-            y2[i] = ring_mul(r, a1[i], b1[i]);
+            ring_wide z0 = (ring_wide)a0[i] * b0[i], z1 = (ring_wide)a0[i] * b1[i] + (ring_wide)a1[i] * b0[i], z2 = (ring_wide)a1[i] * b1[i];
+            y0[i] = ring_reduce(r, add ? z0 + y0[i] : z0);
+            y1[i] = ring_reduce(r, add ? z1 + y1[i] : z1);
+            y2[i] = ring_reduce(r, add ? z2 + y2[i] : z2);
         }
     }
-    done(e, CKKS_MUL, a->level, start);
-    give(out, y);
+    done(e, CKKS_MUL, level, start);
+    if (!add)
+        give(out, y);
 }
 
 /* ------------------------------------------------------------------ dropping a prime, switching keys */
@@ -388,12 +394,55 @@ void ckks_rotate(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks
 
 void ckks_times(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b)
 {
-    ckks_mul(e, out, a, b);
+    ckks_mul(e, out, a, b, false);
     ckks_relin(e, out);
     ckks_rescale(e, out);
 }
 
-double ckks_plain_scale(const struct ckks_eval *e, const struct ckks_cipher *x)
+double ckks_plain_scale(const struct ckks_eval *e, const struct ckks_cipher *x, int level)
 {
-    return e->c->scale * (double)e->c->ring[x->level - 1].q / x->scale;
+    return e->c->scale * (double)e->c->ring[level - 1].q / x->scale;
+}
+
+/* ------------------------------------------------------------------ polynomials */
+
+/* p = low + x^m high with m the largest power of two up to the degree; powers[i] = x^(2^i). Degree 0 is left to the caller. */
+static void poly(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *powers, const double *c, int degree)
+{
+    assert(degree >= 1);
+    int bit = 31 - __builtin_clz((unsigned)degree), m = 1 << bit;
+    const struct ckks_cipher *top = &powers[bit];
+    struct ckks_cipher high = {0}, low = {0};
+    if (degree == m)
+        ckks_mul_constant(e, &high, top, c[m], ckks_plain_scale(e, top, top->level));
+    else {
+        poly(e, &high, powers, c + m, degree - m);
+        ckks_mul(e, &high, &high, top, false);
+        ckks_relin(e, &high);
+    }
+    ckks_rescale(e, &high);
+    if (m > 1) {
+        poly(e, &low, powers, c, m - 1);
+        int level = low.level < high.level ? low.level : high.level;
+        ckks_lower(e, &low, level);
+        ckks_lower(e, &high, level);
+        ckks_add(e, &high, &high, &low);
+    } else
+        ckks_add_constant(e, &high, c[0]);
+    ckks_wipe_cipher(&low);
+    ckks_wipe_cipher(out);
+    *out = high;
+}
+
+void ckks_poly(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *c, int degree)
+{
+    struct ckks_cipher powers[16] = {{0}}, y = {0};
+    assert(degree >= 1 && degree < 1 << 16);
+    ckks_copy(e, &powers[0], x);
+    for (int i = 1; degree >> i != 0; i++)
+        ckks_times(e, &powers[i], &powers[i - 1], &powers[i - 1]);
+    poly(e, &y, powers, c, degree);
+    for (int i = 0; degree >> i != 0; i++)
+        ckks_wipe_cipher(&powers[i]);
+    give(out, y);
 }

@@ -53,17 +53,19 @@ void ckks_open(struct ckks_eval *e, double *re, const struct ckks_cipher *x);
 /* ------------------------------------------------------------------ what the server does */
 
 void ckks_copy(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x);
+/* At a's level, which is not above b's. */
 void ckks_add(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b);
 void ckks_sub(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b);
 /* The plaintext is encoded at x's level and scale. */
 void ckks_add_plain(struct ckks_eval *e, struct ckks_cipher *x, const double *re);
 void ckks_add_constant(struct ckks_eval *e, struct ckks_cipher *x, double v);
-/* out = x re, or out += x re, at x's level with x's scale times `scale`. */
-void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *re, double scale, bool add);
+/* out = x re, or out += x re, at `level` of x's primes, with x's scale times `scale`. */
+void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *re, int level, double scale,
+                    bool add);
 /* out = x v at x's scale times `scale`, rounded to a whole number over it. */
 void ckks_mul_constant(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, double v, double scale);
-/* Three parts. */
-void ckks_mul(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b);
+/* Three parts; out = a b, or out += a b. At the lower of both levels. */
+void ckks_mul(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b, bool add);
 void ckks_relin(struct ckks_eval *e, struct ckks_cipher *x);
 /* Divides by the last prime and drops it. */
 void ckks_rescale(struct ckks_eval *e, struct ckks_cipher *x);
@@ -74,7 +76,9 @@ void ckks_rotate(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks
 
 /* mul, relin, rescale. */
 void ckks_times(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *a, const struct ckks_cipher *b);
-/* The factor with which a product with a plaintext comes out at the context's scale after one rescale. */
-double ckks_plain_scale(const struct ckks_eval *e, const struct ckks_cipher *x);
+/* The factor with which a product with a plaintext at `level` comes out at the context's scale after one rescale. */
+double ckks_plain_scale(const struct ckks_eval *e, const struct ckks_cipher *x, int level);
+/* out = sum of c[k] x^k, k = 0..degree, in as few levels as there are bits in the degree. */
+void ckks_poly(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *c, int degree);
 
 #endif

@@ -38,7 +38,7 @@ static void once(struct ckks_eval *e, int level, double *re, double *error)
     ckks_seal(e, &a, re, level);
     ckks_rotate(e, &b, &a, 1);
     ckks_add(e, &b, &b, &a);
-    ckks_mul(e, &b, &b, &a);
+    ckks_mul(e, &b, &b, &a, false);
     ckks_relin(e, &b);
     if (level > 1) {
         ckks_rescale(e, &b);
@@ -48,7 +48,7 @@ static void once(struct ckks_eval *e, int level, double *re, double *error)
     }
     /* Beside what was checked: its result may not fit the last prime. */
     ckks_mul_constant(e, &b, &a, 0.5, 2);
-    ckks_mul_plain(e, &b, &a, re, e->c->scale, false);
+    ckks_mul_plain(e, &b, &a, re, level, e->c->scale, false);
     ckks_add_plain(e, &b, re);
     if (level == 1)
         ckks_open(e, got, &a);
