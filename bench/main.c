@@ -76,6 +76,11 @@ int main(int argc, char **argv)
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
     struct cli_opt he_opts[] = {{"params", "N", "only parameter sets whose name starts so: 8192-200, 8192-218, 16384-436, 32768-840", NULL, false},
+                                {"system", "NAME", "instead: a whole encoder under the-x", NULL, false},
+                                {"model", "DIR", "really run this BERT checkpoint", NULL, false},
+                                {"shape", "NAME", "or model bert-tiny, bert-base or bert-large by counts and measured times", NULL, false},
+                                {"tokens", "N", "a power of two (default 32 with --model, 128 with --shape)", NULL, false},
+                                {"prompt", "TEXT", "what the tokens are of (default: a film review)", NULL, false},
                                 {"json", NULL, "print one JSON object", NULL, false},
                                 END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL, false},

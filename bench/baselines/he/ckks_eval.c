@@ -9,7 +9,7 @@
 
 const char *ckks_op_name(enum ckks_op op)
 {
-    static const char *const names[CKKS_OPS] = {"encode", "encrypt", "decrypt", "decode", "add", "add_plain", "mul_plain",
+    static const char *const names[CKKS_OPS] = {"encode", "encode_weights", "encrypt", "decrypt", "decode", "add", "add_plain", "mul_plain",
                                                 "mul_constant", "mul", "relin", "rescale", "rotate"};
     return names[op];
 }
@@ -84,12 +84,12 @@ static void give(struct ckks_cipher *out, struct ckks_cipher x)
     *out = x;
 }
 
-static void encode(struct ckks_eval *e, struct ckks_plain *p, const double *re, int level, double scale)
+static void encode(struct ckks_eval *e, enum ckks_op op, struct ckks_plain *p, const double *re, int level, double scale)
 {
     uint64_t start = clock_us();
     if (real(e) && ckks_encode(e->c, p, re, NULL, level, scale, &e->first) != 0)
         e->failed = true;
-    done(e, CKKS_ENCODE, level, start);
+    done(e, op, level, start);
 }
 
 /* ------------------------------------------------------------------ client */
@@ -97,7 +97,7 @@ static void encode(struct ckks_eval *e, struct ckks_plain *p, const double *re, 
 void ckks_seal(struct ckks_eval *e, struct ckks_cipher *out, const double *re, int level)
 {
     struct ckks_plain p = {0};
-    encode(e, &p, re, level, e->c->scale);
+    encode(e, CKKS_ENCODE, &p, re, level, e->c->scale);
     uint64_t start = clock_us();
     if (real(e)) {
         if (ckks_encrypt(e->keys, out, &p, &e->first) != 0)
@@ -164,7 +164,7 @@ void ckks_sub(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_ci
 void ckks_add_plain(struct ckks_eval *e, struct ckks_cipher *x, const double *re)
 {
     struct ckks_plain p = {0};
-    encode(e, &p, re, x->level, x->scale);
+    encode(e, CKKS_WEIGHT, &p, re, x->level, x->scale);
     uint64_t start = clock_us();
     for (int l = 0; real(e) && l < x->level; l++) {
         uint64_t *u = row(e, x, 0, l);
@@ -202,7 +202,7 @@ void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct c
     assert(level >= 1 && level <= x->level);
     assert(!add || (out != x && out->parts == x->parts && out->level == level && alike(out->scale, x->scale * scale)));
     struct ckks_plain p = {0};
-    encode(e, &p, re, level, scale);
+    encode(e, CKKS_WEIGHT, &p, re, level, scale);
     uint64_t start = clock_us();
     struct ckks_cipher y = add ? *out : fresh(e, x->parts, level, x->scale * scale);
     for (int part = 0; real(e) && part < x->parts; part++)
@@ -373,9 +373,12 @@ void ckks_rotate(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks
     assert(x->parts == 2);
     const struct ckks_switch *key = NULL;
     const size_t n = e->c->n, level = (size_t)x->level;
-    if (real(e) && ckks_keys_rotation(e->keys, step, &key, &e->first) != 0) /* made once, beside the clock */
-        e->failed = true;
     uint64_t start = clock_us();
+    if (real(e) && ckks_keys_rotation(e->keys, step, &key, &e->first) != 0)
+        e->failed = true;
+    uint64_t made = clock_us();
+    e->tally.keys_us += (double)(made - start);
+    start = made;
     struct ckks_cipher y = fresh(e, 2, x->level, x->scale), turned = fresh(e, 1, x->level, x->scale);
     if (real(e)) {
         for (size_t l = 0; l < 2 * level; l++) {

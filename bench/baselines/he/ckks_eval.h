@@ -18,15 +18,16 @@
 #include "bench/baselines/he/ckks.h"
 
 enum ckks_op {
-    CKKS_ENCODE, CKKS_ENCRYPT, CKKS_DECRYPT, CKKS_DECODE, CKKS_ADD, CKKS_ADD_PLAIN, CKKS_MUL_PLAIN, CKKS_MUL_CONSTANT, CKKS_MUL,
-    CKKS_RELIN, CKKS_RESCALE, CKKS_ROTATE, CKKS_OPS
+    CKKS_ENCODE, CKKS_WEIGHT, CKKS_ENCRYPT, CKKS_DECRYPT, CKKS_DECODE, CKKS_ADD, CKKS_ADD_PLAIN, CKKS_MUL_PLAIN, CKKS_MUL_CONSTANT, CKKS_MUL,
+    CKKS_RELIN, CKKS_RESCALE, CKKS_ROTATE, CKKS_OPS /* WEIGHT: encoding of what only the server knows, before any input */
 };
 
 /* At each level that an operation starts at. */
 struct ckks_tally {
     uint64_t count[CKKS_OPS][CKKS_PRIMES_MAX + 1];
     double us[CKKS_OPS][CKKS_PRIMES_MAX + 1];
-    uint64_t up, down, rounds; /* bytes client to server and back; times that the client was waited for */
+    uint64_t up, down, messages; /* bytes client to server and back; messages, each of which waits for the one before it */
+    double keys_us;              /* rotation keys made on the way */
 };
 
 struct ckks_eval {

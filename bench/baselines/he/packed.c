@@ -1,6 +1,7 @@
 #include "bench/baselines/he/packed.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ void packed_seal(struct ckks_eval *e, struct packed *out, const double *x, int f
     free(slots);
     packed_free(out);
     *out = y;
+    e->tally.messages++;
 }
 
 void packed_open(struct ckks_eval *e, double *x, const struct packed *p)
@@ -76,6 +78,23 @@ void packed_open(struct ckks_eval *e, double *x, const struct packed *p)
                 x[(size_t)t * (size_t)p->features + (size_t)f] = slots[(f - i * per) * 2 * p->tokens + t];
     }
     free(slots);
+    e->tally.messages++;
+}
+
+int packed_refresh(struct ckks_eval *e, struct packed *x, bool relu, int level, double *opened, struct err *err)
+{
+    size_t n = (size_t)x->features * (size_t)x->tokens;
+    double *v = e->keys == NULL ? NULL : malloc(n * sizeof *v);
+    if (e->keys != NULL && v == NULL)
+        return err_oom(err, n * sizeof *v);
+    packed_open(e, v, x);
+    if (v != NULL && opened != NULL)
+        memcpy(opened, v, n * sizeof *v);
+    for (size_t i = 0; v != NULL && relu && i < n; i++)
+        v[i] = fmax(0, v[i]);
+    packed_seal(e, x, v, x->features, x->tokens, level);
+    free(v);
+    return 0;
 }
 
 /* ------------------------------------------------------------------ products */

@@ -38,6 +38,8 @@ void packed_lay(const struct ckks *c, double *slots, const double *x, int featur
 void packed_seal(struct ckks_eval *e, struct packed *out, const double *x, int features, int tokens, int level);
 /* Reads t < T. */
 void packed_open(struct ckks_eval *e, double *x, const struct packed *p);
+/* The client opens x, may take the ReLU, and seals it again at `level`, with the tokens twice. opened [T,features] (may be NULL): what it saw. */
+MUST_CHECK int packed_refresh(struct ckks_eval *e, struct packed *x, bool relu, int level, double *opened, struct err *err);
 
 /* Baby steps that are best when `out` ciphertexts are made of x. */
 int packed_baby(const struct ckks *c, int tokens, int in, int out);

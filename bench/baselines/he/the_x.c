@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Primes left where a step begins: value 7 -> 6; query and key 5 -> 4, scores 4 -> 3, their cube 3 -> 1; attention 6 -> 5, times the
- * reciprocal 4 -> 3, output 3 -> 2, up 2 -> 1; the client's ReLU; down 2 -> 1; the client's refresh. */
+ * reciprocal 4 -> 3, output 3 -> 2, up 2 -> 1; the client's ReLU; down 2 -> 1; the caller's refresh. */
 #define LEVEL_VALUE THE_X_TOP
 #define LEVEL_SCORES 5
 #define LEVEL_WEIGHTS 6
@@ -66,7 +66,7 @@ static void client_relu_scores(struct ckks_eval *e, const struct encoder *m, con
             }
         ckks_seal(e, &s->cipher[i], s->slots, LEVEL_WEIGHTS);
     }
-    e->tally.rounds += 2;
+    e->tally.messages += 2;
 }
 
 /* y = (sum over r of weights x values of token t + r) times the estimate of the reciprocal of the sum of the weights. */
@@ -141,26 +141,7 @@ static void blend(struct ckks_eval *e, struct packed *out, const struct packed *
     packed_free(&kept);
 }
 
-/* The client opens, may take the ReLU, and seals again with the tokens twice. */
-static int client_refresh(struct ckks_eval *e, struct packed *x, bool relu, int level, double *opened, struct err *err)
-{
-    size_t n = (size_t)x->features * (size_t)x->tokens;
-    double *v = e->keys == NULL ? NULL : malloc(n * sizeof *v);
-    if (e->keys != NULL && v == NULL)
-        return err_oom(err, n * sizeof *v);
-    packed_open(e, v, x);
-    for (size_t i = 0; v != NULL && relu && i < n; i++)
-        v[i] = fmax(0, v[i]);
-    if (v != NULL && opened != NULL)
-        memcpy(opened, v, n * sizeof *v);
-    packed_seal(e, x, v, x->features, x->tokens, level);
-    e->tally.rounds += 2;
-    free(v);
-    return 0;
-}
-
-int the_x_layer(struct ckks_eval *e, const struct encoder *m, int layer, const struct the_x_fit *fit, struct packed *x, double *opened,
-                struct err *err)
+int the_x_layer(struct ckks_eval *e, const struct encoder *m, int layer, const struct the_x_fit *fit, struct packed *x, struct err *err)
 {
     static double counted[1]; /* says only that there is a bias */
     static const struct encoder_layer no_layer = {.bk = counted, .bv = counted, .bu = counted};
@@ -178,11 +159,9 @@ int the_x_layer(struct ckks_eval *e, const struct encoder *m, int layer, const s
     packed_turn(e, &turns, &mid, packed_baby(e->c, x->tokens, mid.parts, mid.parts * m->F / m->D));
     packed_product(e, &wide, &turns, y->wu, y->bu, m->F, LEVEL_FFN);
     packed_turns_free(&turns);
-    int rc = client_refresh(e, &wide, true, LEVEL_FFN, NULL, err);
-    if (rc == 0) {
+    int rc = packed_refresh(e, &wide, true, LEVEL_FFN, NULL, err);
+    if (rc == 0)
         blend(e, &out, &wide, f->wd, f->bd, &mid, f->g2, LEVEL_FFN);
-        rc = client_refresh(e, &out, false, THE_X_TOP, opened, err);
-    }
     packed_free(&mid);
     packed_free(&wide);
     if (rc != 0 || ckks_check(e, err) != 0) {

@@ -3,7 +3,7 @@
  * FOR MEASUREMENT, NOT FOR PROTECTING DATA.
  *
  * Data flow   x [T,D] -the_x_twin-> what the formulas give in float64, and the layer's constants (struct the_x_fit);
- *             x sealed by the client -the_x_layer-> x of the next layer, sealed again. Without keys: the same, counted.
+ *             x sealed by the client -the_x_layer-> x, which the client refreshes for the next layer. Without keys: the same, counted.
  * Shapes      letters of model/shape.h; D, K and the ciphertext's features powers of two, or whole ciphertexts; K at most one ciphertext.
  * Units       levels: the_x_params.
  * Errors      those of the evaluator; singular fits.
@@ -34,9 +34,8 @@ bool the_x_params(struct ckks_params *out, int T, int D, int K, bool toy);
 /* x becomes the output of the layer's approximation. */
 MUST_CHECK int the_x_twin(const struct encoder *m, int layer, double *x, int T, struct the_x_fit *fit, struct err *err);
 void the_x_fit_free(struct the_x_fit *fit);
-/* x is at THE_X_TOP; becomes the layer's output, sealed again at THE_X_TOP. m's weights and fit are not read in a counted run. opened [T,D]
- * (may be NULL) is what the client saw of the output. */
+/* x is at THE_X_TOP and holds the tokens twice; becomes the layer's output, with neither. m's weights and fit are not read in a counted run. */
 MUST_CHECK int the_x_layer(struct ckks_eval *e, const struct encoder *m, int layer, const struct the_x_fit *fit, struct packed *x,
-                           double *opened, struct err *err);
+                           struct err *err);
 
 #endif
