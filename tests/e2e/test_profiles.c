@@ -1,5 +1,6 @@
 /* Three processes with the first layers on the user: every command answers as it does without.
- * Mutations: a session that is built again keeps the user's cache; the user ignores how many layers its grant has. */
+ * Mutations: the user computes its layers in f32 whatever the package does; it does not look at how many layers its grant has;
+ * rotate forgets them. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,19 @@ Test(profiles, text_is_the_same_with_local_layers)
     free(plain);
     free(local);
     free(server);
+}
+
+/* Integers are equal bit for bit, so the score is to its last digit: the user quantises its layers as the package has the others. */
+Test(profiles, the_users_layers_are_computed_in_the_packages_way)
+{
+    static const char *const commands[][16] = {
+        {"generate", "--prompt", "Once upon a time", "--max-tokens", "60", "--ignore-eos"},
+        {"score", "--text", "Once upon a time there was a little girl. She had a red ball and a big dog."}};
+    static const char *const all[] = {"--dtype", "int8", NULL}, *const some[] = {"--dtype", "int8", "--local-layers", "3", NULL};
+    char *plain = answers(DEMO_LM, all, commands, 2), *local = answers(DEMO_LM, some, commands, 2);
+    cr_expect_str_eq(local, plain);
+    free(plain);
+    free(local);
 }
 
 Test(profiles, labels_are_the_same_with_local_layers)
