@@ -26,8 +26,9 @@ struct compare_row {
     double online_s;       /* from the input's tokens to the opened output, over loopback; NaN: not known */
     double offline_bytes;  /* NaN: not known */
     double bytes;          /* online; NaN: not known */
-    double rounds;         /* online; NaN: not known */
-    double wait_s;         /* of online_s: spent waiting for messages on loopback, which a slower link replaces; NaN: not known */
+    double path_bytes;     /* of `bytes`, those that pass one after the other: of a symmetric exchange one direction; NaN: all of them */
+    double rounds;         /* online, messages that wait for one another; NaN: not known */
+    double wait_s;         /* of online_s: spent waiting for messages on loopback, for a peer's work or for the line; NaN: not known */
     double tokens;         /* that one inference gives or reads; tokens / second is derived from it; NaN: not applicable */
     double max_err, mean_err; /* of the outputs against plain f32 inference with the exact architecture; NaN: not known */
     double own_max_err, own_mean_err; /* against the protocol's own formulas in floating point; NaN: not known */
@@ -41,7 +42,7 @@ struct compare_row {
 static inline struct compare_row compare_row_empty(enum compare_how how)
 {
     const double no = NAN;
-    return (struct compare_row){.how = how, .offline_s = no, .online_s = no, .offline_bytes = no, .bytes = no, .rounds = no,
+    return (struct compare_row){.how = how, .offline_s = no, .online_s = no, .offline_bytes = no, .bytes = no, .path_bytes = no, .rounds = no,
                                 .wait_s = no, .tokens = no, .max_err = no, .mean_err = no, .own_max_err = no, .own_mean_err = no};
 }
 
