@@ -95,7 +95,7 @@ static const char *error_name(const struct worker *w, const struct err *err)
 static int connect_worker(struct worker *w, struct err *err)
 {
     const struct setup *s = w->load->setup;
-    return connection_open(&w->connection, s->transport, s->server.endpoint, &s->server.key, s->config.identity, s->grant, NULL, err);
+    return connection_open(&w->connection, s->transport, s->servers[0].endpoint, &s->servers[0].key, s->config.identity, s->grant, NULL, err);
 }
 
 static bool must_stop(struct load *l)

@@ -12,6 +12,7 @@
 
 #define CONNECTION_IDLE_MS 600000 /* a connection that said nothing for this long, and longer than a session lives, is forgotten */
 #define RETRY_MS 20 /* of what the socket did not take */
+#define EXPIRED_TEXT "the package that this server holds is past its day; its developer has to push another"
 
 /* ------------------------------------------------------------------ what step.c needs too */
 
@@ -66,11 +67,21 @@ static void on_hello(struct core *c, struct connection *k, const struct frame *f
         return;
     }
     static const uint8_t any[WIRE_CONTEXT_BYTES];
+    if (c->expired) {
+        k->phase = PHASE_NEW;
+        refuse(c, &k->peer, f, WIRE_EXPIRED, EXPIRED_TEXT);
+        return;
+    }
     if (!c->has_model) {
         k->phase = PHASE_NEW;
         refuse(c, &k->peer, f, WIRE_NO_MODEL,
                c->loading ? "the package is being loaded; try again in a while"
                           : "no package has been installed yet; the model's developer has to push it");
+        return;
+    }
+    if (c->draining) {
+        k->phase = PHASE_NEW;
+        refuse(c, &k->peer, f, WIRE_DRAINING, DRAINING_TEXT);
         return;
     }
     if (memcmp(m.context, any, sizeof any) != 0 && memcmp(m.context, ok.context, sizeof any) != 0) {
@@ -130,7 +141,15 @@ static void on_open(struct core *c, const struct listener_peer *peer, const stru
         refuse(c, peer, f, code, err.text);
         return;
     }
+    if (c->draining) {
+        refuse(c, peer, f, WIRE_DRAINING, DRAINING_TEXT);
+        return;
+    }
     struct session *s = session_find(c->sessions, m.session, &peer->key);
+    if (c->expired) {
+        refuse(c, peer, f, WIRE_EXPIRED, EXPIRED_TEXT);
+        return;
+    }
     if (s == NULL) {
         if (m.max_tokens < 1 || m.max_tokens > c->model.hello.max_tokens) {
             refuse(c, peer, f, WIRE_CONTEXT_FULL, "more tokens than this server gives a session");
@@ -207,6 +226,12 @@ static void on_session_frame(struct core *c, const struct listener_peer *peer, c
     default:
         break;
     }
+}
+
+bool core_greeted(const struct core *c, const struct listener_peer *peer)
+{
+    const struct connection *k = connections_find(c->connections, peer);
+    return k != NULL && k->phase == PHASE_READY;
 }
 
 void core_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f)
@@ -326,13 +351,26 @@ static void announce(struct core *c)
     h->session_ttl_s = (uint32_t)(c->limits.ttl_ms / 1000);
 }
 
-void core_set_model(struct core *c, const struct core_model *model)
+static void end_all(struct core *c, enum wire_code code, const char *text)
 {
     for (struct session *s = session_first(c->sessions), *next; s != NULL; s = next) {
         next = session_after(s);
-        core_say(c, s, msg_error_encode(s->id, WIRE_EPOCH_CHANGED, 0, "another package is served now; join and open again"));
+        core_say(c, s, msg_error_encode(s->id, code, 0, text));
         core_end(c, s);
     }
+}
+
+void core_set_expired(struct core *c, bool expired)
+{
+    if (expired && !c->expired)
+        end_all(c, WIRE_EXPIRED, EXPIRED_TEXT);
+    c->expired = expired;
+}
+
+void core_set_model(struct core *c, const struct core_model *model)
+{
+    end_all(c, WIRE_EPOCH_CHANGED, "another package is served now; join and open again");
+    c->expired = false;
     connections_reset(c->connections);
     c->has_model = model != NULL;
     c->model = model != NULL ? *model : (struct core_model){0};
@@ -346,6 +384,30 @@ void core_set_model(struct core *c, const struct core_model *model)
 void core_set_loading(struct core *c, bool loading)
 {
     c->loading = loading;
+}
+
+void core_set_draining(struct core *c)
+{
+    c->draining = true;
+}
+
+bool core_busy(const struct core *c)
+{
+    for (const struct session *s = session_first(c->sessions); s != NULL; s = session_after(s))
+        if (s->running || s->queued || (s->sending && !s->blocked))
+            return true;
+    return false;
+}
+
+void core_revoke(struct core *c, bool (*allowed)(void *arg, const struct peer_key *key), void *arg)
+{
+    for (struct session *s = session_first(c->sessions), *next; s != NULL; s = next) {
+        next = session_after(s);
+        if (allowed(arg, &s->user->key))
+            continue;
+        core_say(c, s, msg_error_encode(s->id, WIRE_REVOKED, 0, "this key was taken off the allow-list"));
+        core_end(c, s);
+    }
 }
 
 void core_count(struct core *c, uint64_t uptime_ms, uint64_t keys_refused, uint64_t frames_refused)

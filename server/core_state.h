@@ -18,7 +18,7 @@
 struct core {
     struct core_limits limits;
     struct core_model model;
-    bool has_model, loading;
+    bool has_model, loading, draining, expired;
     int chunk; /* most rows of one kind of steps in a pass */
     struct connections *connections;
     struct session_table *sessions;
@@ -27,6 +27,8 @@ struct core {
     struct msg_stats stats;
     uint64_t now_ms;
 };
+
+#define DRAINING_TEXT "the server is being stopped; try another one, or again in a while"
 
 /* Steps the session's phase with a frame of ours that fits one frame, and sends it. */
 void core_say(struct core *c, struct session *s, struct frame f);

@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "base/cli.h"
+#include "base/clock.h"
+#include "base/expiry.h"
 #include "base/secret.h"
 #include "model/manifest.h"
+#include "server/cmd.h"
 #include "server/serve.h"
 #include "transport/role_keygen.h"
 
@@ -34,12 +37,16 @@ static int run_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct e
 
 static void print_manifest(const struct manifest *m, const char *context, const char *signer, bool as_json)
 {
+    char expires[32] = "never", previous[2 * CRYPTO_HASH_LEN + 1];
+    crypto_hex(m->previous, sizeof m->previous, previous);
+    if (m->expires != EXPIRY_NEVER)
+        clock_iso(m->expires, expires);
     printf(as_json ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"profile\":\"%s\",\"head\":\"%s\",\"dtype\":\"%s\","
-                     "\"compute\":\"%s\",\"epoch\":%u,\"created\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
+                     "\"compute\":\"%s\",\"epoch\":%u,\"created\":\"%s\",\"expires\":\"%s\",\"previous\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
                    : "context       %s\narchitecture  %s\nprofile       %s\nhead          %s\ndtype         %s\n"
-                     "compute       %s\nepoch         %u\ncreated       %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
-           context, m->model, m->profile, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, signer, m->file_count,
-           (unsigned long long)manifest_bytes(m));
+                     "compute       %s\nepoch         %u\ncreated       %s\nexpires       %s\nreplaces      %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
+           context, m->model, m->profile, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, expires,
+           m->chained ? previous : "none", signer, m->file_count, (unsigned long long)manifest_bytes(m));
 }
 
 static int run_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
@@ -74,11 +81,16 @@ int main(int argc, char **argv)
                                     {"json", NULL, "print one JSON object", NULL, false},
                                     {NULL, NULL, NULL, NULL, false}};
     struct cli_opt inspect_opts[] = {{"json", NULL, "print one JSON object", NULL, false}, {NULL, NULL, NULL, NULL, false}};
+    struct cli_opt doctor_opts[] = {{"config", "FILE", "server.json (see configs/server.json)", NULL, false},
+                                    {"json", NULL, "one JSON object per check", NULL, false},
+                                    {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd cmds[] = {
-        {"serve", "serve permuted inference until SIGTERM", "stip-server serve --config configs/server.json", serve_opts, run_serve,
+        {"serve", "serve permuted inference until SIGTERM; SIGHUP reads the allow-lists again", "stip-server serve --config configs/server.json", serve_opts, run_serve,
          NULL},
         {"keygen", "make this server's identity", "stip-server keygen --out server.id", keygen_opts, run_keygen, NULL},
         {"inspect", "show and check an installed package", "stip-server inspect package", inspect_opts, run_inspect, "DIR"},
+        {"doctor", "check config, keys, package and machine, a line each", "stip-server doctor --config server.json", doctor_opts,
+         cmd_doctor, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-server", "computes on permuted tensors, holds no key", cmds};
     return cli_main(&program, argc, argv);

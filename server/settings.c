@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/memory.h"
+#include "base/memory.h"
 #include "server/schedule.h"
 
 #define MEMORY_MB 4096 /* or half of the machine, where that is less */
@@ -12,7 +12,7 @@ static int read_limits(struct settings *s, struct err *err)
 {
     const uint64_t half = memory_physical() / 2 >> 20;
     int64_t context = 4096, sessions = 256, user_sessions = 32, memory = half < MEMORY_MB ? (int64_t)half : MEMORY_MB, steps = 512,
-            weights = 0, ttl = 300, rows = 512, out_rows = 64, chunk_rows = 256, queue_rows = 32768;
+            weights = 0, ttl = 300, overlap = 300, rows = 512, out_rows = 64, chunk_rows = 256, queue_rows = 32768;
     const struct {
         const char *key;
         int64_t least, most, *value;
@@ -28,6 +28,7 @@ static int read_limits(struct settings *s, struct err *err)
         {"out_rows", 1, 8192, &out_rows},
         {"chunk_rows", SCHEDULE_SHORT, 8192, &chunk_rows},
         {"queue_rows", 1, 1 << 24, &queue_rows},
+        {"overlap_s", 0, 604800, &overlap},
     };
     const char *keys[sizeof fields / sizeof *fields + 1] = {NULL};
     const struct json_doc *doc = s->config.doc;
@@ -42,6 +43,7 @@ static int read_limits(struct settings *s, struct err *err)
     s->limits = (struct core_limits){.context = (int)context, .sessions = (int)sessions, .user_sessions = (int)user_sessions,
                                      .steps = (size_t)steps << 20, .ttl_ms = (int)ttl * 1000, .rows = (int)rows,
                                      .out_rows = (int)out_rows, .chunk_rows = (int)chunk_rows, .queue_rows = (int)queue_rows};
+    s->overlap_ms = (int)overlap * 1000;
     s->kv_bytes = (size_t)memory << 20;
     s->weights_bytes = (size_t)weights << 20;
     return 0;
@@ -76,10 +78,10 @@ static int read_prefix_cache(struct settings *s, struct err *err)
 int settings_read(struct settings *out, const char *path, struct err *err)
 {
     static const char *const keys[] = {"listen", "listen_admin", "package", "allow", "limits", "threads", "kv_dtype",
-                                       "prefix_cache", NULL};
+                                       "prefix_cache", "drain_s", NULL};
     static const char *const allow_keys[] = {"users", "model_devs", NULL};
     struct settings s = {0};
-    int64_t threads = 0;
+    int64_t threads = 0, drain = 10;
     if (role_config_open(&s.config, path, "server", keys, err) != 0)
         return -1;
     const struct json_doc *doc = s.config.doc;
@@ -87,7 +89,8 @@ int settings_read(struct settings *out, const char *path, struct err *err)
     if (json_get_str(doc, root, "listen", &s.listen, err) != 0 ||
         json_get_str(doc, root, "listen_admin", &s.listen_admin, err) != 0 ||
         role_config_path(&s.config, "package", s.package, err) != 0 ||
-        json_opt_int(doc, root, "threads", 0, 1024, &threads, err) != 0 || read_limits(&s, err) != 0 ||
+        json_opt_int(doc, root, "threads", 0, 1024, &threads, err) != 0 ||
+        json_opt_int(doc, root, "drain_s", 0, 3600, &drain, err) != 0 || read_limits(&s, err) != 0 ||
         read_kv_dtype(&s, err) != 0 || read_prefix_cache(&s, err) != 0 ||
         (!json_is_null(allow) && json_only(doc, allow, allow_keys, err) != 0) ||
         role_config_allow(&s.config, allow, "users", &s.users, &s.user_count, err) != 0 ||
@@ -96,6 +99,7 @@ int settings_read(struct settings *out, const char *path, struct err *err)
         return -1;
     }
     s.threads = (int)threads;
+    s.drain_ms = (int)drain * 1000;
     *out = s;
     return 0;
 }

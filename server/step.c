@@ -81,6 +81,8 @@ static enum wire_code check_step(const struct core *c, const struct session *s, 
         return refused(err, WIRE_WRONG_EPOCH, "rows of another epoch");
     if (s->again)
         return same_step(m, &s->step) ? WIRE_OK : refused(err, WIRE_BAD_SEQ, "this step was answered for other rows");
+    if (c->draining)
+        return refused(err, WIRE_DRAINING, DRAINING_TEXT);
     if (m->seq != s->answered + 1)
         return refused(err, WIRE_BAD_SEQ, "steps count up by one");
     if (m->pos > (uint32_t)s->kv->len)

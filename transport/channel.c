@@ -27,6 +27,7 @@ struct channel {
     struct events seen;
     zmq_msg_t msg; /* the frame that the last receive gave, while `holds` */
     bool holds, asked; /* asked: something was sent since the last answer */
+    bool broken;
     unsigned code;
     uint64_t heard_ms, pings;
     struct trace *trace;
@@ -196,8 +197,9 @@ const char *channel_endpoint(const struct channel *ch)
 
 /* ------------------------------------------------------------------ sending */
 
-static int lost(const struct channel *ch, struct err *err)
+static int lost(struct channel *ch, struct err *err)
 {
+    ch->broken = true;
     return err_set(err, ERR_PEER, "%s: the connection was lost", ch->endpoint);
 }
 
@@ -222,8 +224,10 @@ static int send_bytes(struct channel *ch, zmq_msg_t *msg, struct err *err)
         if (errno != EAGAIN && errno != EINTR)
             return err_set(err, ERR_PEER, "%s: sending: %s", ch->endpoint, zmq_strerror(errno));
         uint64_t now = clock_ms();
-        if (now >= end)
+        if (now >= end) {
+            ch->broken = true;
             return err_set(err, ERR_PEER, "%s: the peer has taken nothing for %d ms", ch->endpoint, CHANNEL_DEAD_MS);
+        }
         if (wait_for(ch, ZMQ_POLLOUT, end - now, err) != 0)
             return -1;
     }
@@ -307,6 +311,8 @@ int channel_recv(struct channel *ch, struct frame *f, uint64_t deadline_ms, stru
         if (ch->seen.lost && settled)
             return lost(ch, err);
         uint64_t now = clock_ms(), heard = ch->heard_ms > start ? ch->heard_ms : start;
+        if (now >= deadline_ms || now - heard >= CHANNEL_DEAD_MS)
+            ch->broken = true;
         if (now >= deadline_ms)
             return err_set(err, ERR_PEER, "%s: no answer within %llu ms", ch->endpoint, (unsigned long long)(now - start));
         if (now - heard >= CHANNEL_DEAD_MS)
@@ -358,6 +364,11 @@ int channel_expect(struct channel *ch, enum wire_type type, struct frame *f, uin
 unsigned channel_code(const struct channel *ch)
 {
     return ch->code;
+}
+
+bool channel_broken(const struct channel *ch)
+{
+    return ch->broken;
 }
 
 int channel_fd(const struct channel *ch)

@@ -58,6 +58,8 @@ MUST_CHECK int channel_expect(struct channel *ch, enum wire_type type, struct fr
                               struct err *err);
 /* Code of the last ERROR frame that channel_expect or channel_answer met, WIRE_OK if none: lets a caller rebuild or try again. */
 unsigned channel_code(const struct channel *ch);
+/* The connection was lost or its peer did not answer in time: nothing more will come of it, another may fare better. */
+bool channel_broken(const struct channel *ch);
 /* A descriptor that polls readable when channel_try_recv may have something (edge-triggered: try until nothing). */
 int channel_fd(const struct channel *ch);
 

@@ -5,7 +5,7 @@
 
 void report_wire(struct json_doc *doc, struct json *parent, const struct connection *c)
 {
-    struct channel_stats stats = channel_stats(c->channel);
+    struct channel_stats stats = connection_stats(c);
     struct json *wire = json_put_object(doc, parent, "wire");
     json_put_int(doc, wire, "bytes_up", (int64_t)stats.bytes_up);
     json_put_int(doc, wire, "bytes_down", (int64_t)stats.bytes_down);

@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "user/generate.h"
 
-/* "wire": {"bytes_up", "bytes_down", "round_trips"} of this connection. */
+/* "wire": {"bytes_up", "bytes_down", "round_trips"} of this connection and those it took the place of. */
 void report_wire(struct json_doc *doc, struct json *parent, const struct connection *c);
 /* "timings": prompt_ms, prompt_tok_s, decode_tok_s, user_ms, server_ms; drafted and accepted guesses. */
 void report_timings(struct json_doc *doc, struct json *parent, const struct generated *g, const struct session *s);

@@ -175,7 +175,7 @@ static void info(struct serve *s, struct http_request *r)
     json_put_str(doc, root, "architecture", g->config->architecture);
     json_put_str(doc, root, "profile", "stip");
     json_put_str(doc, root, "head", g->head_here ? "user" : "server");
-    json_put_str(doc, root, "server", s->set.server.endpoint);
+    json_put_str(doc, root, "server", s->set.servers[0].endpoint);
     json_put_str(doc, root, "package", id);
     json_put_int(doc, root, "width", g->config->D);
     json_put_int(doc, root, "vocabulary", g->config->V);
@@ -413,7 +413,7 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
     if (!loopback)
         log_warn("%s: other machines can reach this gateway%s, and prompts travel to it unencrypted", o->http.listen,
                  o->key == NULL ? ", without a key" : "");
-    log_info("ready: %s, model %s (%s), server %s", url, s->model, s->set.grant->config->architecture, s->set.server.endpoint);
+    log_info("ready: %s, model %s (%s), server %s", url, s->model, s->set.grant->config->architecture, s->set.servers[0].endpoint);
     if (json)
         printf("{\"event\":\"ready\",\"url\":\"%s\",\"port\":%d}\n", url, http_port(h));
     else

@@ -9,98 +9,10 @@
 #include "base/le.h"
 #include "base/log.h"
 #include "base/size.h"
-#include "model/manifest.h"
 #include "user/seal.h"
 
 #define STEP_TIMEOUT_MS 600000 /* a dead peer is noticed long before, by PING */
 #define ROWS_PER_MESSAGE 512
-
-/* ------------------------------------------------------------------ connection */
-
-/* Nothing is sent to a server before it has shown a manifest that our developer signed and our grant names. */
-static int check_manifest(const struct connection *c, struct err *err)
-{
-    char *proof = NULL;
-    size_t len = 0;
-    uint8_t context[CRYPTO_HASH_LEN];
-    struct manifest m = {0};
-    int rc = -1;
-    if (c->server.manifest_bytes <= CRYPTO_SIG_LEN)
-        return err_set(err, ERR_AUTH, "%s shows no manifest", channel_endpoint(c->channel));
-    if (client_manifest(c->channel, c->server.manifest_bytes, &proof, &len, err) != 0)
-        return -1;
-    size_t text = len - CRYPTO_SIG_LEN;
-    if (manifest_verify(proof, text, (const uint8_t *)proof + text, c->grant->model_dev.sign_pub, err) != 0 ||
-        manifest_context_id(proof, text, context, err) != 0)
-        goto done;
-    if (memcmp(context, c->grant->context, sizeof context) != 0) {
-        err_set(err, ERR_AUTH, "%s serves another package than this grant is for; join again", channel_endpoint(c->channel));
-        goto done;
-    }
-    if (manifest_parse(&m, proof, text, "manifest", err) != 0)
-        goto done;
-    if ((strcmp(m.head, "server") == 0) == c->grant->head_here || (c->server.head_at_server != 0) == c->grant->head_here) {
-        err_set(err, ERR_PEER, "%s: server and grant do not agree on who computes the head", channel_endpoint(c->channel));
-        goto done;
-    }
-    if (m.compute != c->grant->compute) {
-        err_set(err, ERR_AUTH, "%s computes in %s, this grant is for %s; join again", channel_endpoint(c->channel),
-                compute_name(m.compute), compute_name(c->grant->compute));
-        goto done;
-    }
-    rc = 0;
-done:
-    manifest_free(&m);
-    free(proof);
-    return rc;
-}
-
-static int check_shape(const struct connection *c, struct err *err)
-{
-    const struct config *k = c->grant->config;
-    uint32_t width = (uint32_t)(c->grant->head_here ? k->D : config_outputs(k));
-    if (c->server.D != (uint32_t)k->D || c->server.out_width != width || c->server.max_rows < 1 || c->server.max_out_rows < 1)
-        return err_set(err, ERR_PEER, "%s announces rows of %u and outputs of %u, the grant's model has %d and %u",
-                       channel_endpoint(c->channel), c->server.D, c->server.out_width, k->D, width);
-    return 0;
-}
-
-int connection_open(struct connection **out, struct transport *t, const char *endpoint, const struct peer_key *server,
-                    const struct identity *id, const struct grant *grant, const char *trace, struct err *err)
-{
-    struct connection *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return err_oom(err, sizeof *c);
-    c->grant = grant;
-    if (channel_open(&c->channel, t, endpoint, server, id, CHANNEL_CONNECT_MS, err) != 0 ||
-        (trace != NULL && channel_trace(c->channel, trace, err) != 0) ||
-        client_hello(c->channel, grant->context, &c->server, err) != 0 || check_manifest(c, err) != 0 ||
-        check_shape(c, err) != 0) {
-        connection_close(c);
-        return -1;
-    }
-    *out = c;
-    return 0;
-}
-
-int connection_bf16(struct connection *c, struct err *err)
-{
-    if (c->server.protocol < MSG_PROTOCOL_BF16)
-        return err_set(err, ERR_PEER, "%s speaks protocol %u, and wire: bf16 needs %d; update the server or use wire: f32",
-                       channel_endpoint(c->channel), c->server.protocol, MSG_PROTOCOL_BF16);
-    c->bf16 = true;
-    return 0;
-}
-
-void connection_close(struct connection *c)
-{
-    if (c == NULL)
-        return;
-    channel_close(c->channel);
-    free(c);
-}
-
-/* ------------------------------------------------------------------ session */
 
 struct session {
     struct connection *c;
@@ -110,6 +22,9 @@ struct session {
     int outputs;            /* rows of outputs at once */
     int sent;               /* rows in x_p */
     bool hidden;            /* outputs are hidden rows, not logits */
+    int32_t *ids, *types;   /* [room] what was sent, to send it again */
+    uint64_t generation;    /* of the connection that it was opened on; 0: of none */
+    bool whole;             /* the server got everything up to `length` under this id */
     float *x, *x_p;         /* [rows, D] */
     float *y_p, *y;         /* [outputs, width], [outputs, D] */
     void *work;             /* for head_apply; NULL when the server has the head */
@@ -120,62 +35,6 @@ static float *floats(size_t rows, size_t width)
 {
     size_t n, bytes;
     return size_mul(rows, width, &n) || size_mul(n, sizeof(float), &bytes) ? NULL : malloc(bytes);
-}
-
-int session_open(struct session **out, struct connection *c, int tokens, int outputs, struct err *err)
-{
-    const struct config *k = c->grant->config;
-    if (tokens < 1 || (uint32_t)tokens > c->server.max_tokens)
-        return err_set(err, ERR_INPUT, "%d tokens are needed, the server gives a session at most %u", tokens, c->server.max_tokens);
-    struct session *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return err_oom(err, sizeof *s);
-    s->c = c;
-    s->rows = (int)c->server.max_rows;
-    if (k->causal && s->rows > ROWS_PER_MESSAGE)
-        s->rows = ROWS_PER_MESSAGE;
-    if (s->rows > tokens)
-        s->rows = tokens;
-    s->outputs = outputs < (int)c->server.max_out_rows ? outputs : (int)c->server.max_out_rows;
-    s->x = floats((size_t)s->rows, (size_t)k->D);
-    s->x_p = floats((size_t)s->rows, (size_t)k->D);
-    s->y_p = floats((size_t)s->outputs, c->server.out_width);
-    s->y = floats((size_t)s->outputs, (size_t)k->D);
-    if (s->x == NULL || s->x_p == NULL || s->y_p == NULL || s->y == NULL) {
-        err_oom(err, (unsigned long long)s->rows * (unsigned)k->D * sizeof(float));
-        goto fail;
-    }
-    if (c->grant->head_here && head_work_new(&s->work, c->grant->head, s->outputs, err) != 0)
-        goto fail;
-    struct msg_open open = {.max_tokens = (uint32_t)tokens};
-    struct msg_opened opened;
-    if (crypto_random(s->id, sizeof s->id, err) != 0)
-        goto fail;
-    memcpy(open.session, s->id, sizeof open.session);
-    if (client_session_open(c->channel, &open, &opened, err) != 0)
-        goto fail;
-    s->room = (int)opened.max_tokens;
-    *out = s;
-    return 0;
-fail:
-    s->c = NULL;
-    session_close(s);
-    return -1;
-}
-
-void session_close(struct session *s)
-{
-    if (s == NULL)
-        return;
-    struct err err;
-    if (s->c != NULL && client_session_close(s->c->channel, s->id, &err) != 0)
-        log_debug("closing the session: %s", err.text);
-    free(s->x);
-    free(s->x_p);
-    free(s->y_p);
-    free(s->y);
-    free(s->work);
-    free(s);
 }
 
 /* y_p [n, width] of the wire -> logits [n, outputs]. */
@@ -197,9 +56,9 @@ static int open_outputs(struct session *s, int n, float *logits, struct err *err
     return 0;
 }
 
-/* One message: rows first..first+T-1 of this call, outputs for the asked ones among them. */
-static int step(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
-                struct err *err)
+/* One message: T rows behind the `length` of before, outputs for the asked ones among them. */
+static int send_rows(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
+                     struct err *err)
 {
     const struct grant *g = s->c->grant;
     uint64_t start = clock_us();
@@ -225,6 +84,149 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
     s->timing.wall_us += end - start;
     s->timing.bytes += ((uint64_t)T * (unsigned)g->config->D + (uint64_t)out_n * s->c->server.out_width) * (s->c->bf16 ? 2 : 4);
     return 0;
+}
+
+/* ------------------------------------------------------------------ again */
+
+/* All that was said so far, once more, in a session that has nothing yet. */
+static int replay(struct session *s, struct err *err)
+{
+    const int length = s->length;
+    int rc = 0;
+    s->seq = 0;
+    for (s->length = 0; rc == 0 && s->length < length;) {
+        int n = length - s->length < s->rows ? length - s->length : s->rows;
+        rc = send_rows(s, s->ids + s->length, s->types + s->length, n, 0, 0, NULL, err);
+    }
+    s->length = length;
+    return rc;
+}
+
+static int open_id(struct session *s, struct msg_opened *opened, struct err *err)
+{
+    struct msg_open open = {.max_tokens = (uint32_t)s->room};
+    memcpy(open.session, s->id, sizeof open.session);
+    if (client_session_open(s->c->channel, &open, opened, err) != 0)
+        return -1;
+    if (opened->max_tokens < (uint32_t)s->room)
+        return err_set(err, ERR_INPUT, "%d tokens are needed, %s gives this session %u", s->room, channel_endpoint(s->c->channel),
+                       opened->max_tokens);
+    return 0;
+}
+
+/* Takes the session up where the server has it still, else builds it again. One that is built again gets an id of its own:
+ * of a server that comes back later, an old id would show steps of the same numbers and other rows. */
+static int join(struct session *s, struct err *err)
+{
+    struct msg_opened opened;
+    if (s->generation == s->c->generation && s->whole)
+        return 0;
+    if (open_id(s, &opened, err) != 0)
+        return -1;
+    /* One step more than we know of: the answer was lost on its way, and will be given again. */
+    bool same = opened.seq == s->seq || opened.seq == s->seq + 1;
+    if (!s->whole || !same || opened.cached < (uint32_t)s->length) {
+        s->whole = false;
+        if (client_session_close(s->c->channel, s->id, err) != 0 || crypto_random(s->id, sizeof s->id, err) != 0 ||
+            open_id(s, &opened, err) != 0 || replay(s, err) != 0)
+            return -1;
+        s->whole = true;
+    }
+    s->generation = s->c->generation;
+    return 0;
+}
+
+static int recover(struct session *s, struct retry *r, struct err *err)
+{
+    bool rebuild = false;
+    if (connection_recover(s->c, r, &rebuild, err) != 0)
+        return -1;
+    if (rebuild)
+        s->whole = false;
+    return 0;
+}
+
+/* A message that arrives, whatever happens on the way: the same seq with the same rows gets the same answer. */
+static int step(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
+                struct err *err)
+{
+    const int at = s->length;
+    struct retry retry = {0};
+    while (join(s, err) != 0 || send_rows(s, ids, types, T, out_from, out_n, logits, err) != 0)
+        if (recover(s, &retry, err) != 0)
+            return -1;
+    memcpy(s->ids + at, ids, (size_t)T * sizeof *ids);
+    if (types != NULL)
+        memcpy(s->types + at, types, (size_t)T * sizeof *types);
+    else
+        memset(s->types + at, 0, (size_t)T * sizeof *s->types);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ a session */
+
+int session_open(struct session **out, struct connection *c, int tokens, int outputs, struct err *err)
+{
+    const struct config *k = c->grant->config;
+    if (grant_check_time(c->grant, err) != 0) /* a connection may live for months */
+        return -1;
+    if (tokens < 1 || (uint32_t)tokens > c->server.max_tokens)
+        return err_set(err, ERR_INPUT, "%d tokens are needed, the server gives a session at most %u", tokens, c->server.max_tokens);
+    struct session *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return err_oom(err, sizeof *s);
+    s->c = c;
+    s->rows = (int)c->server.max_rows;
+    if (k->causal && s->rows > ROWS_PER_MESSAGE)
+        s->rows = ROWS_PER_MESSAGE;
+    if (s->rows > tokens)
+        s->rows = tokens;
+    s->outputs = outputs < (int)c->server.max_out_rows ? outputs : (int)c->server.max_out_rows;
+    s->x = floats((size_t)s->rows, (size_t)k->D);
+    s->x_p = floats((size_t)s->rows, (size_t)k->D);
+    s->y_p = floats((size_t)s->outputs, c->server.out_width);
+    s->y = floats((size_t)s->outputs, (size_t)k->D);
+    if (s->x == NULL || s->x_p == NULL || s->y_p == NULL || s->y == NULL) {
+        err_oom(err, (unsigned long long)s->rows * (unsigned)k->D * sizeof(float));
+        goto fail;
+    }
+    if (c->grant->head_here && head_work_new(&s->work, c->grant->head, s->outputs, err) != 0)
+        goto fail;
+    if ((s->ids = calloc((size_t)tokens, sizeof *s->ids)) == NULL || (s->types = calloc((size_t)tokens, sizeof *s->types)) == NULL) {
+        err_oom(err, (unsigned long long)tokens * sizeof *s->ids);
+        goto fail;
+    }
+    s->room = tokens;
+    s->whole = true;
+    struct retry retry = {0};
+    if (crypto_random(s->id, sizeof s->id, err) != 0)
+        goto fail;
+    while (join(s, err) != 0)
+        if (recover(s, &retry, err) != 0)
+            goto fail;
+    *out = s;
+    return 0;
+fail:
+    s->c = NULL;
+    session_close(s);
+    return -1;
+}
+
+void session_close(struct session *s)
+{
+    if (s == NULL)
+        return;
+    struct err err;
+    if (s->c != NULL && client_session_close(s->c->channel, s->id, &err) != 0)
+        log_debug("closing the session: %s", err.text);
+    free(s->x);
+    free(s->x_p);
+    free(s->y_p);
+    free(s->y);
+    free(s->work);
+    free(s->ids);
+    free(s->types);
+    free(s);
 }
 
 int session_forward(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,

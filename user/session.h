@@ -3,9 +3,9 @@
  * Data flow   ids -embed-> x [T,D] -seal-> x_p -msg_rows-> |wire| -> server -> |wire| -msg_out-> y_p -unseal-> y -head-> logits
  * Shapes      logits [out_n, outputs]; outputs = V or C.
  * Units       microseconds, bytes.
- * Errors      ERR_PEER, ERR_AUTH from the wire; the server's manifest must be signed by the grant's developer and be the one
- *             the grant names, or nothing is sent; ERR_PEER for NaN in answers.
- * Memory      connection_open and session_open give; all buffers are planned when a session opens.
+ * Errors      ERR_PEER, ERR_AUTH from the wire, those that pass are met here as connection_keep allows: a session that the
+ *             server has lost is built again from the ids sent so far, and callers see a slower call. ERR_PEER for NaN in answers.
+ * Memory      session_open gives; all buffers are planned when a session opens.
  * Secrets     ids, x and logits stay here; only sealed rows go out.
  */
 #ifndef STIP_USER_SESSION_H
@@ -13,22 +13,7 @@
 
 #include <stdint.h>
 
-#include "transport/client.h"
-#include "user/grant.h"
-
-struct connection {
-    struct channel *channel;
-    struct msg_hello_ok server;
-    const struct grant *grant;
-    bool bf16; /* rows and outputs travel as bfloat16 */
-};
-
-/* Connects, greets, checks the manifest. */
-MUST_CHECK int connection_open(struct connection **out, struct transport *t, const char *endpoint, const struct peer_key *server,
-                               const struct identity *id, const struct grant *grant, const char *trace, struct err *err);
-/* From now on rows and outputs travel as bfloat16: half the bytes, and no longer bit-exact. Refuses a server that is too old. */
-MUST_CHECK int connection_bf16(struct connection *c, struct err *err);
-void connection_close(struct connection *c);
+#include "user/connection.h"
 
 struct session_timing {
     uint64_t user_us, server_us, wall_us; /* summed over all calls */

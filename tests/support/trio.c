@@ -125,10 +125,10 @@ void trio_write_user(const struct trio *t, const char *name)
     char text[2048], file[64];
     int n =
         snprintf(text, sizeof text,
-                 "{\"role\":\"user\",\"identity\":\"%s.id\",\"grant\":\"%s.grant\",\"threads\":1,\"log\":{\"level\":\"warn\"},"
+                 "{\"role\":\"user\",\"identity\":\"%s.id\",\"grant\":\"%s.grant\",\"threads\":1,\"retry_s\":%d,\"log\":{\"level\":\"warn\"},"
                  "\"peers\":{\"server\":{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"},"
                  "\"model_dev\":{\"endpoint\":\"%s\",\"key\":\"@model_dev.id/identity.pub\"}}}\n",
-                 name, name, t->users_at, t->grants_at);
+                 name, name, t->retry_s, t->users_at, t->grants_at);
     (void)snprintf(file, sizeof file, "%s.json", name);
     tempdir_spill(trio_path(t, file), text, (size_t)n);
 }

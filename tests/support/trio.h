@@ -17,6 +17,7 @@
 struct trio {
     char dir[FILE_PATH_MAX - 64], model[FILE_PATH_MAX - 64];
     struct process server, model_dev;
+    int retry_s; /* of the user configs; 0, so that an error shows at once */
     char users_at[128], developers_at[128], grants_at[128]; /* endpoints; "tcp://127.0.0.1:1" while not serving */
 };
 

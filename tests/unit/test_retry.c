@@ -1,0 +1,25 @@
+/* user/retry: waits, grows, ends. Mutation: no end; the cause not kept. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "user/retry.h"
+
+Test(retry, waiting_ends_with_the_last_cause, .timeout = 20)
+{
+    struct retry r = {0};
+    struct err err;
+    int waits = 0;
+    uint64_t start = clock_ms();
+    retry_begin(&r, 400);
+    do {
+        (void)err_set(&err, ERR_PEER, "cause number %d", waits);
+        waits++;
+    } while (retry_wait(&r, &err) == 0);
+    uint64_t took = clock_ms() - start;
+    cr_expect_geq(took, 395, "%llu ms", (unsigned long long)took);
+    cr_expect_lt(took, 5000, "%llu ms", (unsigned long long)took);
+    cr_expect(waits >= 4 && waits <= 8, "%d waits", waits); /* 25-50, 50-100, 100-200, 200-400 ms */
+    cr_expect_eq(err.code, ERR_PEER);
+    cr_expect_not_null(strstr(err.text, "gave up after 0.4 s: cause number"), "%s", err.text);
+}
