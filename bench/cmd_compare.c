@@ -162,13 +162,18 @@ static int set_up(struct compare *c, struct err *err)
     if (n < 0)
         return err_set(err, ERR_INTERNAL, "cannot find this program's own file");
     c->program[n] = '\0';
+    for (int i = 0; i < c->count; i++) {
+        struct entry *e = &c->entry[i];
+        e->job = c->job;
+        e->job.system = e->system;
+        if (e->kind == SHARED && runner_fits(&e->job, err) != 0)
+            return -1;
+    }
     if (ours_plain_open(&c->plain, &c->job, err) != 0 || ours_plain_run(&c->plain, &c->job, &plain, err) != 0)
         return -1;
     c->reference = plain.rows;
     for (int i = 0; i < c->count; i++) {
         struct entry *e = &c->entry[i];
-        e->job = c->job;
-        e->job.system = e->system;
         if (e->kind == STIP && ours_stip_open(&c->stip, &c->job, c->threads, err) != 0)
             return -1;
         if (e->kind == SHARED && runner_twin(&e->job, &e->twin, &e->wraps, err) != 0)

@@ -53,7 +53,7 @@ static void *run_party(void *arg)
 
 int smpc_run(const struct smpc_program *program, int parties, double *out, struct party_cost *plan, uint64_t *sent, struct err *err)
 {
-    char endpoint[PARTY_MAX][PARTY_MAX][LINE_ENDPOINT];
+    char endpoint[PARTY_MAX][PARTY_MAX][BARE_ENDPOINT];
     struct thread thread[PARTY_MAX] = {0};
     struct transport *transport = NULL;
     struct party *planner = NULL;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/baselines/smpc/approx.h"
+#include "bench/baselines/smpc/mesh.h"
 #include "bench/baselines/smpc/ring.h"
 #include "tests/support/smpc.h"
 
@@ -406,4 +407,53 @@ Test(smpc, a_twin_says_where_fixed_point_would_overflow)
     cr_expect_not_null(strstr(err.text, "fixed point"), "%s", err.text);
     x[0] = 40000;
     cr_expect_eq(smpc_twin(&s, z, &err), 0, "%s", err.text);
+}
+
+/* ------------------------------------------------------------------ peers */
+
+Test(smpc, a_peer_of_another_version_or_run_is_named)
+{
+    static const struct {
+        const char *version, *run, *sentence;
+    } peers[] = {{"9.9.9/1", "a run", "party 1 runs version \"9.9.9/1\""}, {STIP_VERSION "/1", "another run", "party 1 belongs to another run"}};
+    static const uint8_t run[MESH_RUN] = "a run";
+    for (size_t i = 0; i < sizeof peers / sizeof *peers; i++) {
+        char endpoint[PARTY_MAX][BARE_ENDPOINT];
+        uint8_t hello[48] = {[32] = 1, [40] = 3}; /* version[16] run[16] index parties */
+        struct transport *t;
+        struct mesh *m;
+        struct party *p;
+        struct bare *one, *two;
+        memcpy(hello, peers[i].version, strlen(peers[i].version));
+        memcpy(hello + 16, peers[i].run, strlen(peers[i].run));
+        cr_assert(transport_open(&t, &err) == 0 && mesh_open(&m, t, 0, 3, endpoint, &err) == 0 &&
+                      party_open(&p, PARTY_RUN, 0, 3, 0, &err) == 0 && bare_connect(&one, t, endpoint[1], &err) == 0 &&
+                      bare_connect(&two, t, endpoint[2], &err) == 0 && bare_send(one, hello, sizeof hello, &err) == 0,
+                  "%s", err.text);
+        cr_expect_eq(mesh_greet(m, run, p, &err), -1);
+        cr_expect_not_null(strstr(err.text, peers[i].sentence), "%s", err.text);
+        bare_close(one);
+        bare_close(two);
+        party_close(p);
+        mesh_close(m);
+        transport_close(t);
+    }
+}
+
+Test(smpc, a_message_of_another_length_is_refused_and_a_line_stays_on_this_machine)
+{
+    char endpoint[BARE_ENDPOINT];
+    uint8_t bytes[16] = {0};
+    struct transport *t;
+    struct bare *here, *there, *away;
+    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0);
+    cr_assert_eq(bare_send(there, bytes, 8, &err), 0);
+    cr_expect_eq(bare_recv(here, bytes, 16, 5000, &err), -1);
+    cr_expect_not_null(strstr(err.text, "8 bytes where 16"), "%s", err.text);
+    cr_expect_eq(bare_recv(here, bytes, 16, 50, &err), -1);
+    cr_expect_eq(bare_connect(&away, t, "tcp://192.0.2.1:7", &err), -1);
+    cr_expect_not_null(strstr(err.text, "127.0.0.1"), "%s", err.text);
+    bare_close(here);
+    bare_close(there);
+    transport_close(t);
 }

@@ -139,7 +139,7 @@ static bool is_user(const struct worker *w)
 
 static int listen_and_connect(struct worker *w, const char *endpoints, struct err *err)
 {
-    char endpoint[PARTY_MAX][LINE_ENDPOINT], one[LINE_ENDPOINT];
+    char endpoint[PARTY_MAX][BARE_ENDPOINT], one[BARE_ENDPOINT];
     if (transport_open(&w->transport, err) != 0 || mesh_open(&w->mesh, w->transport, w->index, w->job.system->parties, endpoint, err) != 0)
         return -1;
     printf("{\"event\":\"listening\",\"endpoints\":[\"%s\",\"%s\",\"%s\",\"%s\"]}\n", endpoint[0], endpoint[1], endpoint[2], endpoint[3]);

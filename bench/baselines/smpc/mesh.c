@@ -6,7 +6,7 @@
 struct mesh {
     struct transport *transport;
     int index, parties;
-    struct line *line[PARTY_MAX];
+    struct bare *line[PARTY_MAX];
 };
 
 struct hello {
@@ -15,7 +15,7 @@ struct hello {
     uint64_t index, parties;
 };
 
-int mesh_open(struct mesh **out, struct transport *t, int index, int parties, char endpoint[PARTY_MAX][LINE_ENDPOINT], struct err *err)
+int mesh_open(struct mesh **out, struct transport *t, int index, int parties, char endpoint[PARTY_MAX][BARE_ENDPOINT], struct err *err)
 {
     struct mesh *m = calloc(1, sizeof *m);
     if (m == NULL)
@@ -23,9 +23,9 @@ int mesh_open(struct mesh **out, struct transport *t, int index, int parties, ch
     m->transport = t;
     m->index = index;
     m->parties = parties;
-    memset(endpoint, 0, PARTY_MAX * LINE_ENDPOINT);
+    memset(endpoint, 0, PARTY_MAX * BARE_ENDPOINT);
     for (int k = index + 1; k < mesh_count(parties); k++)
-        if (line_listen(&m->line[k], t, endpoint[k], err) != 0) {
+        if (bare_listen(&m->line[k], t, endpoint[k], err) != 0) {
             mesh_close(m);
             return -1;
         }
@@ -38,19 +38,19 @@ void mesh_close(struct mesh *m)
     if (m == NULL)
         return;
     for (int k = 0; k < PARTY_MAX; k++)
-        line_close(m->line[k]);
+        bare_close(m->line[k]);
     free(m);
 }
 
 int mesh_connect(struct mesh *m, int to, const char *endpoint, struct err *err)
 {
-    return line_connect(&m->line[to], m->transport, endpoint, err) == 0 ? 0 : err_wrap(err, "party %d", to);
+    return bare_connect(&m->line[to], m->transport, endpoint, err) == 0 ? 0 : err_wrap(err, "party %d", to);
 }
 
 static int greet_one(struct mesh *m, int other, const struct hello *mine, struct err *err)
 {
     struct hello theirs;
-    if (line_recv(m->line[other], &theirs, sizeof theirs, MESH_TIMEOUT_MS, err) != 0)
+    if (bare_recv(m->line[other], &theirs, sizeof theirs, MESH_TIMEOUT_MS, err) != 0)
         return err_wrap(err, "party %d", other);
     theirs.version[sizeof theirs.version - 1] = '\0';
     if (strcmp(theirs.version, mine->version) != 0)
@@ -65,7 +65,7 @@ static int greet_one(struct mesh *m, int other, const struct hello *mine, struct
 static int agree(struct mesh *m, int other, struct crypto_stream **out, struct err *err)
 {
     uint8_t key[CRYPTO_KEY_LEN];
-    if (crypto_random(key, sizeof key, err) != 0 || line_send(m->line[other], key, sizeof key, err) != 0)
+    if (crypto_random(key, sizeof key, err) != 0 || bare_send(m->line[other], key, sizeof key, err) != 0)
         return -1;
     return crypto_stream_new(out, key, err);
 }
@@ -73,7 +73,7 @@ static int agree(struct mesh *m, int other, struct crypto_stream **out, struct e
 static int learn(struct mesh *m, int other, struct crypto_stream **out, struct err *err)
 {
     uint8_t key[CRYPTO_KEY_LEN];
-    if (line_recv(m->line[other], key, sizeof key, MESH_TIMEOUT_MS, err) != 0)
+    if (bare_recv(m->line[other], key, sizeof key, MESH_TIMEOUT_MS, err) != 0)
         return err_wrap(err, "party %d", other);
     return crypto_stream_new(out, key, err);
 }
@@ -95,7 +95,7 @@ int mesh_greet(struct mesh *m, const uint8_t run[MESH_RUN], struct party *p, str
     struct hello mine = {.version = STIP_VERSION "/1", .index = (uint64_t)m->index, .parties = (uint64_t)m->parties};
     memcpy(mine.run, run, sizeof mine.run);
     for (int k = 0; k < mesh_count(m->parties); k++)
-        if (k != m->index && line_send(m->line[k], &mine, sizeof mine, err) != 0)
+        if (k != m->index && bare_send(m->line[k], &mine, sizeof mine, err) != 0)
             return err_wrap(err, "party %d", k);
     for (int k = 0; k < mesh_count(m->parties); k++)
         if (k != m->index && greet_one(m, k, &mine, err) != 0)

@@ -107,7 +107,7 @@ void party_send(struct party *p, int to, const uint64_t *words, size_t n)
     struct err err;
     if (!party_runs(p) && p->mode != PARTY_DEAL)
         return;
-    if (p->err.code == ERR_NONE && line_send(p->line[to], words, n * sizeof *words, &err) != 0)
+    if (p->err.code == ERR_NONE && bare_send(p->line[to], words, n * sizeof *words, &err) != 0)
         party_fail(p, err.code, "party %d: %s", to, err.text);
     p->sent_bytes += n * sizeof *words;
 }
@@ -118,7 +118,7 @@ void party_recv(struct party *p, int from, uint64_t *words, size_t n)
     if (!party_runs(p) && p->mode != PARTY_DEAL)
         return;
     uint64_t start = clock_us();
-    if (p->err.code == ERR_NONE && line_recv(p->line[from], words, n * sizeof *words, p->timeout_ms, &err) != 0)
+    if (p->err.code == ERR_NONE && bare_recv(p->line[from], words, n * sizeof *words, p->timeout_ms, &err) != 0)
         party_fail(p, err.code, "%s %d: %s", from == p->parties ? "dealer" : "party", from, err.text);
     p->wait_us += clock_us() - start;
 }

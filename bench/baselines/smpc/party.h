@@ -11,7 +11,7 @@
  * Errors      sticky, as in base/buf.h: after the first failure everything is a no-op, and party_check says what it was. Formulas
  *             stay readable that way. Texts name the party and the step. A twin that leaves the range is ERR_CHECK.
  * Memory      party_open gives. Words are released in the reverse order of taking, by marks.
- * Secrets     shares and seeds of a measurement; nothing here protects data of anybody (README of this folder).
+ * Secrets     shares and seeds of a measurement; nothing here protects data of anybody (docs/COMPARE.md).
  */
 #ifndef STIP_BENCH_BASELINES_SMPC_PARTY_H
 #define STIP_BENCH_BASELINES_SMPC_PARTY_H
@@ -22,7 +22,7 @@
 
 #include "base/crypto.h"
 #include "base/err.h"
-#include "transport/line.h"
+#include "transport/bare.h"
 
 #define PARTY_MAX 4 /* three and a dealer */
 #define PARTY_TIMEOUT_MS 600000 /* of a peer that computes; tests wait less */
@@ -40,7 +40,7 @@ struct party {
     enum party_mode mode;
     int index, parties;
     size_t parts; /* numbers that a party holds of one shared number: 1, or 2 of 3 */
-    struct line *line[PARTY_MAX]; /* borrowed; [parties] is the dealer's */
+    struct bare *line[PARTY_MAX]; /* borrowed; [parties] is the dealer's */
     struct err err;
     struct party_cost cost;
     uint64_t sent_bytes, wait_us;

@@ -96,10 +96,11 @@ static int plan_all(const struct job *job, const struct config *c, struct runner
     return 0;
 }
 
-int runner_bytes(const struct job *job, double *bytes, struct err *err)
+int runner_fits(const struct job *job, struct err *err)
 {
     struct config c = {0};
     struct party_cost cost;
+    struct sysinfo info;
     size_t words;
     const int parties = job->system->parties, T = job_widest(job);
     if (config_read(&c, job->model, err) != 0)
@@ -107,9 +108,14 @@ int runner_bytes(const struct job *job, double *bytes, struct err *err)
     int rc = network_words(&words, job->system, &c, job->most, T, err);
     if (rc == 0)
         rc = network_plan(&cost, job->system, &c, job->most - T, T, err);
-    /* Material of one layer at a time; the dealer makes one product at a time. */
-    if (rc == 0)
-        *bytes = 8 * ((double)words * parties + 2 * (double)(cost.random + cost.fixed) / c.L);
+    if (rc == 0 && sysinfo(&info) == 0) {
+        /* Material of one layer at a time, in both parties; the dealer makes one product at a time. */
+        const double needed = 8 * ((double)words * parties + 2 * (double)(cost.random + cost.fixed) / c.L);
+        const double there = (double)info.totalram * info.mem_unit;
+        if (needed > there)
+            rc = err_set(err, ERR_USAGE, "%s: its parties need %.0f bytes of memory for this model and %d tokens, this machine has %.0f",
+                         job->system->name, needed, job->most, there);
+    }
     config_free(&c);
     return rc;
 }
@@ -118,7 +124,7 @@ int runner_bytes(const struct job *job, double *bytes, struct err *err)
 
 struct child {
     struct process process;
-    char name[32], endpoint[PARTY_MAX][LINE_ENDPOINT];
+    char name[32], endpoint[PARTY_MAX][BARE_ENDPOINT];
     struct job_sum first, steps;
     bool ended;
 };
@@ -126,7 +132,7 @@ struct child {
 static int start_child(struct child *children, int index, const char *program, const char *dir, struct err *err)
 {
     struct child *c = &children[index];
-    char number[12], earlier[PARTY_MAX * LINE_ENDPOINT] = "";
+    char number[12], earlier[PARTY_MAX * BARE_ENDPOINT] = "";
     for (int k = 0; k < index; k++)
         (void)snprintf(earlier + strlen(earlier), sizeof earlier - strlen(earlier), "%s%s", k == 0 ? "" : ",", children[k].endpoint[index]);
     (void)snprintf(number, sizeof number, "%d", index);
@@ -137,7 +143,7 @@ static int start_child(struct child *children, int index, const char *program, c
         return -1;
     int k = 0;
     for (const struct json *e = json_first(json_get(json_root(doc), "endpoints")); e != NULL && k < PARTY_MAX; e = json_next(e), k++)
-        (void)snprintf(c->endpoint[k], LINE_ENDPOINT, "%s", json_string(e) == NULL ? "" : json_string(e));
+        (void)snprintf(c->endpoint[k], BARE_ENDPOINT, "%s", json_string(e) == NULL ? "" : json_string(e));
     json_free(doc);
     return 0;
 }
@@ -199,9 +205,9 @@ static int watch(struct child *children, int count, struct err *err)
 static void merge(struct runner_cost *out, const struct child *children, int parties, bool steps)
 {
     double n = out->passes > 0 ? out->passes : 1;
-    for (int i = 0; i < parties; i++) {
+    for (int i = 0; i < parties; i++) { /* three parties have no dealer, and no offline phase */
         const struct job_sum *s = steps ? &children[i].steps : &children[i].first;
-        out->offline_s = fmax(out->offline_s, (double)s->offline_us / 1e6 / n);
+        out->offline_s = parties == 2 ? fmax(out->offline_s, (double)s->offline_us / 1e6 / n) : 0;
         out->online_s = fmax(out->online_s, (double)s->online_us / 1e6 / n);
         out->wait_s = fmax(out->wait_s, (double)s->wait_us / 1e6 / n);
     }
@@ -220,18 +226,6 @@ static int run_children(const struct job *job, const char *program, const char *
     return watch(children, count, err);
 }
 
-static int check_memory(const struct job *job, struct err *err)
-{
-    struct sysinfo info;
-    double needed;
-    if (runner_bytes(job, &needed, err) != 0)
-        return -1;
-    if (sysinfo(&info) == 0 && needed > (double)info.totalram * info.mem_unit * 0.9)
-        return err_set(err, ERR_USAGE, "%s: its parties need %.0f bytes of memory, this machine has %.0f", job->system->name, needed,
-                       (double)info.totalram * info.mem_unit);
-    return 0;
-}
-
 int runner_run(const struct job *job, const char *program, struct runner_result *out, struct err *err)
 {
     struct child children[PARTY_MAX] = {0};
@@ -246,7 +240,7 @@ int runner_run(const struct job *job, const char *program, struct runner_result 
         children[i].process.out = -1;
         (void)snprintf(children[i].name, sizeof children[i].name, i == parties && parties == 2 ? "dealer" : "party %d", i);
     }
-    if (config_read(&c, job->model, err) != 0 || check_memory(job, err) != 0 || plan_all(job, &c, &r.first, &r.steps, err) != 0 ||
+    if (config_read(&c, job->model, err) != 0 || runner_fits(job, err) != 0 || plan_all(job, &c, &r.first, &r.steps, err) != 0 ||
         shapes_temp_dir(dir, err) != 0 || job_write(job, dir, err) != 0)
         goto done;
     const double planned = r.first.bytes + r.steps.bytes;

@@ -26,8 +26,9 @@ struct runner_result {
 
 /* Outputs of the protocol's formulas in double. wraps: how many truncations are expected to go wrong. */
 MUST_CHECK int runner_twin(const struct job *job, float **rows, double *wraps, struct err *err);
-/* Bytes of all parties' memory. */
-MUST_CHECK int runner_bytes(const struct job *job, double *bytes, struct err *err);
+/* Refuses what all parties together would need more memory for than this machine has. */
+MUST_CHECK int runner_fits(const struct job *job, struct err *err);
+/* program: stip-bench. */
 MUST_CHECK int runner_run(const struct job *job, const char *program, struct runner_result *out, struct err *err);
 
 #endif

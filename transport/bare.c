@@ -1,4 +1,4 @@
-#include "transport/line.h"
+#include "transport/bare.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -6,15 +6,15 @@
 
 #include "transport/zmq_door.h"
 
-struct line {
+struct bare {
     void *socket;
 };
 
-static int new_pair(struct line **out, struct transport *t, struct err *err)
+static int new_pair(struct bare **out, struct transport *t, struct err *err)
 {
     /* Nothing is lost at the end, and nothing waits for a peer that died. */
     static const struct zmq_option options[] = {{ZMQ_LINGER, 1000}, {ZMQ_SNDHWM, 0}, {ZMQ_RCVHWM, 0}};
-    struct line *l = calloc(1, sizeof *l);
+    struct bare *l = calloc(1, sizeof *l);
     if (l == NULL)
         return err_oom(err, sizeof *l);
     l->socket = zmq_socket(transport_context(t), ZMQ_PAIR);
@@ -23,32 +23,32 @@ static int new_pair(struct line **out, struct transport *t, struct err *err)
         return err_set(err, ERR_INTERNAL, "cannot make a socket: %s", zmq_strerror(errno));
     }
     if (transport_options(l->socket, options, sizeof options / sizeof *options, err) != 0) {
-        line_close(l);
+        bare_close(l);
         return -1;
     }
     *out = l;
     return 0;
 }
 
-int line_listen(struct line **out, struct transport *t, char endpoint[LINE_ENDPOINT], struct err *err)
+int bare_listen(struct bare **out, struct transport *t, char endpoint[BARE_ENDPOINT], struct err *err)
 {
-    struct line *l = NULL;
-    size_t size = LINE_ENDPOINT;
+    struct bare *l = NULL;
+    size_t size = BARE_ENDPOINT;
     if (new_pair(&l, t, err) != 0)
         return -1;
     if (zmq_bind(l->socket, "tcp://127.0.0.1:*") != 0 || zmq_getsockopt(l->socket, ZMQ_LAST_ENDPOINT, endpoint, &size) != 0) {
         err_set(err, ERR_INTERNAL, "cannot listen on 127.0.0.1: %s", zmq_strerror(errno));
-        line_close(l);
+        bare_close(l);
         return -1;
     }
     *out = l;
     return 0;
 }
 
-int line_connect(struct line **out, struct transport *t, const char *endpoint, struct err *err)
+int bare_connect(struct bare **out, struct transport *t, const char *endpoint, struct err *err)
 {
     static const char here[] = "tcp://127.0.0.1:";
-    struct line *l = NULL;
+    struct bare *l = NULL;
     if (transport_endpoint(endpoint, false, err) != 0)
         return -1;
     if (strncmp(endpoint, here, sizeof here - 1) != 0)
@@ -57,14 +57,14 @@ int line_connect(struct line **out, struct transport *t, const char *endpoint, s
         return -1;
     if (zmq_connect(l->socket, endpoint) != 0) {
         err_set(err, ERR_PEER, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
-        line_close(l);
+        bare_close(l);
         return -1;
     }
     *out = l;
     return 0;
 }
 
-void line_close(struct line *l)
+void bare_close(struct bare *l)
 {
     if (l == NULL)
         return;
@@ -72,7 +72,7 @@ void line_close(struct line *l)
     free(l);
 }
 
-int line_send(struct line *l, const void *data, size_t n, struct err *err)
+int bare_send(struct bare *l, const void *data, size_t n, struct err *err)
 {
     while (zmq_send(l->socket, data, n, 0) < 0)
         if (errno != EINTR)
@@ -80,7 +80,7 @@ int line_send(struct line *l, const void *data, size_t n, struct err *err)
     return 0;
 }
 
-int line_recv(struct line *l, void *data, size_t n, int timeout_ms, struct err *err)
+int bare_recv(struct bare *l, void *data, size_t n, int timeout_ms, struct err *err)
 {
     zmq_pollitem_t item = {.socket = l->socket, .events = ZMQ_POLLIN};
     zmq_msg_t message;
