@@ -41,7 +41,8 @@ int audit_chart(const char *path, const struct audit_report *r, struct err *err)
     struct buf b;
     char text[256];
     const double width = LEFT + (double)r->column_count * WIDTH + 20, height = TOP + (double)r->line_count * HEIGHT + 40;
-    (void)snprintf(text, sizeof text, "Recovered by known attacks: %s, profile %s, head: %s", r->architecture, r->profile, r->head);
+    (void)snprintf(text, sizeof text, "Recovered by known attacks: %s, profile %s, head: %s, local layers: %d", r->architecture,
+                   r->profile, r->head, r->local_layers);
     svg_begin(&b, width, height, text);
     svg_text(&b, LEFT, 50, "start", 12, "", "what the server knows beside the package");
     for (size_t c = 0; c < r->column_count; c++)

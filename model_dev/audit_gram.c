@@ -181,7 +181,7 @@ int audit_gram(const struct audit_known *k, struct audit_answer *a, struct err *
     uint32_t *who = calloc(F, sizeof *who);
     int rc = who == NULL ? err_oom(err, F * sizeof *who) : audit_neurons(&package, k->package, 0, err);
     if (rc == 0)
-        rc = audit_neurons(&base, k->base, 0, err);
+        rc = audit_neurons(&base, k->base, k->first, err);
     if (rc == 0 && (rc = invariants(&seen, package, F, D, err)) == 0)
         rc = invariants(&known, base, F, D, err);
     if (rc == 0)

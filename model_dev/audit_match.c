@@ -365,7 +365,7 @@ static int match_neurons(const struct audit_known *k, struct audit_answer *a, st
     float *package = NULL, *base = NULL, *picked = NULL, *plain = NULL;
     int rc = -1;
     if ((a->place == NULL && audit_pick_neurons(k, a, err) != 0) || audit_neurons(&package, k->package, 0, err) != 0 ||
-        audit_neurons(&base, k->base, 0, err) != 0 || floats_alloc(&picked, a->neurons, D, err) != 0 ||
+        audit_neurons(&base, k->base, k->first, err) != 0 || floats_alloc(&picked, a->neurons, D, err) != 0 ||
         floats_alloc(&plain, a->neurons, D, err) != 0)
         goto done;
     for (size_t i = 0; i < a->neurons; i++)

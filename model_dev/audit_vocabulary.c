@@ -1,5 +1,6 @@
-/* A7: with the weights of the first layer, every token of the vocabulary is tried at every place: the one whose gate values, sorted,
- * are those that the server computes on the row it got. No key of the residual or of the neurons changes these values. */
+/* A7: with the weights of the first layers, every token of the vocabulary is tried at every place: the one whose gate values, sorted,
+ * are those that the server computes on the row it got. No key of the residual or of the neurons changes these values. Who has the
+ * residual key compares rows as they are. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,12 @@
 
 #define BATCH 128          /* candidates of one pass */
 #define WORK 1e12          /* products at most, about */
-#define NET_MAX ((size_t)16 << 30)
 
-/* The first layer of a net without what its feed-forward part adds: outputs are the rows that enter that part. */
+/* The first layers of a net; with `gates` without what the last one's feed-forward part adds: outputs are the rows that enter it. */
 struct view {
-    struct net *whole, net;
-    struct net_layer layer;
+    struct net *net;
+    bool gates;
+    struct weights down; /* the one that was taken out */
     struct scratch *scratch;
     struct weights zero;
     void *work;
@@ -37,44 +38,57 @@ static int make_zero(struct weights *w, const struct weights *like, struct err *
     return rc;
 }
 
-static int view_open(struct view *v, const struct checkpoint *cp, enum compute compute, struct err *err)
+static struct net_layer *last_layer(const struct view *v)
 {
-    if (net_load(&v->whole, cp, false, compute, err) != 0)
+    return &v->net->layers[v->net->config.L - 1];
+}
+
+static int view_open(struct view *v, const struct checkpoint *cp, int layers, bool gates, enum compute compute, struct err *err)
+{
+    if (net_load_first(&v->net, cp, layers, compute, err) != 0)
         return -1;
-    const size_t D = (size_t)v->whole->config.D, width = (size_t)v->whole->layers[0].up.w.out;
-    if (make_zero(&v->zero, &v->whole->layers[0].down.w, err) != 0)
-        return -1;
-    v->layer = v->whole->layers[0];
-    v->layer.down = (struct linear){.w = v->zero};
-    v->net = *v->whole;
-    v->net.config.L = 1;
-    v->net.layers = &v->layer;
-    v->net.final_norm = (struct norm){0};
-    const size_t bytes = (linear_work_bytes(&v->layer.up, BATCH) + 63) / 64 * 64;
+    struct net_layer *last = last_layer(v);
+    v->gates = gates;
+    if (gates) {
+        struct weights zero;
+        if (make_zero(&zero, &last->down.w, err) != 0)
+            return -1;
+        v->down = last->down.w;
+        last->down.w = zero;
+        free(last->down.b);
+        last->down.b = NULL;
+    }
+    const size_t bytes = (linear_work_bytes(&last->up, BATCH) + 63) / 64 * 64;
     if ((v->work = aligned_alloc(64, bytes + 64)) == NULL)
         return err_oom(err, bytes);
-    if (floats_alloc(&v->normed, BATCH, D, err) != 0 || floats_alloc(&v->values, BATCH, width, err) != 0)
+    if (floats_alloc(&v->normed, BATCH, (size_t)v->net->config.D, err) != 0 ||
+        floats_alloc(&v->values, BATCH, (size_t)last->up.w.out, err) != 0)
         return -1;
-    return scratch_new(&v->scratch, &v->net, BATCH, BATCH, err);
+    return scratch_new(&v->scratch, v->net, BATCH, BATCH, err);
 }
 
 static void view_close(struct view *v)
 {
-    net_free(v->whole);
+    net_free(v->net);
+    weights_free(&v->down);
     scratch_free(v->scratch);
-    weights_free(&v->zero);
     free(v->work);
     free(v->normed);
     free(v->values);
 }
 
-/* Sorted gate values [n,F] of rows x [n,D] that enter the feed-forward part. */
-static int gate_values(struct view *v, const float *x, int n, float *out, struct err *err)
+/* What is compared of rows x [n,D]: themselves, or the sorted gate values that they lead to. [n,F] */
+static int compared(struct view *v, const float *x, int n, float *out, struct err *err)
 {
-    const struct config *c = &v->net.config;
-    const size_t F = (size_t)c->F, width = (size_t)v->layer.up.w.out;
-    norm_apply(c, &v->layer.mlp_norm, v->normed, x, n);
-    linear_apply(&v->layer.up, v->values, v->normed, n, v->work);
+    const struct config *c = &v->net->config;
+    const struct net_layer *last = last_layer(v);
+    const size_t D = (size_t)c->D, F = (size_t)c->F, width = (size_t)last->up.w.out;
+    if (!v->gates) {
+        memcpy(out, x, (size_t)n * D * sizeof *out);
+        return 0;
+    }
+    norm_apply(c, &last->mlp_norm, v->normed, x, n);
+    linear_apply(&last->up, v->values, v->normed, n, v->work);
     for (size_t i = 0; i < (size_t)n; i++)
         memcpy(out + i * F, v->values + i * width, F * sizeof *out); /* gates lie first */
     return audit_sort_rows(out, (size_t)n, F, err);
@@ -89,22 +103,27 @@ struct trying {
     struct kvcache *seen, *cache[BATCH]; /* all BATCH hold the tokens that were accepted so far */
     struct forward_seq seqs[BATCH];
     float *rows, *out; /* [BATCH,D] */
-    float *target;     /* [AUDIT_SEQUENCE,F] what the server sees */
-    float *values;     /* [BATCH,F] */
+    size_t width;      /* of what is compared: F or D */
+    float *target;     /* [AUDIT_SEQUENCE,width] what the server sees */
+    float *values;     /* [BATCH,width] */
 };
 
 static int open_all(struct trying *s, struct err *err)
 {
     const struct audit_known *k = s->k;
-    const size_t D = (size_t)k->c->D, F = (size_t)k->c->F;
-    if (view_open(&s->server, k->package, k->compute, err) != 0 || view_open(&s->own, k->base, COMPUTE_F32, err) != 0 ||
+    const size_t D = (size_t)k->c->D;
+    const bool open = k->residual != NULL; /* then the users' own layers are known too, and nothing of the server's is needed */
+    s->width = open ? D : (size_t)k->c->F;
+    if ((open ? view_open(&s->own, k->tables, k->first, false, k->compute, err)
+              : view_open(&s->own, k->base, k->first + 1, true, COMPUTE_F32, err)) != 0 ||
+        (!open && (view_open(&s->server, k->package, 1, true, k->compute, err) != 0 ||
+                   kvcache_new_alone(&s->seen, &s->server.net->config, KV_F32, AUDIT_SEQUENCE, err) != 0)) ||
         embed_load(&s->embed, k->tables, err) != 0 || floats_alloc(&s->rows, BATCH, D, err) != 0 ||
-        floats_alloc(&s->out, BATCH, D, err) != 0 || floats_alloc(&s->target, AUDIT_SEQUENCE, F, err) != 0 ||
-        floats_alloc(&s->values, BATCH, F, err) != 0 ||
-        kvcache_new_alone(&s->seen, &s->server.net.config, KV_F32, AUDIT_SEQUENCE, err) != 0)
+        floats_alloc(&s->out, BATCH, D, err) != 0 || floats_alloc(&s->target, AUDIT_SEQUENCE, s->width, err) != 0 ||
+        floats_alloc(&s->values, BATCH, s->width, err) != 0)
         return -1;
     for (int b = 0; b < BATCH; b++)
-        if (kvcache_new_alone(&s->cache[b], &s->own.net.config, KV_F32, AUDIT_SEQUENCE, err) != 0)
+        if (kvcache_new_alone(&s->cache[b], &s->own.net->config, KV_F32, AUDIT_SEQUENCE, err) != 0)
             return -1;
     return 0;
 }
@@ -126,12 +145,14 @@ static void close_all(struct trying *s)
 /* What the server computes for T rows of one sequence. */
 static int watch(struct trying *s, const float *rows, int T, struct err *err)
 {
+    if (s->k->residual != NULL)
+        return audit_open_rows(s->target, rows, (size_t)T, s->width, NULL, s->k->residual, err);
     kvcache_truncate(s->seen, 0);
     if (!kvcache_reserve(s->seen, T))
         return err_set(err, ERR_INTERNAL, "no room in the cache");
     struct forward_seq seq = {.kv = s->seen, .x = rows, .T = T, .out_n = T, .out = s->out};
-    forward(&s->server.net, s->server.scratch, &seq, 1);
-    return gate_values(&s->server, s->out, T, s->target, err);
+    forward(s->server.net, s->server.scratch, &seq, 1);
+    return compared(&s->server, s->out, T, s->target, err);
 }
 
 /* Tokens ids[0..n-1] each behind the accepted ones, one per cache; `keep` leaves them there. */
@@ -147,7 +168,7 @@ static int step(struct trying *s, const int32_t *ids, int n, int position, bool 
             return -1;
         s->seqs[b] = (struct forward_seq){.kv = s->cache[b], .x = row, .T = 1, .out_n = 1, .out = s->out + (size_t)b * D};
     }
-    forward(&s->own.net, s->own.scratch, s->seqs, n);
+    forward(s->own.net, s->own.scratch, s->seqs, n);
     for (int b = 0; b < n && !keep; b++)
         kvcache_truncate(s->cache[b], position);
     return 0;
@@ -155,8 +176,8 @@ static int step(struct trying *s, const int32_t *ids, int n, int position, bool 
 
 static int best_token(struct trying *s, int position, int32_t *token, struct err *err)
 {
-    const size_t F = (size_t)s->k->c->F;
-    const float *target = s->target + (size_t)position * F;
+    const size_t width = s->width;
+    const float *target = s->target + (size_t)position * width;
     const int V = checkpoint_config(s->k->tables)->V;
     double least = INFINITY;
     int32_t ids[BATCH];
@@ -164,12 +185,12 @@ static int best_token(struct trying *s, int position, int32_t *token, struct err
         int n = V - first < BATCH ? V - first : BATCH;
         for (int b = 0; b < n; b++)
             ids[b] = first + b;
-        if (step(s, ids, n, position, false, err) != 0 || gate_values(&s->own, s->out, n, s->values, err) != 0)
+        if (step(s, ids, n, position, false, err) != 0 || compared(&s->own, s->out, n, s->values, err) != 0)
             return -1;
         for (int b = 0; b < n; b++) {
-            const float *values = s->values + (size_t)b * F;
+            const float *values = s->values + (size_t)b * width;
             double sum = 0;
-            for (size_t f = 0; f < F; f++)
+            for (size_t f = 0; f < width; f++)
                 sum += ((double)values[f] - (double)target[f]) * ((double)values[f] - (double)target[f]);
             if (sum < least) {
                 least = sum;
@@ -187,19 +208,15 @@ static size_t places(const struct audit_known *k)
 {
     const struct config *c = k->c;
     const double D = c->D, layer = D * (double)(2 * (c->H + c->G) * c->K) + 2 * D * (double)((c->gated ? 2 : 1) * c->F) + D * c->F;
-    const double fit = WORK / (layer * (double)c->V);
+    const double fit = WORK / (layer * (double)(k->first + 1) * (double)c->V);
     return fit < 4 ? 4 : fit > 64 ? 64 : (size_t)fit;
 }
 
 int audit_vocabulary(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
-    const size_t D = (size_t)k->c->D, budget = places(k), bytes = net_bytes(k->package, false, k->compute) + net_bytes(k->base, false, COMPUTE_F32);
+    const size_t D = (size_t)k->c->D, budget = places(k);
     if (!k->c->causal) {
         (void)snprintf(a->reason, sizeof a->reason, "every row here depends on all tokens of a text: a search token by token needs a causal model");
-        return 0;
-    }
-    if (bytes > NET_MAX) {
-        (void)snprintf(a->reason, sizeof a->reason, "the nets would take %.0f GB of memory", (double)bytes / 1e9);
         return 0;
     }
     struct trying *s = calloc(1, sizeof *s);

@@ -21,7 +21,7 @@ static struct cli_opt protect_opts[] = {
     {.name = "out", .arg = "DIR", .help = "gets DIR/package for the server and DIR/context.key, the developer's secret"},
     {.name = "profile", .arg = "NAME", .help = "stip, or engine: a checkpoint for engines of others (docs/ENGINES.md), which hides less"},
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
-    {.name = "local-layers", .arg = "K", .help = "0"},
+    {.name = "local-layers", .arg = "K", .help = "the first K layers run on the users' machines and the server gets rows that are contextual; users then have these layers"},
     {.name = "dtype", .arg = "TYPE", .help = "of products: keep or f32 (exact), bf16, int8"},
     {.name = "derived-from", .arg = "WHAT", .help = "none, public, or the base model's name: says what that means; recorded nowhere"},
     {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},

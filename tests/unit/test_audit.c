@@ -215,6 +215,31 @@ Test(audit, frequencies_give_tokens_away)
     ALL("A6", AUDIT_TOKENS, AUDIT_NOTHING);
 }
 
+/* With the first layer on the users a row depends on the tokens before it. Catches: layers of the package that are compared with
+ * others of the base, a search that forgets the users' layers. */
+Test(audit, local_layers_close_dictionaries_and_equalities_but_not_the_search)
+{
+    struct protect_report report;
+    struct protect_opts p = protected_opts(dir, 7);
+    struct audit_options o = options();
+    protected_synth(dir, "LlamaForCausalLM", &small, 1);
+    p.local_layers = 1;
+    p.head = "server";
+    cr_assert_eq(protect_checkpoint(&p, &report, &err), 0, "%s", err.text);
+    o.drift_count = 1;
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_WEIGHTS; t++) {
+        ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
+    }
+    CHANCE("A4", AUDIT_TOKENS, AUDIT_DRIFT);
+    CHANCE("A5", AUDIT_TOKENS, AUDIT_DRIFT);
+    CHANCE("A6", AUDIT_EQUALITY, AUDIT_DRIFT);
+    ALL("A7", AUDIT_TOKENS, AUDIT_DRIFT);
+    ALL("A7", AUDIT_TOKENS, AUDIT_USER);
+}
+
 /* ------------------------------------------------------------------ where they must not */
 
 /* Catches: a judge that says yes, an attack that sees the plain model. */
