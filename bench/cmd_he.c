@@ -23,7 +23,9 @@ static void put(struct json_doc *doc, const struct prices_set *set, const struct
 {
     const int top = set->params.count;
     struct json *row = json_put_object(doc, json_node(doc), set->name), *ms = json_put_object(doc, row, "ms"),
-                *seal = json_put_object(doc, row, "seal_ms");
+                *seal = json_put_object(doc, row, "seal_ms"), *first = json_put_array(doc, row, "first");
+    for (size_t i = 0; i < sizeof p->first / sizeof *p->first; i++)
+        json_put_num(doc, first, NULL, p->first[i]);
     json_put_int(doc, row, "levels", top - 1);
     json_put_int(doc, row, "ciphertext_bytes", (int64_t)2 * top * (8 << set->params.log_n));
     json_put_num(doc, row, "keys_ms", p->keys_us / 1e3);

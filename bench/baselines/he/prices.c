@@ -30,7 +30,7 @@ const struct prices_set *prices_set(size_t i)
 }
 
 /* One round of every operation at one level; each is done once, so the tally's growth is its time. */
-static void once(struct ckks_eval *e, int level, double *re, double *error)
+static void once(struct ckks_eval *e, int level, double *re, struct prices *p)
 {
     const size_t slots = e->c->slots;
     struct ckks_cipher a = {0}, b = {0};
@@ -44,7 +44,8 @@ static void once(struct ckks_eval *e, int level, double *re, double *error)
         ckks_rescale(e, &b);
         ckks_open(e, got, &b);
         for (size_t i = 0; i < slots; i++)
-            *error = fmax(*error, fabs(got[i] - re[i] * (re[i] + re[(i + 1) % slots])));
+            p->max_error = fmax(p->max_error, fabs(got[i] - re[i] * (re[i] + re[(i + 1) % slots])));
+        memcpy(p->first, got, sizeof p->first);
     }
     /* Beside what was checked: its result may not fit the last prime. */
     ckks_mul_constant(e, &b, &a, 0.5, 2);
@@ -59,10 +60,10 @@ static void once(struct ckks_eval *e, int level, double *re, double *error)
 static int measure_level(struct prices *p, struct ckks_eval *e, int level, int repeats, double *re, struct err *err)
 {
     double us[CKKS_OPS][REPEATS_MAX] = {{0}};
-    once(e, level, re, &p->max_error); /* keys and pages */
+    once(e, level, re, p); /* keys and pages */
     for (int i = 0; i < repeats; i++) {
         memset(&e->tally, 0, sizeof e->tally);
-        once(e, level, re, &p->max_error);
+        once(e, level, re, p);
         for (int op = 0; op < CKKS_OPS; op++) {
             /* decrypting and decoding came after a rescale, one level below */
             int at = level > 1 && (op == CKKS_DECRYPT || op == CKKS_DECODE) ? level - 1 : level;
