@@ -180,7 +180,7 @@ static int run_system(const struct cli_cmd *cmd, const char *name, struct json_d
     while (kind < SYSTEMS_COUNT && strcmp(systems_name((enum systems_kind)kind), name) != 0)
         kind++;
     if (kind == SYSTEMS_COUNT)
-        return err_set(err, ERR_USAGE, "--system %s: expected the-x", name);
+        return err_set(err, ERR_USAGE, "--system %s: expected the-x or polynomial", name);
     if (cli_int(cmd, "tokens", 1, 512, &T, err) != 0)
         return -1;
     if (shape != NULL)

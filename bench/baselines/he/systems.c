@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "bench/baselines/he/poly_net.h"
 #include "bench/baselines/he/the_x.h"
 
 #define PRICE_REPEATS 3
@@ -14,6 +15,7 @@
 
 union fit {
     struct the_x_fit the_x;
+    struct poly_net_fit poly;
 };
 
 static int the_x_twin_of(const struct encoder *m, int layer, double *x, int T, union fit *fit, struct err *err)
@@ -31,6 +33,21 @@ static void the_x_free_of(union fit *fit)
     the_x_fit_free(&fit->the_x);
 }
 
+static int poly_twin_of(const struct encoder *m, int layer, double *x, int T, union fit *fit, struct err *err)
+{
+    return poly_net_twin(m, layer, x, T, &fit->poly, err);
+}
+
+static int poly_layer_of(struct ckks_eval *e, const struct encoder *m, int layer, const union fit *fit, struct packed *x, struct err *err)
+{
+    return poly_net_layer(e, m, layer, fit == NULL ? NULL : &fit->poly, x, err);
+}
+
+static void poly_free_of(union fit *fit)
+{
+    poly_net_fit_free(&fit->poly);
+}
+
 static const struct system {
     const char *name, *protects, *note;
     bool (*params)(struct ckks_params *out, int T, int D, int K, bool toy);
@@ -41,6 +58,9 @@ static const struct system {
     [SYSTEMS_THE_X] = {"the-x", "input and output from a semi-honest server; weights from a client that does not use the hidden values it opens",
                        "CKKS; client takes ReLU and refreshes; norms and reciprocal fitted, not fine-tuned", the_x_params, the_x_twin_of,
                        the_x_layer_of, the_x_free_of},
+    [SYSTEMS_POLY] = {"polynomial", "input, all hidden values and output from a semi-honest server; weights from the client, where bootstrapping is done",
+                      "CKKS; client refresh in place of bootstrapping (not implemented); polynomials fitted, not fine-tuned", poly_net_params,
+                      poly_twin_of, poly_layer_of, poly_free_of},
 };
 
 const char *systems_name(enum systems_kind kind)
@@ -124,7 +144,7 @@ static int prepared(const struct system *s, struct ckks_params *p, const struct 
     if (T < 1 || (T & (T - 1)) != 0)
         return err_set(err, ERR_USAGE, "%s: %d tokens: expected a power of two", s->name, T);
     if (!s->params(p, T, m->D, m->K, false))
-        return err_set(err, ERR_USAGE, "%s: %s with %d tokens: one head of width %d (a power of two) does not fit a ciphertext of 2^15 coefficients",
+        return err_set(err, ERR_USAGE, "%s: %s with %d tokens: heads of width %d do not fit its ciphertexts of 2^14 or 2^15 coefficients; other token counts may",
                        s->name, shape, T, m->K);
     return 0;
 }

@@ -17,7 +17,7 @@
 #include "bench/baselines/he/prices.h"
 #include "bench/baselines/row.h"
 
-enum systems_kind { SYSTEMS_THE_X, SYSTEMS_COUNT };
+enum systems_kind { SYSTEMS_THE_X, SYSTEMS_POLY, SYSTEMS_COUNT };
 
 /* What stands behind a row. */
 struct systems_detail {
