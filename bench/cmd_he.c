@@ -105,7 +105,8 @@ static void put_row(struct json_doc *doc, const struct compare_row *r, const str
         double v;
     } numbers[] = {{"offline_s", r->offline_s}, {"online_s", r->online_s}, {"offline_bytes", r->offline_bytes}, {"bytes", r->bytes},
                    {"messages", r->rounds}, {"max_error", r->max_err}, {"mean_error", r->mean_err}, {"own_max_error", r->own_max_err},
-                   {"own_mean_error", r->own_mean_err}, {"priced_s", d->priced_s}, {"weights_s", d->weights_s}};
+                   {"own_mean_error", r->own_mean_err}, {"priced_s", d->priced_s}, {"weights_s", d->weights_s},
+                   {"processor_s", r->how == COMPARE_MEASURED ? d->cpu_s : NAN}};
     json_put_str(doc, row, "system", r->system);
     json_put_str(doc, row, "shape", r->shape);
     json_put_str(doc, row, "note", r->note);
@@ -125,8 +126,9 @@ static void put_row(struct json_doc *doc, const struct compare_row *r, const str
 
 static void show_row(const struct compare_row *r, const struct systems_detail *d)
 {
-    printf("%s, %s, %s\n  online %.2f s (by counts and prices %.2f s), offline %.2f s (weights %.2f s), %.1f MB in %.0f messages\n  %s\n", r->system,
-           r->shape, r->how == COMPARE_MEASURED ? "measured" : "modelled", r->online_s, d->priced_s, r->offline_s, d->weights_s, r->bytes / 1e6,
+    printf("%s, %s, %s\n  online %.2f s (processor %.2f s; by counts and prices %.2f s), offline %.2f s (weights %.2f s), %.1f MB in %.0f messages\n  %s\n", r->system,
+           r->shape, r->how == COMPARE_MEASURED ? "measured" : "modelled", r->online_s,
+           r->how == COMPARE_MEASURED ? d->cpu_s : d->priced_s, d->priced_s, r->offline_s, d->weights_s, r->bytes / 1e6,
            r->rounds, r->note);
     if (r->how == COMPARE_MEASURED)
         printf("  error: max %.2e, mean %.2e against exact; max %.2e, mean %.2e against its own formulas in float64; keys %.0f MB\n", r->max_err,

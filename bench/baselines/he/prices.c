@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "bench/stats.h"
 
 #define REPEATS_MAX 101
@@ -93,14 +92,14 @@ int prices_measure(struct prices *out, const struct ckks_params *params, int fro
     }
     for (size_t i = 0; i < c->slots; i++)
         re[i] = sin((double)i);
-    uint64_t start = clock_us();
+    double start = ckks_clock();
     if (ckks_keys_new(&keys, c, err) != 0)
         goto done;
-    p.keys_us = (double)(clock_us() - start);
-    start = clock_us();
+    p.keys_us = ckks_clock() - start;
+    start = ckks_clock();
     if (ckks_keys_rotation(keys, 1, &key, err) != 0 || ckks_eval_init(&e, c, keys, err) != 0)
         goto done;
-    p.rotation_key_us = (double)(clock_us() - start);
+    p.rotation_key_us = ckks_clock() - start;
     for (int level = from; level >= to; level--)
         if (measure_level(&p, &e, level, repeats, re, err) != 0)
             goto done;

@@ -3,7 +3,7 @@
  * FOR MEASUREMENT, NOT FOR PROTECTING DATA.
  *
  * Data flow   parameters -> keys and random numbers -> each operation `repeats` times -> medians; counts times prices -> modelled time.
- * Units       microseconds on one thread.
+ * Units       microseconds of processor time on one thread.
  * Errors      those of the operations.
  * Memory      fills.
  * Secrets     throw-away keys.

@@ -26,6 +26,7 @@ struct systems_detail {
     struct prices prices;
     double priced_s;  /* counts times prices: of a measured row, what the model would have said */
     double weights_s; /* of offline_s: encoding the weights */
+    double cpu_s;     /* measured: processor time of online_s, without what other jobs on the machine cost */
     size_t keys_bytes;
 };
 
