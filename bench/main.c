@@ -76,7 +76,7 @@ int main(int argc, char **argv)
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
     struct cli_opt he_opts[] = {{"params", "N", "only parameter sets whose name starts so: 8192-200, 8192-218, 16384-436, 32768-840", NULL, false},
-                                {"system", "NAME", "instead: a whole encoder under the-x or polynomial", NULL, false},
+                                {"system", "NAME", "instead: a whole encoder under the-x, polynomial or primer", NULL, false},
                                 {"model", "DIR", "really run this BERT checkpoint", NULL, false},
                                 {"shape", "NAME", "or model bert-tiny, bert-base or bert-large by counts and measured times", NULL, false},
                                 {"tokens", "N", "a power of two (default 32 with --model, 128 with --shape)", NULL, false},

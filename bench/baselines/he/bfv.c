@@ -4,21 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Modulo one prime: the product of the other data primes, and Q / t by long division from the largest digit down. */
 static void constants(struct bfv *b)
 {
     const struct ckks *c = b->c;
+    b->rest = 1;
     for (int i = 0; i < c->count; i++) {
         const uint64_t q = c->ring[i].q;
-        uint64_t others = 1, all = 1;
-        for (int j = 0; j < c->count; j++) {
+        uint64_t others = 1;
+        for (int j = 0; j < c->count; j++)
             if (j != i)
                 others = (uint64_t)((ring_wide)others * (c->ring[j].q % q) % q);
-            all = (uint64_t)((ring_wide)all * (c->ring[j].q % b->t.q) % b->t.q);
-        }
         b->digit[i] = ring_invert(others, q);
-        /* floor(Q / t) = (Q - Q mod t) / t, and Q = 0 here */
-        b->delta[i] = (uint64_t)((ring_wide)(q - all % q) % q * ring_invert(b->t.q % q, q) % q);
+        b->inverse[i] = ring_invert(b->t.q % q, q);
+        b->rest = (uint64_t)((ring_wide)b->rest * (q % b->t.q) % b->t.q);
     }
 }
 
@@ -82,13 +80,18 @@ int bfv_encode(const struct bfv *b, struct ckks_plain *out, const int64_t *v, bo
         m[b->slot[i]] = (uint64_t)(r < 0 ? r + (int64_t)t : r);
     }
     ring_inverse(&b->t, m);
+    /* round(Q m / t) = (Q m - [Q m]) / t with [] the rest around zero, and Q is 0 modulo each prime. A multiple floor(Q / t) of m would not do: t
+     * times that is not Q, and a product with a factor as large as t would show the difference. */
+    for (size_t i = 0; to_encrypt && i < c->n; i++)
+        m[i] = ring_sub(0, ring_mul(&b->t, m[i], b->rest), t);
     for (int l = 0; l < c->count; l++) {
         const struct ring *r = &c->ring[l];
+        const uint64_t by = to_encrypt ? b->inverse[l] : 1, quotient = ring_shoup(by, r->q);
         uint64_t *row = data + (size_t)l * c->n;
-        for (size_t i = 0; i < c->n; i++) /* a factor is lifted to around zero, to add little noise */
-            row[i] = to_encrypt        ? ring_mul(r, ring_reduce(r, m[i]), b->delta[l])
-                     : m[i] > t / 2 ? ring_sub(0, ring_reduce(r, t - m[i]), r->q)
-                                       : ring_reduce(r, m[i]);
+        for (size_t i = 0; i < c->n; i++) {
+            uint64_t lifted = m[i] > t / 2 ? ring_sub(0, ring_reduce(r, t - m[i]), r->q) : ring_reduce(r, m[i]);
+            row[i] = ring_mul_constant(lifted, by, quotient, r->q);
+        }
         ring_forward(r, row);
     }
     free(m);

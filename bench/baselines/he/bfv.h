@@ -3,7 +3,7 @@
  * FOR MEASUREMENT, NOT FOR PROTECTING DATA.
  *
  * Data flow   integers modulo t -> bfv_seal -> ckks_add, ckks_rotate, ckks_mul_encoded with bfv_encode -> bfv_open. A ciphertext of either scheme
- *             is c0 + c1 s = what is hidden; here that is floor(Q / t) m + e, so sums, turns and products with plaintexts are the
+ *             is c0 + c1 s = what is hidden; here that is round(Q m / t) + e, so sums, turns and products with plaintexts are the
  *             same operations on the same keys, at the top level only. Products of two ciphertexts are not needed and not there.
  * Shapes      two rows of N/2 slots; ckks_rotate turns both.
  * Units       integers in (-t/2, t/2].
@@ -20,9 +20,10 @@
 struct bfv {
     struct ckks *c;
     struct ring t;
-    uint64_t delta[CKKS_PRIMES_MAX]; /* floor(Q / t) modulo each prime */
-    uint64_t digit[CKKS_PRIMES_MAX]; /* (Q / q)^-1 modulo each prime q */
-    uint32_t *slot;                  /* [N] where the transform modulo t holds each slot */
+    uint64_t rest;                     /* Q mod t */
+    uint64_t inverse[CKKS_PRIMES_MAX]; /* of t modulo each prime */
+    uint64_t digit[CKKS_PRIMES_MAX];   /* (Q / q)^-1 modulo each prime q */
+    uint32_t *slot;                    /* [N] where the transform modulo t holds each slot */
 };
 
 /* All data primes are params->scale_bits and first_bits wide; t is a prime of t_bits. */
