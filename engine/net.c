@@ -12,9 +12,12 @@
 static int load_qkv(struct linear *out, const struct checkpoint *cp, enum compute compute, int layer, struct err *err)
 {
     static const enum role fused[] = {ROLE_QKV}, fused_bias[] = {ROLE_QKV_BIAS};
+    static const enum role heads[] = {ROLE_QKV_HEADS}, heads_bias[] = {ROLE_QKV_HEADS_BIAS};
     static const enum role split[] = {ROLE_Q, ROLE_K, ROLE_V}, split_bias[] = {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS};
     if (arch_tensor(checkpoint_config(cp), ROLE_QKV) != NULL)
         return linear_load(out, cp, compute, fused, fused_bias, COUNT(fused), layer, err);
+    if (arch_tensor(checkpoint_config(cp), ROLE_QKV_HEADS) != NULL)
+        return linear_load(out, cp, compute, heads, heads_bias, COUNT(heads), layer, err);
     return linear_load(out, cp, compute, split, split_bias, COUNT(split), layer, err);
 }
 
@@ -22,6 +25,9 @@ static int load_up(struct linear *out, const struct checkpoint *cp, enum compute
 {
     static const enum role plain[] = {ROLE_UP}, plain_bias[] = {ROLE_UP_BIAS};
     static const enum role gated[] = {ROLE_GATE, ROLE_UP}, gated_bias[] = {ROLE_GATE_BIAS, ROLE_UP_BIAS};
+    static const enum role fused[] = {ROLE_GATE_UP};
+    if (arch_tensor(checkpoint_config(cp), ROLE_GATE_UP) != NULL)
+        return linear_load(out, cp, compute, fused, NULL, COUNT(fused), layer, err);
     if (checkpoint_config(cp)->gated)
         return linear_load(out, cp, compute, gated, gated_bias, COUNT(gated), layer, err);
     return linear_load(out, cp, compute, plain, plain_bias, COUNT(plain), layer, err);
@@ -42,6 +48,9 @@ static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum c
         load_up(&out->up, cp, compute, l, err) != 0 ||
         load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
         return err_wrap(err, "layer %d", l);
+    if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
+                                           norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))
+        return err_wrap(err, "layer %d", l);
     return 0;
 }
 
@@ -49,24 +58,24 @@ static int load_rope(double **out, const struct config *c, struct err *err)
 {
     if (c->position != POSITION_ROPE)
         return 0;
-    double *frequency = calloc((size_t)c->K / 2, sizeof *frequency);
+    double *frequency = calloc((size_t)c->rotary / 2, sizeof *frequency);
     if (frequency == NULL)
-        return err_oom(err, (size_t)c->K / 2 * sizeof *frequency);
-    rope_frequencies(frequency, &c->rope, c->K);
+        return err_oom(err, (size_t)c->rotary / 2 * sizeof *frequency);
+    rope_frequencies(frequency, &c->rope, c->rotary);
     *out = frequency;
     return 0;
 }
 
-int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err)
+static int load(struct net **out, const struct checkpoint *cp, int layers, bool final_norm, bool head, enum compute compute,
+                struct err *err)
 {
-    const struct config *c = checkpoint_config(cp);
-    if (!checkpoint_has(cp, PART_CORE))
-        return err_set(err, ERR_INPUT, "%s: the layers of the model are missing", checkpoint_dir(cp));
     struct net *net = calloc(1, sizeof *net);
     if (net == NULL)
         return err_oom(err, sizeof *net);
-    net->config = *c;
+    net->config = *checkpoint_config(cp);
     net->config.labels = NULL;
+    net->config.L = layers;
+    const struct config *c = &net->config;
     if ((net->layers = calloc((size_t)c->L, sizeof *net->layers)) == NULL) {
         err_oom(err, (size_t)c->L * sizeof *net->layers);
         goto fail;
@@ -74,7 +83,7 @@ int net_load(struct net **out, const struct checkpoint *cp, bool head, enum comp
     for (int l = 0; l < c->L; l++)
         if (load_layer(&net->layers[l], cp, compute, l, err) != 0)
             goto fail;
-    if (!c->post_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
+    if (final_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
         goto fail;
     if (load_rope(&net->rope, c, err) != 0)
         goto fail;
@@ -87,6 +96,26 @@ fail:
     return err_wrap(err, "%s", checkpoint_dir(cp));
 }
 
+int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (!checkpoint_has(cp, PART_CORE))
+        return err_set(err, ERR_INPUT, "%s: the layers of the model are missing", checkpoint_dir(cp));
+    return load(out, cp, c->L, !c->post_norm, head, compute, err);
+}
+
+int net_load_first(struct net **out, const struct checkpoint *cp, int layers, enum compute compute, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (layers < 1 || layers > c->L)
+        return err_set(err, ERR_INPUT, "%s: %d first layers are asked for, the model has %d", checkpoint_dir(cp), layers, c->L);
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        for (int l = 0; row->per_layer && arch_present(c, row) && l < layers; l++)
+            if (checkpoint_tensor(cp, row->role, l) == NULL)
+                return err_set(err, ERR_INPUT, "%s: the %s of layer %d is missing", checkpoint_dir(cp), arch_role_name(row->role), l);
+    return load(out, cp, layers, false, false, compute, err);
+}
+
 void net_free(struct net *net)
 {
     if (net == NULL)
@@ -95,6 +124,8 @@ void net_free(struct net *net)
         struct net_layer *layer = &net->layers[l];
         norm_free(&layer->attn_norm);
         norm_free(&layer->mlp_norm);
+        norm_free(&layer->q_norm);
+        norm_free(&layer->k_norm);
         linear_free(&layer->qkv);
         linear_free(&layer->o);
         linear_free(&layer->up);
@@ -118,11 +149,12 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
     const struct config *c = checkpoint_config(cp);
     size_t D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K;
     size_t up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
-    enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : ROLE_Q;
+    enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : arch_tensor(c, ROLE_Q) != NULL ? ROLE_Q : ROLE_QKV_HEADS;
+    enum role gate_up = arch_tensor(c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
     /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm) + norm + (size_t)c->K;
+    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
     size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
-                                   matrix_bytes(cp, ROLE_UP, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
+                                   matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
     if (head && c->head != HEAD_NONE) {
         size_t outputs = (size_t)config_outputs(c);
         bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);
