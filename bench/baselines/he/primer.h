@@ -44,6 +44,7 @@ void primer_multiply(struct ckks_eval *e, const struct bfv *b, const struct prim
                      const int64_t *mask, int64_t *share);
 double primer_gates(const struct encoder *m, int T); /* AND gates of one layer */
 
+bool primer_takes(const struct encoder *m, int T);
 /* run: do every product with random integers and check it. m without weights: L, D, H, K, F. */
 MUST_CHECK int primer_row(struct compare_row *row, const struct encoder *m, const char *shape, int T, bool run, struct primer_detail *detail,
                           struct err *err);

@@ -146,6 +146,11 @@ static void fill(struct compare_row *row, const struct encoder *m, const char *s
     row->tokens = T;
 }
 
+bool primer_takes(const struct encoder *m, int T)
+{
+    return T >= 1 && (T & (T - 1)) == 0 && (m->K & (m->K - 1)) == 0 && T <= 1 << (LOG_N - 1) && m->K <= 1 << (LOG_N - 1);
+}
+
 int primer_row(struct compare_row *row, const struct encoder *m, const char *shape, int T, bool run, struct primer_detail *detail,
                struct err *err)
 {
@@ -154,7 +159,7 @@ int primer_row(struct compare_row *row, const struct encoder *m, const char *sha
     struct ckks_eval off = {0}, on = {0}, one = {0};
     struct primer_detail d = {.run = run};
     int rc = -1;
-    if (T < 1 || (T & (T - 1)) != 0 || (m->K & (m->K - 1)) != 0 || T > 1 << (LOG_N - 1) || m->K > 1 << (LOG_N - 1))
+    if (!primer_takes(m, T))
         return err_set(err, ERR_USAGE, "primer: %d tokens, heads of width %d: expected powers of two up to %d", T, m->K, 1 << (LOG_N - 1));
     if (primer_new(&b, LOG_N, false, err) != 0 || ckks_keys_new(&keys, b->c, err) != 0 ||
         ckks_eval_init(&off, b->c, run ? keys : NULL, err) != 0 || ckks_eval_init(&on, b->c, run ? keys : NULL, err) != 0 ||

@@ -141,13 +141,17 @@ static void compare(double *most, double *mean, const double *a, const double *b
     }
 }
 
-static int prepared(const struct system *s, struct ckks_params *p, const struct encoder *m, const char *shape, int T, struct err *err)
+bool systems_params(struct ckks_params *out, enum systems_kind kind, const struct encoder *m, int T)
 {
-    if (T < 1 || (T & (T - 1)) != 0)
-        return err_set(err, ERR_USAGE, "%s: %d tokens: expected a power of two", s->name, T);
-    if (!s->params(p, T, m->D, m->K, false))
-        return err_set(err, ERR_USAGE, "%s: %s with %d tokens: heads of width %d do not fit its ciphertexts of 2^14 or 2^15 coefficients; other token counts may",
-                       s->name, shape, T, m->K);
+    return T >= 1 && (T & (T - 1)) == 0 && systems[kind].params(out, T, m->D, m->K, false);
+}
+
+static int prepared(enum systems_kind kind, struct ckks_params *p, const struct encoder *m, const char *shape, int T, struct err *err)
+{
+    if (!systems_params(p, kind, m, T))
+        return err_set(err, ERR_USAGE,
+                       "%s: %s with %d tokens: expected a power of two, and heads of width %d that fill ciphertexts of 2^14 or 2^15 coefficients",
+                       systems[kind].name, shape, T, m->K);
     return 0;
 }
 
@@ -165,7 +169,7 @@ int systems_measure(struct compare_row *row, enum systems_kind kind, const struc
     if (encoder_read(&m, cp, err) != 0)
         return -1;
     size_t n = (size_t)T * (size_t)m.D;
-    if (prepared(s, &p, &m, shape, T, err) != 0)
+    if (prepared(kind, &p, &m, shape, T, err) != 0)
         goto done;
     x = malloc(4 * n * sizeof *x);
     if (x == NULL) {
@@ -225,7 +229,7 @@ int systems_model(struct compare_row *row, enum systems_kind kind, const struct 
     struct ckks_eval e;
     uint64_t aside = 0;
     double aside_cpu = 0;
-    if (prepared(s, &d.params, m, shape, T, err) != 0 || ckks_new(&c, &d.params, err) != 0)
+    if (prepared(kind, &d.params, m, shape, T, err) != 0 || ckks_new(&c, &d.params, err) != 0)
         return -1;
     int rc = ckks_eval_init(&e, c, NULL, err);
     if (rc == 0)

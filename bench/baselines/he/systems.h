@@ -31,6 +31,8 @@ struct systems_detail {
 };
 
 const char *systems_name(enum systems_kind kind);
+/* False if the system's packing does not take T tokens of this shape. */
+bool systems_params(struct ckks_params *out, enum systems_kind kind, const struct encoder *m, int T);
 /* shape is for the row: "bert-tiny". detail may be NULL; then prices are not measured. */
 MUST_CHECK int systems_measure(struct compare_row *row, enum systems_kind kind, const struct checkpoint *cp, const char *shape,
                                const int32_t *ids, int T, struct systems_detail *detail, struct err *err);
