@@ -30,6 +30,7 @@ int main(int argc, char **argv)
     struct cli_opt loopback_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                       PROTECT,
                                       KV,
+                                      {"memory-mb", "N", "of keys and values at the server (default: as server.json's)", NULL, false},
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
                                       LINE,
                                       {"keep", NULL, "keep the temporary folder", NULL, false},

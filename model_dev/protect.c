@@ -520,10 +520,14 @@ static int move_aside(const struct place *at, struct err *err)
 /* The key first: a run that dies between the two leaves a key without a package, never a package without its key. */
 static int install(const struct place *at, struct err *err)
 {
-    if (file_fsync_dir(at->new_package, err) != 0 || file_fsync_dir(at->staging, err) != 0 || move_aside(at, err) != 0 ||
-        move(at->new_key, at->key, err) != 0 || move(at->new_package, at->package, err) != 0)
+    if (file_fsync_dir(at->new_package, err) != 0 || file_fsync_dir(at->staging, err) != 0 || move_aside(at, err) != 0)
         return -1;
-    return file_fsync_dir(at->dir, err);
+    if (move(at->new_key, at->key, err) == 0 && move(at->new_package, at->package, err) == 0 && file_fsync_dir(at->dir, err) == 0)
+        return 0;
+    /* What may not last is not there: the next run starts from nothing, as this one did. */
+    (void)unlink(at->key);
+    (void)!file_remove_tree(at->package, NULL);
+    return -1;
 }
 
 static int close_place(struct place *at, int rc, struct err *err)
