@@ -3,6 +3,7 @@
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
+#   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
 SECONDS ?= 60
@@ -10,7 +11,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo test test-release test-asan test-clang test-clients test-page build install clean deps fuzz
+.PHONY: deb test-deb demo test test-release test-asan test-clang test-clients test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -41,6 +42,12 @@ test-page: build
 build: deps
 	@cmake --preset release >/dev/null
 	cmake --build --preset release
+
+deb: build
+	cd build && cpack -G DEB
+
+test-deb: build
+	scripts/test-deb.sh build
 
 install: build
 	cmake --install build --prefix $(PREFIX)
