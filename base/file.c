@@ -321,3 +321,15 @@ int file_remove_tree(const char *path, struct err *err)
         return sys_fail("remove", path, err);
     return 0;
 }
+
+int file_replace_tree(const char *fresh, const char *dir, struct err *err)
+{
+    char parent[FILE_PATH_MAX];
+    bool swapped = renameat2(AT_FDCWD, fresh, AT_FDCWD, dir, RENAME_EXCHANGE) == 0;
+    /* No folder yet, or a file system that cannot swap (NFS). */
+    if (!swapped && ((errno != ENOENT && errno != EINVAL) || file_remove_tree(dir, err) != 0 || rename(fresh, dir) != 0))
+        return err_set(err, ERR_INTERNAL, "cannot move %s into place: %s", fresh, strerror(errno));
+    if (file_dir(parent, dir, err) != 0 || file_fsync_dir(parent, err) != 0)
+        return -1;
+    return swapped ? file_remove_tree(fresh, err) : 0;
+}

@@ -61,5 +61,8 @@ bool file_name_ok(const char *name);
 MUST_CHECK int file_fsync_dir(const char *dir, struct err *err);
 /* Removes a folder and everything in it; does not follow links. A missing folder is fine. */
 MUST_CHECK int file_remove_tree(const char *path, struct err *err);
+/* Puts a finished folder in the place of an old one, or of none, in one step where the file system can, so that a kill leaves one
+ * of them, whole. The old one takes the name `fresh` and is removed. */
+MUST_CHECK int file_replace_tree(const char *fresh, const char *dir, struct err *err);
 
 #endif

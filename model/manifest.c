@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
+#include "base/expiry.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
@@ -241,7 +243,7 @@ static int put_file(struct json_doc *doc, struct json *list, const struct manife
 
 static int print(const struct manifest *m, char **text, struct err *err)
 {
-    char signer[2 * CRYPTO_KEY_LEN + 1];
+    char signer[2 * CRYPTO_KEY_LEN + 1], previous[2 * CRYPTO_HASH_LEN + 1], expires[32];
     crypto_hex(m->signer, sizeof m->signer, signer);
     struct json_doc *doc = json_new_object(MANIFEST_NAME);
     struct json *root = json_node(doc);
@@ -253,6 +255,15 @@ static int print(const struct manifest *m, char **text, struct err *err)
     json_put_str(doc, root, "compute", compute_name(m->compute));
     json_put_int(doc, root, "epoch", m->epoch);
     json_put_str(doc, root, "created", m->created);
+    /* Both are left out where there is nothing to say: a program that does not know them must not take a package that needs them. */
+    if (m->expires != EXPIRY_NEVER) {
+        clock_iso(m->expires, expires);
+        json_put_str(doc, root, "expires", expires);
+    }
+    if (m->chained) {
+        crypto_hex(m->previous, sizeof m->previous, previous);
+        json_put_str(doc, root, "previous", previous);
+    }
     json_put_str(doc, root, "signer", signer);
     json_put_int(doc, root, "chunk_size", (int64_t)MANIFEST_CHUNK);
     struct json *list = json_put_array(doc, root, "files");
@@ -389,11 +400,24 @@ static int get_compute(struct manifest *m, const struct json_doc *doc, struct er
     return 0;
 }
 
+static int get_life(struct manifest *m, const struct json_doc *doc, struct err *err)
+{
+    const struct json *root = json_root(doc);
+    const char *expires = NULL;
+    if (json_opt_str(doc, root, "expires", &expires, err) != 0)
+        return -1;
+    if (expires != NULL && !expiry_parse(&m->expires, expires))
+        return err_set(err, ERR_INPUT, "%s: field 'expires': expected a date like 2027-03-01T12:00:00Z, found '%.40s'", json_name(doc),
+                       expires);
+    m->chained = !json_is_null(json_get(root, "previous"));
+    return m->chained ? get_hex(doc, root, "previous", m->previous, sizeof m->previous, err) : 0;
+}
+
 static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err *err)
 {
     static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "compute", "epoch", "created",
-                                       "signer", "chunk_size", "files", NULL};
-    static const char *const profiles[] = {"stip", NULL}, *const heads[] = {"server", "user", NULL};
+                                       "expires", "previous", "signer", "chunk_size", "files", NULL};
+    static const char *const profiles[] = {"stip", "engine", NULL}, *const heads[] = {"server", "user", NULL};
     static const char *const dtypes[] = {"F32", "BF16", "F16", "I8", "mixed", NULL};
     const struct json *root = json_root(doc);
     int64_t version, chunk, epoch;
@@ -408,10 +432,18 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
         get_one_of(doc, "profile", profiles, m->profile, sizeof m->profile, err) != 0 ||
         get_one_of(doc, "head", heads, m->head, sizeof m->head, err) != 0 ||
         get_one_of(doc, "dtype", dtypes, m->dtype, sizeof m->dtype, err) != 0 || get_compute(m, doc, err) != 0 ||
-        get_hex(doc, root, "signer", m->signer, sizeof m->signer, err) != 0)
+        get_life(m, doc, err) != 0 || get_hex(doc, root, "signer", m->signer, sizeof m->signer, err) != 0)
         return -1;
     m->epoch = (uint32_t)epoch;
     return parse_files(m, doc, err);
+}
+
+int manifest_for_server(const struct manifest *m, struct err *err)
+{
+    if (strcmp(m->profile, "engine") != 0)
+        return 0;
+    return err_set(err, ERR_INPUT, "a package of profile 'engine' is for engines of others, which are given the folder itself; a stip-server "
+                                   "takes what protect writes with another profile");
 }
 
 int manifest_parse(struct manifest *out, const char *text, size_t len, const char *name, struct err *err)
@@ -439,6 +471,11 @@ int manifest_verify(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_L
     char hex[2 * CRYPTO_KEY_LEN + 1];
     crypto_hex(signer, CRYPTO_KEY_LEN, hex);
     return err_wrap(err, "%s is not signed by the trusted developer key %.16s...", MANIFEST_NAME, hex);
+}
+
+int manifest_check_time(const struct manifest *m, int64_t now, const char *what, struct err *err)
+{
+    return expiry_check(m->expires, now, what, "its developer has to make another one (stip-model-dev rotate)", err);
 }
 
 int manifest_context_id(const char *text, size_t len, uint8_t out[CRYPTO_HASH_LEN], struct err *err)

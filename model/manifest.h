@@ -2,10 +2,11 @@
  *
  * Data flow   model_dev: package folder -> hashes -> manifest.json + Ed25519 signature.
  *             server: signature against the pinned key, then every file; or chunk by chunk while a package arrives.
- *             user: the SHA-256 of manifest.json is the context id that its key names.
+ *             user: the SHA-256 of manifest.json is the context id that its key names. A context that takes the place of another
+ *             names it (`previous`) and has a higher epoch: the chain of a model's contexts.
  * Units       bytes; a chunk is 1 MiB, the last one of a file may be shorter.
  * Errors      parsing names document and field; checking names the file and, where the bytes differ, the chunk. ERR_AUTH for
- *             a wrong signature, ERR_CHECK for files that are not the signed ones.
+ *             a wrong signature and for one that has expired, ERR_CHECK for files that are not the signed ones.
  * Memory      build, parse and load fill a struct that owns its strings (manifest_free, fine on a zeroed struct).
  * Secrets     the signing key is borrowed. The manifest itself is public.
  * Source      RFC 8032 (Ed25519), RFC 6234 (SHA-256).
@@ -36,12 +37,15 @@ struct manifest_file {
 
 struct manifest {
     char model[64];   /* architecture */
-    char profile[16]; /* "stip" */
+    char profile[16]; /* "stip", or "engine": for engines of others */
     char head[8];     /* "server" or "user" */
     char dtype[8];    /* of the matrices: "F32", "BF16", "F16", "I8" or "mixed" */
     enum compute compute;
     uint32_t epoch;   /* from 1 */
     char created[32]; /* 2026-11-21T09:30:00Z */
+    int64_t expires;  /* seconds since 1970; 0: never */
+    bool chained;     /* made in place of another package of the same developer ... */
+    uint8_t previous[CRYPTO_HASH_LEN]; /* ... of this context */
     uint8_t signer[CRYPTO_KEY_LEN];
     struct manifest_file *files;
     size_t file_count;
@@ -54,6 +58,8 @@ MUST_CHECK int manifest_write(const struct manifest *m, const char *dir, const u
                               uint8_t context_id[CRYPTO_HASH_LEN], struct err *err);
 
 MUST_CHECK int manifest_parse(struct manifest *out, const char *text, size_t len, const char *name, struct err *err);
+/* Refuses what is not for a stip-server: profile "engine". */
+MUST_CHECK int manifest_for_server(const struct manifest *m, struct err *err);
 /* The signature over the exact bytes, by the key that the caller trusts (not the one the manifest names). */
 MUST_CHECK int manifest_verify(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_LEN],
                                const uint8_t signer[CRYPTO_KEY_LEN], struct err *err);
@@ -63,6 +69,8 @@ MUST_CHECK int manifest_load(struct manifest *out, const char *dir, char **text,
                              struct err *err);
 /* Every file is there, has its size and its hashes, and nothing else lies in the folder. */
 MUST_CHECK int manifest_check_files(const struct manifest *m, const char *dir, struct err *err);
+/* ERR_AUTH once the manifest has expired; `what` is how the message calls the package. */
+MUST_CHECK int manifest_check_time(const struct manifest *m, int64_t now, const char *what, struct err *err);
 uint64_t manifest_bytes(const struct manifest *m);
 void manifest_free(struct manifest *m);
 

@@ -14,9 +14,12 @@
 
 int cmd_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_export(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_push(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_rotate(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_revoke(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_doctor(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
@@ -24,5 +27,12 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 MUST_CHECK int cmd_print(const struct json_doc *doc, struct err *err);
 /* A key as people write it: the text form, or the name of an identity.pub file. */
 MUST_CHECK int cmd_peer_key(struct peer_key *out, const char *value, struct err *err);
+
+/* --expires of a command; 0 when it is not given. */
+MUST_CHECK int cmd_option_expires(const struct cli_cmd *cmd, int64_t *out, struct err *err);
+/* The date, or "never". */
+void cmd_expires(char out[32], int64_t expires);
+/* "expires": date or null. */
+void cmd_put_expires(struct json_doc *doc, struct json *node, int64_t expires);
 
 #endif

@@ -35,9 +35,10 @@ static int key_facts(const struct release *p, bool *present, double bits[KINDS],
 
 static int print_json(const struct release *p, bool checked, bool key, const double bits[KINDS], struct err *err)
 {
-    char context[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1];
+    char context[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1], previous[2 * CRYPTO_HASH_LEN + 1];
     crypto_hex(p->context, sizeof p->context, context);
     crypto_hex(p->manifest.signer, sizeof p->manifest.signer, signer);
+    crypto_hex(p->manifest.previous, sizeof p->manifest.previous, previous);
     struct json_doc *doc = json_new_object("inspect");
     struct json *root = json_node(doc);
     json_put_str(doc, root, "package", p->package);
@@ -49,6 +50,9 @@ static int print_json(const struct release *p, bool checked, bool key, const dou
     json_put_str(doc, root, "compute", compute_name(p->manifest.compute));
     json_put_int(doc, root, "epoch", p->manifest.epoch);
     json_put_str(doc, root, "created", p->manifest.created);
+    cmd_put_expires(doc, root, p->manifest.expires);
+    if (p->manifest.chained)
+        json_put_str(doc, root, "previous", previous);
     json_put_str(doc, root, "signer", signer);
     json_put_bool(doc, root, "files_checked", checked);
     json_put_int(doc, root, "bytes", (int64_t)manifest_bytes(&p->manifest));
@@ -72,12 +76,15 @@ static int print_json(const struct release *p, bool checked, bool key, const dou
 static void print_text(const struct release *p, bool checked, bool key, const double bits[KINDS])
 {
     const struct manifest *m = &p->manifest;
-    char context[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1];
+    char context[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1], previous[2 * CRYPTO_HASH_LEN + 1], expires[32];
     crypto_hex(p->context, sizeof p->context, context);
     crypto_hex(m->signer, sizeof m->signer, signer);
-    printf("package   %s\ncontext   %s\nmodel     %s, %s, computed in %s, head at the %s, profile %s, epoch %u\nmade      %s\n"
+    crypto_hex(m->previous, sizeof m->previous, previous);
+    cmd_expires(expires, m->expires);
+    printf("package   %s\ncontext   %s\nmodel     %s, %s, computed in %s, head at the %s, profile %s, epoch %u\nmade      %s, expires %s\nreplaces  %s\n"
            "signed by %s (signature valid%s)\n",
-           p->package, context, m->model, m->dtype, compute_name(m->compute), m->head, m->profile, m->epoch, m->created, signer,
+           p->package, context, m->model, m->dtype, compute_name(m->compute), m->head, m->profile, m->epoch, m->created, expires,
+           m->chained ? previous : "nothing", signer,
            checked ? ", all files match" : "");
     for (size_t i = 0; i < m->file_count; i++)
         printf("file      %-40s %12llu bytes\n", m->files[i].name, (unsigned long long)m->files[i].size);

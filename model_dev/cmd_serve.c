@@ -42,18 +42,27 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     (void)argv;
     struct dev_config config = {0};
     struct serve *serve = NULL;
+    char endpoint[256] = "";
+    bool again = true;
     int signals = -1, rc = dev_config_open(&config, cmd, err);
     if (rc == 0)
         rc = open_signals(&signals, err);
-    if (rc == 0)
+    while (rc == 0 && again) {
         rc = serve_open(&serve, &config, err);
-    if (rc == 0)
-        rc = say_ready(serve_endpoint(serve), config.identity, cli_on(cmd, "json"), err);
-    if (rc == 0)
-        rc = serve_run(serve, signals, err);
+        if (rc == 0 && endpoint[0] != '\0')
+            log_info("another package is here; granting and pushing that one");
+        if (rc == 0 && endpoint[0] == '\0') {
+            (void)snprintf(endpoint, sizeof endpoint, "%s", serve_endpoint(serve));
+            config.listen = endpoint; /* the same port again, where the config leaves it open */
+            rc = say_ready(endpoint, config.identity, cli_on(cmd, "json"), err);
+        }
+        if (rc == 0)
+            rc = serve_run(serve, signals, &again, err);
+        serve_close(serve);
+        serve = NULL;
+    }
     if (rc == 0)
         log_info("stopping");
-    serve_close(serve);
     if (signals >= 0)
         close(signals);
     dev_config_close(&config);

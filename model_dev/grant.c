@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/expiry.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/secret.h"
@@ -182,14 +183,14 @@ static int copy_texts(const char *model, const char *dir, struct err *err)
     return 0;
 }
 
-static int write_keys(const struct keyset *keys, const char *dir, struct err *err)
+static int write_keys(const struct keyset *keys, bool engine, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX];
     uint8_t *bytes = secret_alloc(GRANT_KEYS_LEN);
     if (bytes == NULL)
         return err_oom(err, GRANT_KEYS_LEN);
     memcpy(bytes, "STIPEND1", 8);
-    int rc = keyset_end_key(keys, KEY_RESIDUAL, bytes + 8, err);
+    int rc = engine ? 0 : keyset_end_key(keys, KEY_RESIDUAL, bytes + 8, err);
     if (rc == 0)
         rc = keyset_end_key(keys, KEY_OUTPUT, bytes + 40, err);
     if (rc == 0)
@@ -205,7 +206,8 @@ static int write_keys(const struct keyset *keys, const char *dir, struct err *er
 static int write_about(const struct grant_source *src, const char *dir, struct err *err)
 {
     const struct release *from = src->from;
-    char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], who[PEER_KEY_TEXT], *text = NULL;
+    char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], expires[32], who[PEER_KEY_TEXT], *text = NULL;
+    const int64_t end = expiry_first(src->expires, from->manifest.expires);
     struct peer_key self = identity_public(src->identity);
     crypto_hex(from->context, sizeof from->context, context);
     clock_iso(clock_unix(), created);
@@ -220,6 +222,10 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     json_put_str(doc, root, "compute", compute_name(from->manifest.compute));
     json_put_int(doc, root, "epoch", from->manifest.epoch);
     json_put_str(doc, root, "created", created);
+    if (end != EXPIRY_NEVER) {
+        clock_iso(end, expires);
+        json_put_str(doc, root, "expires", expires);
+    }
     json_put_str(doc, root, "model_dev", who);
     int rc = json_print(doc, true, &text, err);
     json_free(doc);
@@ -231,35 +237,64 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     return rc;
 }
 
-int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
+/* What a grant is made of, open and found to belong together. */
+struct opened {
+    struct checkpoint *plain;
+    struct keyset *keys;
+    bool head_user;
+};
+
+static void close_source(struct opened *o)
 {
-    struct checkpoint *plain = NULL;
-    struct keyset *keys = NULL;
+    checkpoint_close(o->plain);
+    keyset_free(o->keys);
+}
+
+static int open_source(struct opened *o, const struct grant_source *src, struct err *err)
+{
     struct context_key *key = secret_alloc(sizeof *key);
     if (key == NULL)
         return err_oom(err, sizeof *key);
     int rc = release_key(src->from, key, err);
     if (rc == 0)
-        rc = keyset_new(&keys, &key->shape, key->seed, err);
+        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
     if (rc == 0)
-        rc = checkpoint_open(&plain, src->model, CHECKPOINT_ALL, err);
+        rc = checkpoint_open(&o->plain, src->model, CHECKPOINT_ALL, err);
     if (rc == 0)
-        rc = check_match(src, key, keys, plain, err);
+        rc = check_match(src, key, o->keys, o->plain, err);
+    o->head_user = key->head_user;
+    secret_free(key);
+    return rc;
+}
+
+int grant_check(const struct grant_source *src, struct err *err)
+{
+    struct opened o = {0};
+    int rc = open_source(&o, src, err);
+    close_source(&o);
+    return rc;
+}
+
+int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
+{
+    const bool engine = strcmp(src->from->manifest.profile, "engine") == 0;
+    struct opened o = {0};
+    int rc = manifest_check_time(&src->from->manifest, clock_unix(), src->from->package, err);
     if (rc == 0)
-        rc = write_keys(keys, dir, err);
+        rc = open_source(&o, src, err);
+    if (rc == 0)
+        rc = write_keys(o.keys, engine, dir, err);
     if (rc == 0)
         rc = copy_texts(src->model, dir, err);
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_NAME, err);
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
-    if (rc == 0)
-        rc = write_tables(plain, key->head_user, dir, err);
+    if (rc == 0 && !engine)
+        rc = write_tables(o.plain, o.head_user, dir, err);
     if (rc == 0)
         rc = write_about(src, dir, err);
-    checkpoint_close(plain);
-    keyset_free(keys);
-    secret_free(key);
+    close_source(&o);
     return rc;
 }
 

@@ -5,6 +5,7 @@
  *             model.safetensors (embedding tables in plain order; the head too when it is the user's), manifest.json and
  *             manifest.sig of the package.
  * Shapes      tensors as stored in the checkpoint, under the names that packages use.
+ *             Profile "engine": no tables, since the engine embeds; and no residual sub-key (zeros).
  * Units       keys.bin: "STIPEND1", residual sub-key 32, output sub-key 32, SHA-256 of the 72 bytes before.
  * Errors      a key of another package, a package of another checkpoint (names what differs), NaN in a table, disk.
  *             On error neither the file nor the folder is left.
@@ -25,8 +26,11 @@ struct grant_source {
     const char *model;            /* folder of the plain checkpoint */
     const struct release *from; /* opened with the identity's signing key */
     const struct identity *identity;
+    int64_t expires; /* seconds since 1970; 0: with the package */
 };
 
+/* Key, package and checkpoint belong together. */
+MUST_CHECK int grant_check(const struct grant_source *src, struct err *err);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */

@@ -10,6 +10,7 @@
 #define PROTECTED_OPT {.name = "protected", .arg = "DIR", .help = "the folder that protect wrote"}
 #define MODEL_OPT {.name = "model", .arg = "HFDIR", .help = "the plain checkpoint that the package was made from"}
 #define IDENTITY_OPT {.name = "identity", .arg = "DIR", .help = "the developer's identity; without it the config's, or PROTECTED/identity"}
+#define EXPIRES_OPT(what) {.name = "expires", .arg = "WHEN", .help = what ": days (90) or a date in UTC (2027-03-01); without it never"}
 #define END_OPT {.name = NULL}
 
 static struct cli_opt keygen_opts[] = {
@@ -18,10 +19,21 @@ static struct cli_opt keygen_opts[] = {
 static struct cli_opt protect_opts[] = {
     {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint: a folder, or a repository of Hugging Face (ORG/NAME[@REVISION]) in this machine's cache"},
     {.name = "out", .arg = "DIR", .help = "gets DIR/package for the server and DIR/context.key, the developer's secret"},
-    {.name = "profile", .arg = "NAME", .help = "stip"},
+    {.name = "profile", .arg = "NAME", .help = "stip, or engine: a checkpoint for engines of others (docs/ENGINES.md), which hides less"},
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
     {.name = "local-layers", .arg = "K", .help = "0"},
     {.name = "dtype", .arg = "TYPE", .help = "of products: keep or f32 (exact), bf16, int8"},
+    {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
+    {.name = "force", .help = "move an existing package and key aside; the new one names the old (rotate does this for the same model)"},
+    EXPIRES_OPT("the last day on which the server serves it and users use it"),
+    {.name = "epoch", .arg = "N", .help = "number of this context; without it one more than that of the package which is moved aside, or 1"},
+    {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
+    JSON_OPT, END_OPT};
+
+static struct cli_opt export_opts[] = {
+    {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint that generates text, as for protect"},
+    {.name = "out", .arg = "DIR", .help = "gets DIR/package, which engines load, and DIR/context.key, the developer's secret"},
+    {.name = "dtype", .arg = "TYPE", .help = "of weights: keep, f32, bf16"},
     {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
     {.name = "force", .help = "move an existing package and key aside"},
     {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
@@ -38,7 +50,19 @@ static struct cli_opt push_opts[] = {
 static struct cli_opt grant_opts[] = {
     {.name = "user", .arg = "FILE", .help = "the user's identity.pub"},
     {.name = "out", .arg = "FILE", .help = "the sealed grant, for stip-user join --grant FILE"},
+    EXPIRES_OPT("the last day of this grant, if the package does not expire before"),
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
+
+static struct cli_opt rotate_opts[] = {
+    CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT,
+    {.name = "dtype", .arg = "TYPE", .help = "keep, f32, bf16, int8; without it as the package has it"},
+    EXPIRES_OPT("the last day of the new context; one that had an end is given as long again"),
+    JSON_OPT, END_OPT};
+
+static struct cli_opt revoke_opts[] = {
+    {.name = "user", .arg = "WHO", .help = "the user's identity.pub, key (stip1:...) or fingerprint (16 hex digits)"},
+    {.name = "config", .arg = "FILE", .help = "model_dev.json; its list 'allow' is changed"},
+    JSON_OPT, END_OPT};
 
 static struct cli_opt serve_opts[] = {
     {.name = "config", .arg = "FILE", .help = "model_dev.json"},
@@ -53,12 +77,18 @@ static const struct cli_cmd cmds[] = {
      .example = "stip-model-dev keygen --out ~/.stip/model_dev"},
     {.name = "protect", .line = "permute a checkpoint: a package for the server, a key for the developer", .run = cmd_protect,
      .opts = protect_opts, .example = "stip-model-dev protect --model ./llama --out ./protected"},
+    {.name = "export", .line = "permute a checkpoint for engines of others: profile engine, which hides less", .run = cmd_export,
+     .opts = export_opts, .example = "stip-model-dev export --model ./llama --out ./exported"},
     {.name = "inspect", .line = "what a protected folder holds, without secrets", .run = cmd_inspect, .opts = inspect_opts,
      .example = "stip-model-dev inspect --check ./protected", .args = "DIR"},
     {.name = "push", .line = "send the package to servers", .run = cmd_push, .opts = push_opts,
      .example = "stip-model-dev push --protected ./protected --to tcp://10.0.0.2:7402 --key server.pub"},
     {.name = "grant", .line = "what one user needs, in a file that only this user can open", .run = cmd_grant, .opts = grant_opts,
      .example = "stip-model-dev grant --user alice.pub --out alice.grant --protected ./protected --model ./llama"},
+    {.name = "rotate", .line = "a new key for the same model: the next context, beside the old one until it is whole", .run = cmd_rotate,
+     .opts = rotate_opts, .example = "stip-model-dev rotate --config model_dev.json"},
+    {.name = "revoke", .line = "take a user off the allow-list, and say what else has to be done", .run = cmd_revoke,
+     .opts = revoke_opts, .example = "stip-model-dev revoke --user alice.pub --config model_dev.json"},
     {.name = "serve", .line = "daemon: push the package to the servers, answer grants of allowed users", .run = cmd_serve,
      .opts = serve_opts, .example = "stip-model-dev serve --config model_dev.json"},
     {.name = "doctor", .line = "check config, keys, package and the way to the servers, a line each", .run = cmd_doctor,

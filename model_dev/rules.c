@@ -44,6 +44,12 @@ static const struct rule rules[] = {
     {ROLE_MLM_NORM_B,     HEAD_NONE, KEY_MLM,      KEY_NONE,     "the bias of a transform column moves with it"},
     {ROLE_MLM_OUT_BIAS,   HEAD_NONE, KEY_OUTPUT,   KEY_NONE,     "follows the output rows"},
 };
+/* Profile "engine": the embeddings go out too, so the vocabulary itself is in secret order, the same for what goes in and what
+ * comes out: engines feed their answers back. */
+static const struct rule engine_rules[] = {
+    {ROLE_TOKEN_EMBED,    HEAD_NONE, KEY_OUTPUT,   KEY_RESIDUAL, "rows are tokens in an order that only users undo, columns the residual"},
+    {ROLE_POSITION_EMBED, HEAD_NONE, KEY_NONE,     KEY_RESIDUAL, "positions are counted in plain order, columns follow the residual"},
+};
 /* clang-format on */
 
 const struct rule *rules_find(enum role role, enum head_kind head)
@@ -51,6 +57,14 @@ const struct rule *rules_find(enum role role, enum head_kind head)
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (rules[i].role == role && (rules[i].head == HEAD_NONE || rules[i].head == head))
             return &rules[i];
+    return NULL;
+}
+
+const struct rule *rules_engine(enum role role)
+{
+    for (size_t i = 0; i < sizeof engine_rules / sizeof *engine_rules; i++)
+        if (engine_rules[i].role == role)
+            return &engine_rules[i];
     return NULL;
 }
 

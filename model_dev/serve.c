@@ -9,12 +9,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "model_dev/grant.h"
+#include "model_dev/ledger.h"
+#include "model_dev/protect.h"
 #include "model_dev/push.h"
 #include "transport/blob.h"
 #include "transport/listener.h"
@@ -27,7 +30,7 @@
 #define BUNDLE "grant.bundle"
 #define USERS 1024 /* connections that are remembered */
 #define IDLE_MS 600000
-#define TICK_MS 60000
+#define TICK_MS 2000
 
 struct user {
     struct listener_peer peer;
@@ -38,6 +41,7 @@ struct user {
 struct serve {
     const struct dev_config *config;
     struct release release;
+    struct stat seen; /* of its manifest */
     char state[FILE_PATH_MAX], dir[FILE_PATH_MAX]; /* PROTECTED/serve.tmp, and in it the folder of the grant's bundle */
     int lock; /* on state */
     struct blob_list list;
@@ -160,6 +164,13 @@ static int need(const struct dev_config *c, struct err *err)
     return 0;
 }
 
+static bool stat_manifest(const struct serve *s, struct stat *out)
+{
+    char path[FILE_PATH_MAX];
+    struct err err;
+    return file_join(path, s->config->protected, PROTECT_PACKAGE "/" MANIFEST_NAME, &err) == 0 && stat(path, out) == 0;
+}
+
 int serve_open(struct serve **out, const struct dev_config *config, struct err *err)
 {
     struct serve *s = calloc(1, sizeof *s);
@@ -167,6 +178,7 @@ int serve_open(struct serve **out, const struct dev_config *config, struct err *
         return err_oom(err, sizeof *s);
     s->config = config;
     s->lock = -1;
+    (void)stat_manifest(s, &s->seen); /* before it is read: what comes later is noticed */
     if (need(config, err) != 0 || release_open(&s->release, config->protected, config->identity->sign_pub, err) != 0 ||
         open_state(s, err) != 0 || build_grant(s, err) != 0 || start_pushers(s, err) != 0 ||
         transport_open(&s->transport, err) != 0 ||
@@ -299,7 +311,10 @@ static void on_get(struct serve *s, struct user *u, const struct frame *f)
 static void on_done(struct serve *s, const struct user *u)
 {
     char fingerprint[FINGERPRINT_TEXT];
+    struct err err;
     peer_key_fingerprint(&u->peer.key, fingerprint);
+    if (ledger_add(s->config->protected, &u->peer.key, s->release.context, &err) != 0)
+        log_error("%s", err.text);
     s->granted++;
     log_info("user %s has its grant (%" PRIu64 " so far)", fingerprint, s->granted);
 }
@@ -326,8 +341,28 @@ static void on_frame(struct serve *s, const struct listener_peer *peer, const st
     }
 }
 
-int serve_run(struct serve *s, int stop_fd, struct err *err)
+/* rotate has put another package there, whole and by this developer. */
+static bool superseded(struct serve *s)
 {
+    struct stat now;
+    struct release fresh;
+    struct err err;
+    if (!stat_manifest(s, &now) || (now.st_ino == s->seen.st_ino && now.st_mtim.tv_sec == s->seen.st_mtim.tv_sec &&
+                                    now.st_mtim.tv_nsec == s->seen.st_mtim.tv_nsec))
+        return false;
+    s->seen = now;
+    if (release_open(&fresh, s->config->protected, s->config->identity->sign_pub, &err) != 0) {
+        log_error("the package that is there now is not used: %s", err.text);
+        return false;
+    }
+    const bool other = memcmp(fresh.context, s->release.context, sizeof fresh.context) != 0;
+    release_close(&fresh);
+    return other;
+}
+
+int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err)
+{
+    *again = false;
     struct listener_peer peer;
     struct frame f;
     for (;;) {
@@ -345,5 +380,9 @@ int serve_run(struct serve *s, int stop_fd, struct err *err)
         }
         forget_idle(s, clock_ms());
         collect_pushers(s, WNOHANG);
+        if (superseded(s)) {
+            *again = true;
+            return 0;
+        }
     }
 }

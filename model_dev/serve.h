@@ -18,7 +18,7 @@ struct serve;
 MUST_CHECK int serve_open(struct serve **out, const struct dev_config *config, struct err *err);
 void serve_close(struct serve *s);
 const char *serve_endpoint(const struct serve *s);
-/* Serves until stop_fd is readable. */
-MUST_CHECK int serve_run(struct serve *s, int stop_fd, struct err *err);
+/* Serves until stop_fd is readable, or until another package lies in the folder (*again): then close, and open anew. */
+MUST_CHECK int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err);
 
 #endif

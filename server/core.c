@@ -12,6 +12,7 @@
 
 #define CONNECTION_IDLE_MS 600000 /* a connection that said nothing for this long, and longer than a session lives, is forgotten */
 #define RETRY_MS 20 /* of what the socket did not take */
+#define EXPIRED_TEXT "the package that this server holds is past its day; its developer has to push another"
 
 /* ------------------------------------------------------------------ what step.c needs too */
 
@@ -66,6 +67,11 @@ static void on_hello(struct core *c, struct connection *k, const struct frame *f
         return;
     }
     static const uint8_t any[WIRE_CONTEXT_BYTES];
+    if (c->expired) {
+        k->phase = PHASE_NEW;
+        refuse(c, &k->peer, f, WIRE_EXPIRED, EXPIRED_TEXT);
+        return;
+    }
     if (!c->has_model) {
         k->phase = PHASE_NEW;
         refuse(c, &k->peer, f, WIRE_NO_MODEL,
@@ -140,6 +146,10 @@ static void on_open(struct core *c, const struct listener_peer *peer, const stru
         return;
     }
     struct session *s = session_find(c->sessions, m.session, &peer->key);
+    if (c->expired) {
+        refuse(c, peer, f, WIRE_EXPIRED, EXPIRED_TEXT);
+        return;
+    }
     if (s == NULL) {
         if (m.max_tokens < 1 || m.max_tokens > c->model.hello.max_tokens) {
             refuse(c, peer, f, WIRE_CONTEXT_FULL, "more tokens than this server gives a session");
@@ -216,6 +226,12 @@ static void on_session_frame(struct core *c, const struct listener_peer *peer, c
     default:
         break;
     }
+}
+
+bool core_greeted(const struct core *c, const struct listener_peer *peer)
+{
+    const struct connection *k = connections_find(c->connections, peer);
+    return k != NULL && k->phase == PHASE_READY;
 }
 
 void core_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f)
@@ -335,13 +351,26 @@ static void announce(struct core *c)
     h->session_ttl_s = (uint32_t)(c->limits.ttl_ms / 1000);
 }
 
-void core_set_model(struct core *c, const struct core_model *model)
+static void end_all(struct core *c, enum wire_code code, const char *text)
 {
     for (struct session *s = session_first(c->sessions), *next; s != NULL; s = next) {
         next = session_after(s);
-        core_say(c, s, msg_error_encode(s->id, WIRE_EPOCH_CHANGED, 0, "another package is served now; join and open again"));
+        core_say(c, s, msg_error_encode(s->id, code, 0, text));
         core_end(c, s);
     }
+}
+
+void core_set_expired(struct core *c, bool expired)
+{
+    if (expired && !c->expired)
+        end_all(c, WIRE_EXPIRED, EXPIRED_TEXT);
+    c->expired = expired;
+}
+
+void core_set_model(struct core *c, const struct core_model *model)
+{
+    end_all(c, WIRE_EPOCH_CHANGED, "another package is served now; join and open again");
+    c->expired = false;
     connections_reset(c->connections);
     c->has_model = model != NULL;
     c->model = model != NULL ? *model : (struct core_model){0};

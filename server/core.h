@@ -62,6 +62,9 @@ void core_free(struct core *c);
 void core_set_model(struct core *c, const struct core_model *model);
 /* Until there is a model users are told whether one is being loaded. */
 void core_set_loading(struct core *c, bool loading);
+/* The package is past its day: sessions end with EXPIRED and nobody is served until another model comes, or the day is over no more
+ * (a clock was put right). */
+void core_set_expired(struct core *c, bool expired);
 /* From now on only steps that have begun are answered; all else is told DRAINING. */
 void core_set_draining(struct core *c);
 /* A step waits, is being computed, or its answer is on its way to a user that reads. */
@@ -71,6 +74,8 @@ void core_revoke(struct core *c, bool (*allowed)(void *arg, const struct peer_ke
 /* Most rows that core_take gives with this model. */
 int core_pass_rows(const struct core_limits *limits, const struct config *config);
 
+/* True when this connection has said HELLO here, and was answered. */
+bool core_greeted(const struct core *c, const struct listener_peer *peer);
 void core_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f);
 /* What to compute next, of every session at most one piece (server/schedule.h). Gives how many; needs max_jobs of 2 or more. */
 int core_take(struct core *c, struct core_job *jobs, int max_jobs);

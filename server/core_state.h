@@ -18,7 +18,7 @@
 struct core {
     struct core_limits limits;
     struct core_model model;
-    bool has_model, loading, draining;
+    bool has_model, loading, draining, expired;
     int chunk; /* most rows of one kind of steps in a pass */
     struct connections *connections;
     struct session_table *sessions;

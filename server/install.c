@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/expiry.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/manifest.h"
@@ -51,6 +53,7 @@ struct install {
     bool installed;
     uint8_t context[WIRE_CONTEXT_BYTES]; /* of the installed package, zero without one */
     uint32_t epoch;
+    uint8_t signer[CRYPTO_KEY_LEN];
     bool ready;
 };
 
@@ -94,6 +97,7 @@ static int read_installed(struct install *in, struct err *err)
         return -1;
     int rc = manifest_context_id(text, len, in->context, err);
     in->epoch = m.epoch;
+    memcpy(in->signer, m.signer, sizeof in->signer);
     in->installed = rc == 0;
     free(text);
     manifest_free(&m);
@@ -231,8 +235,21 @@ static int list_file(struct blob_list *list, const struct manifest_file *f, stru
     return -1;
 }
 
+/* A context that was left behind does not come back: who kept an old package of this developer could bring users' old keys back
+ * to life with it. Other developers count their own epochs. */
+static enum wire_code check_life(const struct install *in, const struct manifest *m, struct err *err)
+{
+    if (expiry_check(m->expires, clock_unix(), "the offered package", "make another one", err) != 0)
+        return WIRE_EXPIRED;
+    if (!in->installed || memcmp(in->signer, m->signer, sizeof in->signer) != 0 || m->epoch >= in->epoch)
+        return WIRE_OK;
+    err_set(err, ERR_AUTH, "epoch %u is installed here, epoch %u is offered: an older one does not replace it; protect with "
+                           "--epoch %u or more", in->epoch, m->epoch, in->epoch);
+    return WIRE_WRONG_EPOCH;
+}
+
 /* The manifest is here: is it the developer's, and the one that was offered? */
-static enum wire_code check_manifest(struct transfer *t, struct err *err)
+static enum wire_code check_manifest(const struct install *in, struct transfer *t, struct err *err)
 {
     uint8_t context[CRYPTO_HASH_LEN];
     if (t->proof.size <= CRYPTO_SIG_LEN) {
@@ -249,7 +266,7 @@ static enum wire_code check_manifest(struct transfer *t, struct err *err)
         err_set(err, ERR_AUTH, "the manifest is not the one that was offered");
         return WIRE_WRONG_CONTEXT;
     }
-    if (manifest_parse(&t->manifest, text, len, MANIFEST_NAME, err) != 0)
+    if (manifest_parse(&t->manifest, text, len, MANIFEST_NAME, err) != 0 || manifest_for_server(&t->manifest, err) != 0)
         return WIRE_BAD_FRAME;
     if (t->manifest.file_count != t->offer.files || t->manifest.epoch != t->offer.epoch) {
         err_set(err, ERR_PEER, "%u files of epoch %u were offered, the manifest has %zu of epoch %u", t->offer.files, t->offer.epoch,
@@ -259,7 +276,7 @@ static enum wire_code check_manifest(struct transfer *t, struct err *err)
     for (size_t i = 0; i < t->manifest.file_count; i++)
         if (list_file(&t->list, &t->manifest.files[i], err) != 0)
             return WIRE_BAD_FRAME;
-    return WIRE_OK;
+    return check_life(in, &t->manifest, err);
 }
 
 /* Both files go in last: a folder with a manifest is complete. */
@@ -287,6 +304,7 @@ static void finish(struct install *in)
     }
     memcpy(in->context, t->offer.context, sizeof in->context);
     in->epoch = t->offer.epoch;
+    memcpy(in->signer, t->manifest.signer, sizeof in->signer);
     in->installed = in->ready = true;
     log_info("admin: package %02x%02x%02x%02x installed, %" PRIu64 " bytes", in->context[0], in->context[1], in->context[2],
              in->context[3], blob_list_bytes(&t->list));
@@ -341,7 +359,7 @@ static void manifest_chunk(struct install *in, uint64_t now_ms, const struct fra
         return;
     }
     if (code == WIRE_OK)
-        code = check_manifest(t, &err);
+        code = check_manifest(in, t, &err);
     if (code != WIRE_OK) {
         refuse(in, &t->from, code, err.text);
         return;

@@ -1,7 +1,8 @@
 /* server/install.h - a developer's package arrives: the admin link as a state machine, no sockets, no threads, no clock.
  *
  * Data flow   frame + time -> install_frame -> answers through `send`: HELLO_OK, then per OFFER the manifest is pulled, its
- *             signature checked with the key of the very peer, the files pulled chunk by chunk into PACKAGE.new.part, and
+ *             signature checked with the key of the very peer, its time and its epoch (WRONG_EPOCH: this developer has
+ *             installed a later one already), the files pulled chunk by chunk into PACKAGE.new.part, and
  *             when all are right PACKAGE.new takes the place of PACKAGE. install_take_ready tells the role to load it.
  * Units       milliseconds (any monotonic clock), bytes.
  * Errors      a peer's mistake and a full disk are answered with an ERROR frame; the old package stays and what has

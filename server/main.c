@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/cli.h"
+#include "base/clock.h"
+#include "base/expiry.h"
 #include "base/secret.h"
 #include "model/manifest.h"
 #include "server/cmd.h"
@@ -35,12 +37,16 @@ static int run_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct e
 
 static void print_manifest(const struct manifest *m, const char *context, const char *signer, bool as_json)
 {
+    char expires[32] = "never", previous[2 * CRYPTO_HASH_LEN + 1];
+    crypto_hex(m->previous, sizeof m->previous, previous);
+    if (m->expires != EXPIRY_NEVER)
+        clock_iso(m->expires, expires);
     printf(as_json ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"profile\":\"%s\",\"head\":\"%s\",\"dtype\":\"%s\","
-                     "\"compute\":\"%s\",\"epoch\":%u,\"created\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
+                     "\"compute\":\"%s\",\"epoch\":%u,\"created\":\"%s\",\"expires\":\"%s\",\"previous\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
                    : "context       %s\narchitecture  %s\nprofile       %s\nhead          %s\ndtype         %s\n"
-                     "compute       %s\nepoch         %u\ncreated       %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
-           context, m->model, m->profile, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, signer, m->file_count,
-           (unsigned long long)manifest_bytes(m));
+                     "compute       %s\nepoch         %u\ncreated       %s\nexpires       %s\nreplaces      %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
+           context, m->model, m->profile, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, expires,
+           m->chained ? previous : "none", signer, m->file_count, (unsigned long long)manifest_bytes(m));
 }
 
 static int run_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)

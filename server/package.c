@@ -47,7 +47,7 @@ static int examine(struct package *p, struct checkpoint **out, const char *dir, 
     int rc = -1;
     if (manifest_load(&p->manifest, dir, &text, &len, sig, err) != 0)
         return -1;
-    if (check_signer(text, len, sig, developers, n, err) != 0 || manifest_context_id(text, len, p->context, err) != 0 ||
+    if (check_signer(text, len, sig, developers, n, err) != 0 || manifest_for_server(&p->manifest, err) != 0 || manifest_context_id(text, len, p->context, err) != 0 ||
         manifest_check_files(&p->manifest, dir, err) != 0)
         goto done;
     if ((p->proof = malloc(len + sizeof sig)) == NULL) {

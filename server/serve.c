@@ -11,10 +11,12 @@
 #include "base/log.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
-#include "server/core.h"
+#include "server/generation.h"
 #include "server/install.h"
-#include "server/loader.h"
+#include "base/memory.h"
 #include "transport/listener.h"
+
+#define LOOP_MS 1000 /* at least so often everything is looked at */
 
 static volatile sig_atomic_t stop, reload; /* stop: 1 after the steps under way, 2 at once */
 
@@ -30,12 +32,11 @@ struct server {
     const struct settings *settings;
     struct transport *transport;
     struct listener *infer, *admin;
-    struct core *core;
+    struct generation now, old; /* old: without a core but for a while after `now` has taken its place */
     struct install *install;
     struct loader *loader;
-    struct loaded model; /* empty until one is there */
-    struct loaded next;  /* loaded, and waits until no step is being computed */
-    int wake_fd;         /* of the worker and the loader */
+    struct loaded next; /* loaded, and waits until no step is being computed */
+    int wake_fd;        /* of the workers and the loader */
     bool json, ready;
     bool changed; /* the package on disk is newer than what was loaded last */
 };
@@ -63,14 +64,14 @@ static void say_ready(struct server *s)
     log_info("ready: users at %s, developers at %s, key %s", listener_endpoint(s->infer), listener_endpoint(s->admin), fingerprint);
     if (s->json) {
         printf("{\"event\":\"ready\",\"endpoint\":\"%s\",\"admin\":\"%s\",\"model\":%s}\n", listener_endpoint(s->infer),
-               listener_endpoint(s->admin), s->model.package != NULL ? "true" : "false");
+               listener_endpoint(s->admin), s->now.model.package != NULL ? "true" : "false");
         (void)fflush(stdout);
     }
 }
 
 static void say_serving(const struct server *s)
 {
-    const struct package *p = s->model.package;
+    const struct package *p = s->now.model.package;
     if (s->json) {
         char context[2 * CRYPTO_HASH_LEN + 1];
         crypto_hex(p->context, sizeof p->context, context);
@@ -81,19 +82,65 @@ static void say_serving(const struct server *s)
              p->context[1], p->context[2], p->context[3], p->manifest.epoch, p->manifest.head);
 }
 
-static bool computing(const struct server *s)
+/* Rows of the generation before are answered for limits.overlap_s, by weights, sessions and pages of their own. */
+static bool overlaps(const struct server *s)
 {
-    return s->model.worker != NULL && !worker_idle(s->model.worker);
+    const struct settings *set = s->settings;
+    const uint64_t each = (uint64_t)set->kv_bytes + set->limits.steps, machine = memory_physical();
+    if (set->overlap_ms == 0 || s->now.model.package == NULL || s->now.expired)
+        return false;
+    const uint64_t all = (uint64_t)s->now.model.package->bytes + s->next.package->bytes + 2 * each;
+    if (all <= machine)
+        return true;
+    log_warn("no overlap: weights of %zu and %zu bytes, and twice the %llu that limits.memory_mb and limits.steps_mb allow, are more "
+             "than the %llu of this machine; sessions of the old package end now", s->now.model.package->bytes,
+             s->next.package->bytes, (unsigned long long)each, (unsigned long long)machine);
+    return false;
+}
+
+/* A core of its own for the new model, so that what is known of the old one's connections and sessions stays true. */
+static bool begin_overlap(struct server *s, const struct core_model *model)
+{
+    struct core_sender to_users = {send_infer, s};
+    struct core *fresh;
+    struct err err;
+    if (!overlaps(s))
+        return false;
+    if (core_new(&fresh, &s->settings->limits, model, to_users, &err) != 0) {
+        log_warn("no overlap: %s", err.text);
+        return false;
+    }
+    s->old = s->now;
+    s->old.until_ms = clock_ms() + (uint64_t)s->settings->overlap_ms;
+    s->now = (struct generation){.core = fresh};
+    log_info("the package of epoch %u is served for another %d s", s->old.model.package->manifest.epoch,
+             s->settings->overlap_ms / 1000);
+    return true;
 }
 
 static void use_next(struct server *s)
 {
     struct core_model model = package_model(s->next.package, s->next.pool);
-    core_set_model(s->core, &model);
-    loaded_free(&s->model);
-    s->model = s->next;
+    if (!begin_overlap(s, &model)) {
+        core_set_model(s->now.core, &model);
+        loaded_free(&s->now.model);
+    }
+    s->now.model = s->next;
+    s->now.warned = 0;
     s->next = (struct loaded){0};
     say_serving(s);
+}
+
+/* The time of the old generation is over, or yet another package is coming. True when it is gone. */
+static bool old_is_gone(struct server *s)
+{
+    if (s->old.core == NULL)
+        return true;
+    if ((clock_ms() < s->old.until_ms && !s->changed && s->next.package == NULL) || generation_computing(&s->old))
+        return false;
+    log_info("the package of epoch %u is served no more", s->old.model.package->manifest.epoch);
+    generation_end(&s->old);
+    return true;
 }
 
 /* The old package keeps serving unless the new one is sound; without an old one the first has to be. */
@@ -106,14 +153,15 @@ static int change_model(struct server *s, struct err *err)
             return err_set(err, bad.code, "%s", bad.text);
         log_error("the new package is not served: %s", bad.text);
     }
-    if (s->next.package != NULL && !computing(s))
+    const bool alone = old_is_gone(s);
+    if (s->next.package != NULL && alone && !generation_computing(&s->now))
         use_next(s);
-    if (s->changed && s->next.package == NULL && !loader_busy(s->loader)) {
+    if (s->changed && alone && s->next.package == NULL && !loader_busy(s->loader)) {
         s->changed = false;
-        if (loader_start(s->loader, s->model.package == NULL ? 0 : s->model.package->bytes, err) != 0)
+        if (loader_start(s->loader, s->now.model.package == NULL ? 0 : s->now.model.package->bytes, err) != 0)
             return -1;
     }
-    core_set_loading(s->core, loader_busy(s->loader));
+    core_set_loading(s->now.core, loader_busy(s->loader));
     if (!s->ready && s->next.package == NULL && !loader_busy(s->loader))
         say_ready(s);
     return 0;
@@ -121,25 +169,13 @@ static int change_model(struct server *s, struct err *err)
 
 /* ------------------------------------------------------------------ the loop */
 
-static void feed_worker(struct server *s)
+static void collect_workers(struct server *s)
 {
-    struct core_job jobs[WORKER_BATCH];
-    if (s->model.worker == NULL || s->next.package != NULL || computing(s))
-        return;
-    int n = core_take(s->core, jobs, WORKER_BATCH);
-    if (n > 0)
-        worker_start(s->model.worker, jobs, n);
-}
-
-static void collect_worker(struct server *s)
-{
-    struct core_job jobs[WORKER_BATCH];
     uint64_t count;
-    uint32_t us = 0;
     while (read(s->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
-    int n = s->model.worker == NULL ? 0 : worker_finish(s->model.worker, jobs, &us);
-    core_done(s->core, clock_ms(), jobs, n, us);
+    generation_collect(&s->now);
+    generation_collect(&s->old);
 }
 
 static int drain(struct listener *l, struct server *s, struct err *err)
@@ -154,7 +190,7 @@ static int drain(struct listener *l, struct server *s, struct err *err)
         if (got == LISTENER_NONE)
             return 0;
         if (l == s->infer)
-            core_frame(s->core, clock_ms(), &peer, &f);
+            core_frame(generation_of(&s->old, &s->now, &peer, &f), clock_ms(), &peer, &f);
         else
             install_frame(s->install, clock_ms(), &peer, &f);
     }
@@ -178,9 +214,16 @@ static void read_lists_again(struct server *s)
     if (listener_allow(s->infer, now.users, now.user_count, &err) != 0 ||
         listener_allow(s->admin, now.developers, now.developer_count, &err) != 0)
         log_error("allow-lists: %s", err.text);
-    core_revoke(s->core, allowed, s->infer);
+    core_revoke(s->now.core, allowed, s->infer);
+    if (s->old.core != NULL)
+        core_revoke(s->old.core, allowed, s->infer);
     log_info("allow-lists read again: %zu users, %zu developers", now.user_count, now.developer_count);
     settings_free(&now);
+}
+
+static bool busy(const struct generation *g)
+{
+    return g->core != NULL && (core_busy(g->core) || generation_computing(g));
 }
 
 /* After the first signal: until no step is under way, or the time is over. */
@@ -189,10 +232,27 @@ static bool finished(struct server *s, uint64_t *drain_end)
     const uint64_t now = clock_ms();
     if (*drain_end == 0) {
         log_info("stopping, after the steps that are under way");
-        core_set_draining(s->core);
+        core_set_draining(s->now.core);
+        if (s->old.core != NULL)
+            core_set_draining(s->old.core);
         *drain_end = now + (uint64_t)s->settings->drain_ms;
     }
-    return stop > 1 || now >= *drain_end || (!core_busy(s->core) && !computing(s));
+    return stop > 1 || now >= *drain_end || (!busy(&s->now) && !busy(&s->old));
+}
+
+/* One turn: what has ended, what is to compute, what is overdue. The worker of `now` is left alone while another model waits for it;
+ * that of `old` once its time is over. */
+static void serve_generation(struct server *s, struct generation *g, uint64_t uptime_ms, int *wait)
+{
+    if (g->core == NULL)
+        return;
+    generation_watch(g, clock_unix());
+    if (g == &s->old ? clock_ms() < g->until_ms : s->next.package == NULL)
+        generation_feed(g);
+    const struct listener_stats seen = listener_stats(s->infer);
+    core_count(g->core, uptime_ms, seen.keys_refused, seen.frames_refused);
+    const int tick = core_tick(g->core, clock_ms());
+    *wait = tick < *wait ? tick : *wait;
 }
 
 static int loop(struct server *s, struct err *err)
@@ -206,18 +266,18 @@ static int loop(struct server *s, struct err *err)
             read_lists_again(s);
         }
         s->changed |= install_take_ready(s->install);
+        int wait = LOOP_MS;
         if (change_model(s, err) != 0)
             return -1;
-        feed_worker(s);
-        const struct listener_stats seen = listener_stats(s->infer);
-        core_count(s->core, clock_ms() - start, seen.keys_refused, seen.frames_refused);
+        serve_generation(s, &s->now, clock_ms() - start, &wait);
+        serve_generation(s, &s->old, clock_ms() - start, &wait);
         bool ready[2] = {false, false}, woken = false;
-        int wait = core_tick(s->core, clock_ms()), install = install_tick(s->install, clock_ms());
+        int install = install_tick(s->install, clock_ms());
         wait = install >= 0 && install < wait ? install : wait;
         if (listener_poll(listeners, 2, s->wake_fd, wait, ready, &woken, err) != 0)
             return -1;
         if (woken)
-            collect_worker(s);
+            collect_workers(s);
         for (int i = 0; i < 2; i++)
             if (drain(listeners[i], s, err) != 0)
                 return -1;
@@ -248,7 +308,7 @@ int serve(const struct settings *set, bool json, struct err *err)
         goto done;
     }
     if (kernels_choose(NULL, err) != 0 || threads_start(threads_fit(set->threads), err) != 0 ||
-        core_new(&s.core, &set->limits, NULL, to_users, err) != 0 ||
+        core_new(&s.now.core, &set->limits, NULL, to_users, err) != 0 ||
         install_new(&s.install, set->package, to_developers, err) != 0 || loader_open(&s.loader, set, s.wake_fd, err) != 0)
         goto done;
     s.changed = file_exists(set->package);
@@ -263,11 +323,9 @@ int serve(const struct settings *set, bool json, struct err *err)
     rc = loop(&s, err);
 done:
     loader_close(s.loader);
-    worker_close(s.model.worker); /* before the sessions that its jobs belong to */
-    s.model.worker = NULL;
-    core_free(s.core);
+    generation_free(&s.old);
+    generation_free(&s.now);
     loaded_free(&s.next);
-    loaded_free(&s.model);
     install_free(s.install);
     listener_close(s.infer);
     listener_close(s.admin);

@@ -12,7 +12,7 @@ static int read_limits(struct settings *s, struct err *err)
 {
     const uint64_t half = memory_physical() / 2 >> 20;
     int64_t context = 4096, sessions = 256, user_sessions = 32, memory = half < MEMORY_MB ? (int64_t)half : MEMORY_MB, steps = 512,
-            weights = 0, ttl = 300, rows = 512, out_rows = 64, chunk_rows = 256, queue_rows = 32768;
+            weights = 0, ttl = 300, overlap = 300, rows = 512, out_rows = 64, chunk_rows = 256, queue_rows = 32768;
     const struct {
         const char *key;
         int64_t least, most, *value;
@@ -28,6 +28,7 @@ static int read_limits(struct settings *s, struct err *err)
         {"out_rows", 1, 8192, &out_rows},
         {"chunk_rows", SCHEDULE_SHORT, 8192, &chunk_rows},
         {"queue_rows", 1, 1 << 24, &queue_rows},
+        {"overlap_s", 0, 604800, &overlap},
     };
     const char *keys[sizeof fields / sizeof *fields + 1] = {NULL};
     const struct json_doc *doc = s->config.doc;
@@ -42,6 +43,7 @@ static int read_limits(struct settings *s, struct err *err)
     s->limits = (struct core_limits){.context = (int)context, .sessions = (int)sessions, .user_sessions = (int)user_sessions,
                                      .steps = (size_t)steps << 20, .ttl_ms = (int)ttl * 1000, .rows = (int)rows,
                                      .out_rows = (int)out_rows, .chunk_rows = (int)chunk_rows, .queue_rows = (int)queue_rows};
+    s->overlap_ms = (int)overlap * 1000;
     s->kv_bytes = (size_t)memory << 20;
     s->weights_bytes = (size_t)weights << 20;
     return 0;

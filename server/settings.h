@@ -21,6 +21,7 @@ struct settings {
     size_t user_count, developer_count;
     struct core_limits limits;
     size_t weights_bytes; /* 0: no limit */
+    int overlap_ms;       /* how long the package before is served beside a new one */
     size_t kv_bytes;      /* keys and values of all sessions */
     enum kv_dtype kv_dtype;
     int drain_ms;         /* steps under way are waited for when the server is stopped */

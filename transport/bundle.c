@@ -178,20 +178,6 @@ done:
     return rc;
 }
 
-/* Puts the finished folder in the place of the old one in one step, so that a kill leaves one of them, whole. The old one
- * takes the name `fresh` and is removed. */
-static int replace_folder(const char *fresh, const char *dir, struct err *err)
-{
-    char parent[FILE_PATH_MAX];
-    bool swapped = renameat2(AT_FDCWD, fresh, AT_FDCWD, dir, RENAME_EXCHANGE) == 0;
-    /* No folder yet, or a file system that cannot swap (NFS). */
-    if (!swapped && ((errno != ENOENT && errno != EINVAL) || file_remove_tree(dir, err) != 0 || rename(fresh, dir) != 0))
-        return err_set(err, ERR_INTERNAL, "cannot move %s into place: %s", fresh, strerror(errno));
-    if (file_dir(parent, dir, err) != 0 || file_fsync_dir(parent, err) != 0)
-        return -1;
-    return swapped ? file_remove_tree(fresh, err) : 0;
-}
-
 int bundle_unpack(const char *path, const char *dir, const char *kind, const uint8_t sign_pub[CRYPTO_KEY_LEN], struct err *err)
 {
     char fresh[FILE_PATH_MAX], target[FILE_PATH_MAX];
@@ -209,7 +195,7 @@ int bundle_unpack(const char *path, const char *dir, const char *kind, const uin
     if (rc == 0)
         rc = unpack_into(path, &map, fresh, kind, sign_pub, err);
     if (rc == 0)
-        rc = replace_folder(fresh, target, err);
+        rc = file_replace_tree(fresh, target, err);
     if (rc != 0 && file_remove_tree(fresh, &left) != 0)
         log_warn("%s", left.text);
     file_unmap(&map);

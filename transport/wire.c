@@ -73,6 +73,7 @@ static const struct code {
     {WIRE_WRONG_CONTEXT, "WRONG_CONTEXT", ERR_AUTH, true},
     {WIRE_BAD_SIGNATURE, "BAD_SIGNATURE", ERR_AUTH, false},
     {WIRE_NOT_GRANTED, "NOT_GRANTED", ERR_AUTH, false},
+    {WIRE_EXPIRED, "EXPIRED", ERR_AUTH, true},
     {WIRE_INTERNAL, "INTERNAL", ERR_PEER, false},
     {WIRE_OOM, "OOM", ERR_PEER, false},
     {WIRE_DISK_FULL, "DISK_FULL", ERR_PEER, false},

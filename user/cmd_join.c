@@ -3,6 +3,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/expiry.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "transport/bundle.h"
 #include "transport/client.h"
@@ -55,6 +58,32 @@ done:
     return rc;
 }
 
+/* The bundle becomes the grant, once all of it is known to be good: what was there before stays until then. */
+static int take(const char *bundle, const char *grant_dir, const struct role_peer *developer, struct err *err)
+{
+    char fresh[FILE_PATH_MAX];
+    struct grant *grant = NULL;
+    struct err left;
+    size_t n = strlen(grant_dir);
+    while (n > 1 && grant_dir[n - 1] == '/')
+        n--;
+    if (snprintf(fresh, sizeof fresh, "%.*s.next", (int)n, grant_dir) >= (int)sizeof fresh)
+        return err_set(err, ERR_INPUT, "path too long: %.80s...", grant_dir);
+    int rc = bundle_unpack(bundle, fresh, "grant", developer->key.sign_pub, err);
+    if (rc == 0)
+        rc = grant_open(&grant, fresh, err);
+    if (rc == 0)
+        rc = grant_check_time(grant, err);
+    if (rc == 0)
+        rc = grant_check_newer(grant, grant_dir, err);
+    grant_free(grant);
+    if (rc == 0)
+        rc = file_replace_tree(fresh, grant_dir, err);
+    if (rc != 0 && file_remove_tree(fresh, &left) != 0)
+        log_warn("%s", left.text);
+    return rc;
+}
+
 static int fetch(const struct setup *set, const struct role_peer *developer, const char *grant_dir, struct err *err)
 {
     char folder[FILE_PATH_MAX], bundle[FILE_PATH_MAX];
@@ -71,7 +100,7 @@ static int fetch(const struct setup *set, const struct role_peer *developer, con
     if (rc == 0)
         rc = pull(ch, folder, err);
     if (rc == 0)
-        rc = bundle_unpack(bundle, grant_dir, "grant", developer->key.sign_pub, err);
+        rc = take(bundle, grant_dir, developer, err);
     struct err left;
     if (rc == 0 && file_remove_tree(folder, &left) != 0)
         rc = err_set(err, ERR_INTERNAL, "%s", left.text);
@@ -88,7 +117,7 @@ static int open_sealed(const struct setup *set, const struct role_peer *develope
         return err_set(err, ERR_INPUT, "path too long: %.80s...", set->grant_dir);
     if (seal_open_file(path, bundle, set->config.identity, err) != 0)
         return -1;
-    int rc = bundle_unpack(bundle, set->grant_dir, "grant", developer->key.sign_pub, err);
+    int rc = take(bundle, set->grant_dir, developer, err);
     (void)unlink(bundle);
     return rc;
 }
@@ -110,11 +139,13 @@ int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     if (rc == 0)
         rc = grant_open(&set.grant, set.grant_dir, err);
     if (rc == 0) {
-        char context[2 * CRYPTO_HASH_LEN + 1];
+        char context[2 * CRYPTO_HASH_LEN + 1], expires[32] = "never";
+        if (set.grant->expires != EXPIRY_NEVER)
+            clock_iso(set.grant->expires, expires);
         crypto_hex(set.grant->context, sizeof set.grant->context, context);
-        printf(cli_on(cmd, "json") ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"head\":\"%s\",\"epoch\":%u}\n"
-                                   : "joined context %.16s...: %s, head on the %s, epoch %u\n",
-               context, set.grant->config->architecture, set.grant->head_here ? "user" : "server", set.grant->epoch);
+        printf(cli_on(cmd, "json") ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"head\":\"%s\",\"epoch\":%u,\"expires\":\"%s\"}\n"
+                                   : "joined context %.16s...: %s, head on the %s, epoch %u, expires %s\n",
+               context, set.grant->config->architecture, set.grant->head_here ? "user" : "server", set.grant->epoch, expires);
     }
 done:
     setup_close(&set);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "model/manifest.h"
 
@@ -35,6 +36,13 @@ static int check_manifest(const struct connection *c, struct err *err)
         err_set(err, ERR_PEER, "%s: server and grant do not agree on who computes the head", channel_endpoint(c->channel));
         goto done;
     }
+    if (m.epoch != c->server.epoch || m.epoch != c->grant->epoch) {
+        err_set(err, ERR_AUTH, "%s announces epoch %u, its manifest is of epoch %u and this grant of %u; join again",
+                channel_endpoint(c->channel), c->server.epoch, m.epoch, c->grant->epoch);
+        goto done;
+    }
+    if (manifest_check_time(&m, clock_unix(), "the server's package", err) != 0)
+        goto done;
     if (m.compute != c->grant->compute) {
         err_set(err, ERR_AUTH, "%s computes in %s, this grant is for %s; join again", channel_endpoint(c->channel),
                 compute_name(m.compute), compute_name(c->grant->compute));
@@ -62,6 +70,8 @@ static int greet(struct connection *c, int at, int timeout_ms, struct err *err)
 {
     char path[FILE_PATH_MAX];
     c->at = at;
+    if (grant_check_time(c->grant, err) != 0)
+        return -1;
     if (channel_open(&c->channel, c->transport, c->peers[at].endpoint, &c->peers[at].key, c->id, timeout_ms, err) != 0)
         return -1;
     if (c->trace != NULL) {
@@ -90,6 +100,7 @@ int connection_open(struct connection **out, struct transport *t, const char *en
         connection_close(c);
         return -1;
     }
+    grant_warn(grant);
     *out = c;
     return 0;
 }

@@ -3,7 +3,7 @@
  * Data flow   peers -> connection_open -> session.c asks on c->channel -> an error -> connection_recover -> asks again.
  * Units       milliseconds.
  * Errors      ERR_PEER, ERR_AUTH from the wire; the server's manifest must be signed by the grant's developer and be the one
- *             the grant names, or nothing is sent: checked again for every server and after every reconnect.
+ *             the grant names, and neither may be past its day, or nothing is sent: checked again for every server and after every reconnect.
  * Memory      connection_open gives and borrows identity, grant, endpoints and the path of the trace until it is closed.
  * Secrets     none of its own.
  */

@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/expiry.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/secret.h"
 
 #define KEYS_LEN 104
@@ -13,10 +16,10 @@ static const char keys_magic[8] = "STIPEND1";
 static int read_header(struct grant *g, const char *dir, struct err *err)
 {
     static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "compute",
-                                       "epoch",   "created", "model_dev",    NULL};
+                                       "epoch",   "created", "expires", "model_dev", NULL};
     char path[FILE_PATH_MAX];
     struct json_doc *doc;
-    const char *context, *profile, *head, *developer, *compute = compute_name(COMPUTE_F32);
+    const char *context, *profile, *head, *developer, *expires = NULL, *compute = compute_name(COMPUTE_F32);
     int64_t version, epoch;
     if (file_join(path, dir, "grant.json", err) != 0)
         return -1;
@@ -28,14 +31,16 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     const struct json *root = json_root(doc);
     if (json_only(doc, root, keys, err) != 0 || json_get_int(doc, root, "version", 1, 1, &version, err) != 0 ||
         json_get_str(doc, root, "context", &context, err) != 0 || json_get_str(doc, root, "profile", &profile, err) != 0 ||
-        json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 || json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
+        json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 ||
+        json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || json_opt_str(doc, root, "expires", &expires, err) != 0 ||
         json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0)
         goto done;
     if (!crypto_unhex(context, g->context, sizeof g->context)) {
         err_set(err, ERR_INPUT, "%s: field 'context': expected 64 hex digits", path);
         goto done;
     }
-    if (strcmp(profile, "stip") != 0) {
+    g->engine = strcmp(profile, "engine") == 0;
+    if (strcmp(profile, "stip") != 0 && !g->engine) {
         err_set(err, ERR_INPUT, "%s: field 'profile': '%.30s' needs a newer stip-user", path, profile);
         goto done;
     }
@@ -45,6 +50,10 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     }
     if (!compute_parse(compute, &g->compute)) {
         err_set(err, ERR_INPUT, "%s: field 'compute': expected f32, bf16 or int8, found '%.30s'", path, compute);
+        goto done;
+    }
+    if (expires != NULL && !expiry_parse(&g->expires, expires)) {
+        err_set(err, ERR_INPUT, "%s: field 'expires': expected a date like 2027-03-01T12:00:00Z, found '%.40s'", path, expires);
         goto done;
     }
     g->head_here = strcmp(head, "user") == 0;
@@ -74,7 +83,7 @@ static int read_keys(struct grant *g, const char *dir, struct err *err)
         goto done;
     }
     uint32_t outputs = (uint32_t)config_outputs(g->config);
-    if (perm_random(&g->residual, (uint32_t)g->config->D, data + 8, err) != 0 ||
+    if ((!g->engine && perm_random(&g->residual, (uint32_t)g->config->D, data + 8, err) != 0) ||
         perm_random(&g->output, outputs, data + 8 + CRYPTO_KEY_LEN, err) != 0)
         goto done;
     rc = 0;
@@ -110,17 +119,29 @@ static int read_eos(struct grant *g, const char *dir, struct err *err)
     return rc;
 }
 
+/* The embedding tables, and the head where it is the user's. */
+static int read_tables(struct grant *g, const char *dir, struct err *err)
+{
+    if (g->engine) {
+        if (config_read(&g->own, dir, err) != 0)
+            return -1;
+        g->config = &g->own;
+        return 0;
+    }
+    if (checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
+        return -1;
+    g->config = checkpoint_config(g->checkpoint);
+    return embed_load(&g->embed, g->checkpoint, err) != 0 || (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0)
+               ? -1
+               : 0;
+}
+
 int grant_open(struct grant **out, const char *dir, struct err *err)
 {
     struct grant *g = calloc(1, sizeof *g);
     if (g == NULL)
         return err_oom(err, sizeof *g);
-    if (read_header(g, dir, err) != 0 ||
-        checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
-        goto fail;
-    g->config = checkpoint_config(g->checkpoint);
-    if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
-        (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
+    if (read_header(g, dir, err) != 0 || read_tables(g, dir, err) != 0 || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
         read_eos(g, dir, err) != 0 || read_keys(g, dir, err) != 0)
         goto fail;
     *out = g;
@@ -140,7 +161,33 @@ void grant_free(struct grant *g)
     head_free(g->head);
     embed_free(g->embed);
     checkpoint_close(g->checkpoint);
+    config_free(&g->own);
     free(g);
+}
+
+int grant_check_time(const struct grant *g, struct err *err)
+{
+    return expiry_check(g->expires, clock_unix(), "this grant", "ask the developer for another, then: stip-user join", err);
+}
+
+void grant_warn(const struct grant *g)
+{
+    const int64_t now = clock_unix();
+    if (expiry_near(g->expires, now))
+        log_warn("this grant expires in %lld days; ask the developer for another", (long long)expiry_days(g->expires, now));
+}
+
+int grant_check_newer(const struct grant *fresh, const char *dir, struct err *err)
+{
+    struct grant *old = calloc(1, sizeof *old);
+    struct err none;
+    int rc = old == NULL ? err_oom(err, sizeof *old) : 0;
+    if (rc == 0 && read_header(old, dir, &none) == 0 && peer_key_equal(&old->model_dev, &fresh->model_dev) &&
+        fresh->epoch < old->epoch)
+        rc = err_set(err, ERR_AUTH, "%s has the grant of epoch %u, this one is of epoch %u: an old grant does not replace a later one; "
+                                    "remove the folder if that is meant", dir, old->epoch, fresh->epoch);
+    grant_free(old);
+    return rc;
 }
 
 bool grant_is_eos(const struct grant *g, int32_t token)

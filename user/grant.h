@@ -23,9 +23,12 @@ struct grant {
     uint8_t context[CRYPTO_HASH_LEN];
     struct peer_key model_dev;   /* who signed it */
     uint32_t epoch;
+    int64_t expires;             /* seconds since 1970; 0: never */
     bool head_here;              /* the head is the user's work */
+    bool engine;                 /* profile "engine": no embeddings, no residual key; an engine of others computes (user/backend.h) */
     enum compute compute;        /* how products are done, on both sides */
-    struct checkpoint *checkpoint;
+    struct checkpoint *checkpoint; /* NULL with `engine` */
+    struct config own;           /* with `engine` */
     const struct config *config; /* of the plain model, with labels */
     struct embed *embed;
     struct head *head;           /* NULL unless head_here */
@@ -36,6 +39,13 @@ struct grant {
 
 MUST_CHECK int grant_open(struct grant **out, const char *dir, struct err *err);
 void grant_free(struct grant *g);
+/* ERR_AUTH once it has expired. */
+MUST_CHECK int grant_check_time(const struct grant *g, struct err *err);
+/* In the log, when little time is left. */
+void grant_warn(const struct grant *g);
+/* `fresh` may take the place of what lies in `dir`: not when that is a later epoch of the same developer (ERR_AUTH): somebody has
+ * sent an old grant again. A folder without a readable grant is no hindrance. */
+MUST_CHECK int grant_check_newer(const struct grant *fresh, const char *dir, struct err *err);
 bool grant_is_eos(const struct grant *g, int32_t token);
 
 #endif

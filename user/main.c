@@ -31,6 +31,9 @@ int main(int argc, char **argv)
                                       {"logprobs", "K", "with --json: log-probabilities, and K alternatives per token", NULL, false},
                                       {"ignore-eos", NULL, "go on after the model's end token", NULL, false},
                                       CMD_WIRE, CMD_TRACE,
+                                      {"backend", "openai:URL", "the engine that serves an exported package (grants of profile engine)", NULL, false},
+                                      {"backend-model", "NAME", "its name there (default: the first that it lists)", NULL, false},
+                                      {"backend-key", "KEY", "of the engine's API", NULL, false},
                                       CMD_JSON,
                                       END};
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},

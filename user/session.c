@@ -168,6 +168,8 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
 int session_open(struct session **out, struct connection *c, int tokens, int outputs, struct err *err)
 {
     const struct config *k = c->grant->config;
+    if (grant_check_time(c->grant, err) != 0) /* a connection may live for months */
+        return -1;
     if (tokens < 1 || (uint32_t)tokens > c->server.max_tokens)
         return err_set(err, ERR_INPUT, "%d tokens are needed, the server gives a session at most %u", tokens, c->server.max_tokens);
     struct session *s = calloc(1, sizeof *s);

@@ -189,7 +189,7 @@ Test(errors, a_grant_of_another_context_is_refused_before_a_row_is_sent)
 {
     struct trio t;
     struct shell s;
-    trio_open(&t, DEMO_LM, "server");
+    trio_open_limited(&t, DEMO_LM, "server", "\"overlap_s\":0");
     process_stop(&t.model_dev);
     shell_run(&s, SHELL_ARGV("stip-model-dev", "protect", "--model", DEMO_LM, "--out", trio_path(&t, "protected"), "--identity",
                              trio_path(&t, "model_dev.id"), "--head", "server"));

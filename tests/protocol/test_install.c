@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "server/install.h"
+#include "model_dev/protect.h"
 #include "tests/support/developer.h"
 #include "tests/support/tempdir.h"
 #include "transport/blob.h"
@@ -291,6 +292,63 @@ Test(install, another_package_takes_the_place_of_the_first)
     (void)answer(&p, &o, 1000, 0, &last);
     cr_assert_eq(last.f.h.type, WIRE_DONE);
     assert_installed(&dev.release);
+    done_with(&o);
+}
+
+/* Mutations: <= for <; the epoch of any developer compared. */
+Test(install, an_older_epoch_of_the_same_developer_does_not_come_back)
+{
+    struct listener_peer p = peer(dev.identity, 1), q = peer(dev.identity, 2);
+    struct offered first, second;
+    struct sent last;
+    prepare(&first, &dev.release);
+    (void)deliver(&p, &first);
+    uint8_t *old = malloc(first.proof_len);
+    memcpy(old, first.proof, first.proof_len);
+    struct msg_offer replay = first.offer;
+    done_with(&first);
+    developer_protect_again(&dev, NULL); /* epoch 2 */
+    prepare(&second, &dev.release);
+    (void)deliver(&q, &second);
+    restart(); /* what is known of it is on the disk */
+    struct msg_hello_ok ok;
+    hello(&p, &ok);
+    cr_assert_eq(ok.epoch, 2);
+    struct offered again = second;
+    again.offer = replay;
+    again.proof = old;
+    again.proof_len = replay.manifest_bytes;
+    cr_assert_eq(blob_source_open(&again.source, dev.release.package, &again.list, old, again.proof_len, &err), 0, "%s", err.text);
+    offer(&p, &again);
+    cr_expect_eq(answer(&p, &again, 1000, 0, &last), 0, "no file is asked for");
+    cr_assert_eq(last.f.h.type, WIRE_ERROR);
+    cr_expect_eq(last.f.h.code, WIRE_WRONG_EPOCH);
+    cr_expect_not_null(memmem(last.payload, last.f.h.length, "epoch 2 is installed here, epoch 1 is offered", 45));
+    assert_installed(&dev.release);
+    blob_source_close(again.source);
+    free(old);
+    done_with(&second);
+}
+
+Test(install, a_package_past_its_day_is_refused_before_any_file)
+{
+    struct listener_peer p = peer(dev.identity, 1);
+    struct protect_report report;
+    struct offered o;
+    struct sent last;
+    struct msg_hello_ok ok;
+    const struct protect_opts opts = {.model = dev.plain, .out = dev.out, .sign_pub = dev.identity->sign_pub,
+                                      .sign_key = dev.identity->sign_key, .force = true, .expires = 1000000000};
+    cr_assert_eq(protect_checkpoint(&opts, &report, &err), 0, "%s", err.text);
+    release_close(&dev.release);
+    cr_assert_eq(release_open(&dev.release, dev.out, dev.identity->sign_pub, &err), 0, "%s", err.text);
+    prepare(&o, &dev.release);
+    hello(&p, &ok);
+    offer(&p, &o);
+    cr_expect_eq(answer(&p, &o, 1000, 0, &last), 0, "no file is asked for");
+    cr_expect_eq(last.f.h.code, WIRE_EXPIRED);
+    cr_expect_not_null(memmem(last.payload, last.f.h.length, "expired on 2001-09-09T01:46:40Z", 31));
+    cr_expect_not(file_exists(package));
     done_with(&o);
 }
 

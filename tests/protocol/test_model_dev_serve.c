@@ -97,7 +97,8 @@ static void start(const char *peers)
         }
         if (write(up[1], serve_endpoint(s), strlen(serve_endpoint(s)) + 1) < 0)
             _exit(1);
-        _exit(serve_run(s, -1, &err) == 0 ? 0 : 1);
+        bool again;
+        _exit(serve_run(s, -1, &again, &err) == 0 ? 0 : 1);
     }
     close(up[1]);
     cr_assert(read(up[0], endpoint, sizeof endpoint - 1) > 0, "serve did not start");

@@ -343,6 +343,30 @@ Test(core_special, a_user_who_reads_but_never_acknowledges_is_forgotten_like_an_
     cr_expect_eq(rig_stats().sessions_open, 0);
 }
 
+/* ------------------------------------------------------------------ a package past its day */
+
+/* Mutations: sessions that go on; an open connection that may still OPEN; a core that stays closed. */
+Test(core_limits, past_its_day_a_package_serves_nobody_until_the_clock_says_otherwise)
+{
+    struct rig_step s = {.seq = 1, .T = 2, .out_from = 1, .out_n = 1, .text = 3};
+    rig_settle();
+    rig_step(&rig.alice, 1, s);
+    core_set_expired(rig.core, true);
+    rig_error(WIRE_EXPIRED);
+    cr_expect_eq(rig_stats().sessions_open, 0);
+    core_set_expired(rig.core, true);
+    rig_quiet();
+    rig_ask_open(&rig.alice, 2, 16);
+    rig_error(WIRE_EXPIRED);
+    struct listener_peer late = rig_peer_of(5, 1);
+    struct msg_hello hello = {.protocol_min = 1, .protocol_max = 2};
+    uint8_t body[MSG_HELLO_BYTES];
+    rig_give(&late, msg_hello_encode(&hello, body));
+    rig_error(WIRE_EXPIRED);
+    core_set_expired(rig.core, false);
+    rig_open_one(&rig.alice, 3, 16);
+}
+
 /* ------------------------------------------------------------------ another package */
 
 Test(core_limits, another_package_ends_all_sessions_and_all_greetings)

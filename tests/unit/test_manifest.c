@@ -228,6 +228,31 @@ Test(manifest, packages_from_before_there_was_a_compute_are_f32)
     free(text);
 }
 
+/* Mutations: a date that is read and not compared; `previous` left out. */
+Test(manifest, an_end_and_the_context_before_are_signed_and_read_back)
+{
+    struct manifest m = {.model = "X", .profile = "stip", .head = "user", .dtype = "F32", .epoch = 2, .created = "2026-11-21T09:30:00Z",
+                         .expires = 1795253400, .chained = true, .previous = {1, 2, 3}};
+    char *text;
+    size_t len;
+    uint8_t sig[CRYPTO_SIG_LEN], id[CRYPTO_HASH_LEN];
+    struct err err = {0};
+    memcpy(m.signer, pub, sizeof pub);
+    cr_assert_eq(manifest_build(&m, dir, &err), 0, "%s", err.text);
+    cr_assert_eq(manifest_write(&m, dir, key, id, &err), 0, "%s", err.text);
+    manifest_free(&m);
+    m = load(&text, &len, sig);
+    cr_expect(m.expires == 1795253400 && m.chained && m.previous[0] == 1 && m.previous[2] == 3 && m.previous[31] == 0);
+    cr_expect_eq(manifest_check_time(&m, 1795253399, "it", &err), 0);
+    cr_expect_eq(manifest_check_time(&m, 1795253400, "it", &err), -1);
+    cr_expect(err.code == ERR_AUTH && strstr(err.text, "it expired on 2026-11-21T09:30:00Z") != NULL, "%s", err.text);
+    manifest_free(&m);
+    free(text);
+    expect_parse_refusal("\"expires\":\t\"2026-11-21T09:30:00Z\"", "\"expires\":\t\"2026-11-21\"", "'expires'");
+    expect_parse_refusal("\"expires\":\t\"2026-11-21T09:30:00Z\"", "\"expires\":\t1795253400", "'expires'");
+    expect_parse_refusal("\"previous\":\t\"0102", "\"previous\":\t\"02", "'previous'");
+}
+
 Test(manifest, build_refuses_folders_links_and_an_empty_package)
 {
     struct manifest m = {0};

@@ -1,0 +1,201 @@
+/* The life of a context between three programs: rotated while it is used, expired, revoked, brought back. */
+#include <criterion/criterion.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "tests/support/tempdir.h"
+#include "tests/support/trio.h"
+
+#define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
+
+TestSuite(keylife, .timeout = 280);
+
+static const char *const SHORT[] = {"generate", "--prompt", "Once upon a time", "--max-tokens", "8", NULL};
+static const char *const LONG[] = {"generate", "--prompt", "Once upon a time", "--max-tokens", "2500", "--ignore-eos", "--speculate", "off", NULL};
+
+static void developer(const struct trio *t, struct shell *s, const char *const words[])
+{
+    const char *argv[32] = {"stip-model-dev", words[0], "--config", trio_path(t, "model_dev.json")};
+    size_t n = 4;
+    for (size_t i = 1; words[i] != NULL && n < 31; i++)
+        argv[n++] = words[i];
+    shell_run(s, argv);
+}
+
+static void rotate(struct trio *t)
+{
+    struct shell s;
+    developer(t, &s, SHELL_ARGV("rotate", "--json"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    cr_expect(strstr(s.out, "\"previous\"") != NULL, "%s", s.out);
+    shell_free(&s);
+    trio_wait_serving(t); /* model_dev serve has noticed and pushed */
+}
+
+static void expect_ok(const struct trio *t, const char *const words[], const char *text)
+{
+    struct shell s;
+    trio_user(t, &s, words);
+    cr_expect_eq(s.status, 0, "%s: %s", words[0], s.err);
+    if (text != NULL)
+        cr_expect_str_eq(s.out, text);
+    shell_free(&s);
+}
+
+static void expect_refusal(const struct trio *t, const char *const words[], int status, const char *said)
+{
+    struct shell s;
+    trio_user(t, &s, words);
+    cr_expect(s.status == status && strstr(s.err, said) != NULL, "expected %d and '%s', got %d: %s", status, said, s.status, s.err);
+    cr_expect_eq(s.out_len, 0, "an answer all the same");
+    shell_free(&s);
+}
+
+static bool runs(const struct shell *s)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
+
+static void wait_for_text(const struct shell *s)
+{
+    struct stat st = {0};
+    for (int i = 0; i < 6000 && fstat(s->out_fd, &st) == 0 && st.st_size == 0; i++)
+        (void)poll(NULL, 0, 5);
+    cr_assert_gt(st.st_size, 0, "no answer came");
+    cr_assert(runs(s), "it ended too early");
+}
+
+/* Mutations: one core for both packages (the answer under way ends); HELLO that is not looked at (the old grant is refused, or the
+ * new one computed with the old weights). */
+Test(keylife, both_generations_are_served_while_users_change_over)
+{
+    struct trio t;
+    struct shell under_way, whole;
+    char dir[FILE_PATH_MAX], model[FILE_PATH_MAX], old_grant[FILE_PATH_MAX];
+    tempdir_make(dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
+    trio_open_limited(&t, model, "server", "\"overlap_s\":600");
+    (void)snprintf(old_grant, sizeof old_grant, "%s", trio_path(&t, "old.grant"));
+    developer(&t, &whole, SHELL_ARGV("grant", "--user", trio_path(&t, "user.id/identity.pub"), "--out", old_grant));
+    cr_assert_eq(whole.status, 0, "%s", whole.err);
+    shell_free(&whole);
+    trio_user(&t, &whole, LONG);
+    cr_assert_eq(whole.status, 0, "%s", whole.err);
+    trio_start_as(&t, "user", &under_way, LONG);
+    wait_for_text(&under_way);
+    rotate(&t);
+    cr_expect(runs(&under_way), "the answer was under way");
+    expect_ok(&t, SHORT, NULL); /* the old grant, on a new connection */
+    shell_wait(&under_way);
+    cr_expect_eq(under_way.status, 0, "%s", under_way.err);
+    cr_expect_str_eq(under_way.out, whole.out);
+    expect_ok(&t, SHELL_ARGV("join"), NULL);
+    expect_ok(&t, LONG, whole.out); /* the new one: the same model */
+    expect_refusal(&t, SHELL_ARGV("join", "--grant", old_grant), 4, "an old grant does not replace a later one");
+    expect_ok(&t, SHORT, NULL);
+    shell_free(&under_way);
+    shell_free(&whole);
+    trio_close(&t);
+    tempdir_remove(dir);
+}
+
+Test(keylife, without_overlap_sessions_end_and_the_old_grant_is_told_to_join_again)
+{
+    struct trio t;
+    struct shell under_way;
+    char dir[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    tempdir_make(dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
+    trio_open_limited(&t, model, "user", "\"overlap_s\":0");
+    trio_start_as(&t, "user", &under_way, LONG);
+    wait_for_text(&under_way);
+    rotate(&t);
+    shell_wait(&under_way);
+    cr_expect_neq(under_way.status, 0);
+    cr_expect(strstr(under_way.err, "EPOCH_CHANGED") != NULL || strstr(under_way.err, "join again") != NULL, "%s", under_way.err);
+    expect_refusal(&t, SHORT, 4, "join again");
+    expect_ok(&t, SHELL_ARGV("join"), NULL);
+    expect_ok(&t, SHORT, NULL);
+    shell_free(&under_way);
+    trio_close(&t);
+    tempdir_remove(dir);
+}
+
+Test(keylife, when_the_overlap_is_over_the_old_generation_ends)
+{
+    struct trio t;
+    trio_open_limited(&t, DEMO_LM, "user", "\"overlap_s\":3");
+    rotate(&t);
+    expect_ok(&t, SHORT, NULL);
+    (void)poll(NULL, 0, 4500);
+    expect_refusal(&t, SHORT, 4, "join again");
+    expect_ok(&t, SHELL_ARGV("join"), NULL);
+    expect_ok(&t, SHORT, NULL);
+    rotate(&t); /* a third one, while nothing of the first is left */
+    expect_ok(&t, SHORT, NULL);
+    trio_close(&t);
+}
+
+/* Mutation: a check after the connection is made (then a trace is there). */
+Test(keylife, an_expired_grant_is_refused_before_anything_is_sent)
+{
+    struct trio t;
+    struct shell s;
+    char end[32], grant[FILE_PATH_MAX], trace[FILE_PATH_MAX];
+    trio_open(&t, DEMO_LM, "user");
+    (void)snprintf(grant, sizeof grant, "%s", trio_path(&t, "short.grant"));
+    (void)snprintf(trace, sizeof trace, "%s", trio_path(&t, "trace"));
+    const int64_t over = clock_unix() + 5;
+    clock_iso(over, end);
+    developer(&t, &s, SHELL_ARGV("grant", "--user", trio_path(&t, "user.id/identity.pub"), "--out", grant, "--expires", end, "--json"));
+    cr_assert(s.status == 0 && strstr(s.out, end) != NULL, "%s%s", s.out, s.err);
+    shell_free(&s);
+    trio_user(&t, &s, SHELL_ARGV("join", "--grant", grant, "--json"));
+    cr_assert(s.status == 0 && strstr(s.out, end) != NULL, "%s%s", s.out, s.err);
+    shell_free(&s);
+    trio_user(&t, &s, SHORT);
+    cr_expect(s.status == 0 && strstr(s.err, "this grant expires in 0 days") != NULL, "%s", s.err);
+    shell_free(&s);
+    while (clock_unix() < over)
+        (void)poll(NULL, 0, 100);
+    expect_refusal(&t, SHELL_ARGV("generate", "--prompt", "Once", "--trace", trace), 4, "this grant expired on");
+    cr_expect_not(file_exists(trace));
+    expect_refusal(&t, SHELL_ARGV("join", "--grant", grant), 4, "this grant expired on");
+    expect_ok(&t, SHELL_ARGV("join"), NULL);
+    expect_ok(&t, SHORT, NULL);
+    developer(&t, &s, SHELL_ARGV("grant", "--user", trio_path(&t, "user.id/identity.pub"), "--out", grant, "--expires", end));
+    cr_expect(s.status == 2 && strstr(s.err, "is over already") != NULL, "%s", s.err);
+    shell_free(&s);
+    trio_close(&t);
+}
+
+Test(keylife, revoking_says_whether_the_user_has_the_keys)
+{
+    struct trio t;
+    struct shell s;
+    trio_open(&t, DEMO_LM, "user");
+    developer(&t, &s, SHELL_ARGV("revoke", "--user", trio_path(&t, "user.id/identity.pub"), "--json"));
+    struct json_doc *doc = shell_json(&s);
+    cr_expect(json_true(json_get(json_root(doc), "rotate")), "%s", s.out);
+    cr_expect_eq(json_number(json_get(json_root(doc), "removed")), 1);
+    cr_expect_eq(json_count(json_get(json_root(doc), "servers")), 1);
+    json_free(doc);
+    shell_free(&s);
+    developer(&t, &s, SHELL_ARGV("revoke", "--user", trio_path(&t, "other.id/identity.pub")));
+    cr_expect(s.status == 0 && strstr(s.out, "not needed") != NULL, "%s%s", s.out, s.err);
+    shell_free(&s);
+    size_t len;
+    char *config = tempdir_slurp(trio_path(&t, "model_dev.json"), &len);
+    cr_expect_not_null(strstr(config, "\"allow\":[]"), "%s", config);
+    free(config);
+    developer(&t, &s, SHELL_ARGV("revoke", "--user", "0123-4567-89ab-cdef"));
+    cr_expect(s.status == 0 && strstr(s.out, "0 entries removed") != NULL, "%s%s", s.out, s.err);
+    shell_free(&s);
+    trio_close(&t);
+}
