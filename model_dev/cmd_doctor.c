@@ -119,6 +119,7 @@ static void check(struct doctor *d, struct dev_config *c, struct release *r, con
         hops_listen(d, "listen", c->listen);
     else
         doctor_warn(d, "listen", "set `listen` of the config, for example tcp://0.0.0.0:7403", "not given: `serve` needs it");
+    hops_metrics(d, c->metrics);
     check_servers(d, c, r, released);
     doctor_disk(d, c->protected, released ? manifest_bytes(&r->manifest) : 0); /* of the next `protect` */
     doctor_threads(d, 0);

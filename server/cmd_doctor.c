@@ -54,6 +54,7 @@ static void check(struct doctor *d, const char *config)
     hops_allow(d, "developers", "allow.model_devs", s.developer_count, "nobody may push, and no package is accepted");
     hops_listen(d, "listen", s.listen);
     hops_listen(d, "listen_admin", s.listen_admin);
+    hops_metrics(d, s.metrics);
     check_package(d, &s, &weights, &files);
     if (s.weights_bytes != 0 && weights > s.weights_bytes)
         doctor_fail(d, "weights", "raise limits.weights_mb", "the package needs %.0f MB, limits.weights_mb allows %.0f", (double)weights / 1e6,
