@@ -104,11 +104,11 @@ static bool keeps(const struct json *member)
 static bool same_network(const struct config *a, const struct config *b)
 {
     bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
-                SAME(positions) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) && SAME(causal) &&
-                SAME(gated) && SAME(act) && SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) &&
-                SAME(rope.kind) && SAME(rope.theta) && SAME(rope.factor) && SAME(rope.low_freq_factor) &&
-                SAME(rope.high_freq_factor) && SAME(rope.original) && SAME(window) && SAME(window_from) && SAME(head) &&
-                SAME(bos) && SAME(pad) && SAME(eos_count);
+                SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
+                SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
+                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && SAME(rope.kind) && SAME(rope.theta) &&
+                SAME(rope.factor) && SAME(rope.low_freq_factor) && SAME(rope.high_freq_factor) && SAME(rope.original) &&
+                SAME(window) && SAME(window_from) && SAME(head) && SAME(bos) && SAME(pad) && SAME(eos_count);
     for (int i = 0; same && i < a->eos_count; i++)
         same = SAME(eos[i]);
     return same;

@@ -22,11 +22,16 @@ static const struct rule rules[] = {
     {ROLE_V_BIAS,         HEAD_NONE, KEY_VALUE,    KEY_NONE,     "follows the groups with dims of their own"},
     {ROLE_QKV,            HEAD_NONE, KEY_QKV,      KEY_RESIDUAL, "rows are Q, K and V one after the other, each by its own rule"},
     {ROLE_QKV_BIAS,       HEAD_NONE, KEY_QKV,      KEY_NONE,     "Q, K and V one after the other, each by its own rule"},
+    {ROLE_QKV_HEADS,      HEAD_NONE, KEY_QKV_HEADS, KEY_RESIDUAL, "rows are Q, K and V of one head after the other, each by its own rule"},
+    {ROLE_QKV_HEADS_BIAS, HEAD_NONE, KEY_QKV_HEADS, KEY_NONE,    "Q, K and V of one head after the other, each by its own rule"},
+    {ROLE_Q_NORM,         HEAD_NONE, KEY_NONE,     KEY_NONE,     "one gain per dim for all heads: dims keep their places, heads move whole"},
+    {ROLE_K_NORM,         HEAD_NONE, KEY_NONE,     KEY_NONE,     "one gain per dim for all heads: dims keep their places, heads move whole"},
     {ROLE_O,              HEAD_NONE, KEY_RESIDUAL, KEY_MIX,      "columns meet the heads of Q with the dims of V, rows go to the residual"},
     {ROLE_O_BIAS,         HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     TO_RESIDUAL},
 
     {ROLE_GATE,           HEAD_NONE, KEY_FFN,      KEY_RESIDUAL, "a gate meets the up neuron of its number: both in one order"},
     {ROLE_GATE_BIAS,      HEAD_NONE, KEY_FFN,      KEY_NONE,     "follows the neurons"},
+    {ROLE_GATE_UP,        HEAD_NONE, KEY_GATE_UP,  KEY_RESIDUAL, "rows are the gates, then the ups, both in one order"},
     {ROLE_UP,             HEAD_NONE, KEY_FFN,      KEY_RESIDUAL, "rows follow the neurons, columns the residual"},
     {ROLE_UP_BIAS,        HEAD_NONE, KEY_FFN,      KEY_NONE,     "follows the neurons"},
     {ROLE_DOWN,           HEAD_NONE, KEY_RESIDUAL, KEY_FFN,      "columns meet the neurons, rows go to the residual"},
@@ -72,6 +77,6 @@ struct key_shape rules_shape(const struct config *c)
 {
     return (struct key_shape){
         .D = c->D, .H = c->H, .G = c->G, .K = c->K, .F = c->F, .outputs = config_outputs(c),
-        .rotary = c->position == POSITION_ROPE ? c->K : 0,
+        .rotary = c->qk_norm ? c->K : c->rotary, /* dims that keep their places */
     };
 }

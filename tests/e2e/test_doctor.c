@@ -198,7 +198,7 @@ Test(doctor, each_broken_hop_is_the_line_that_says_so)
 {
     struct trio t;
     struct shell s;
-    trio_open_limited(&t, DEMO_LM, "user", "\"overlap_s\":0"); /* a new package is the only one at once */
+    trio_open_limited(&t, DEMO_LM, "user", "\"overlap_s\":0"); /* one package at a time */
     shell_run(&s, SHELL_ARGV("stip-user", "keygen", "--out", trio_path(&t, "stranger.id")));
     shell_free(&s);
     all_well(&t, "user", SHELL_ARGV("identity", "config", "grant", "server dns", "server tcp", "server handshake", "server key",
