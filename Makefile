@@ -3,6 +3,7 @@
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
+#   make demo-netns                         docs/OPERATIONS.md as written, three network namespaces; root only
 #   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
@@ -11,7 +12,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: deb test-deb demo test test-release test-asan test-clang test-clients test-page build install clean deps fuzz
+.PHONY: demo-netns deb test-deb demo test test-release test-asan test-clang test-clients test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -42,6 +43,9 @@ test-page: build
 build: deps
 	@cmake --preset release >/dev/null
 	cmake --build --preset release
+
+demo-netns: build
+	@scripts/demo-netns.sh build
 
 deb: build
 	cd build && cpack -G DEB

@@ -26,6 +26,7 @@ static bool check_package(struct doctor *d, const struct dev_config *c, struct r
     }
     crypto_hex(r->context, 8, id);
     doctor_ok(d, "package", "%s, context %s, epoch %u, signed by this identity, every hash right", r->manifest.model, id, r->manifest.epoch);
+    doctor_expiry(d, "package expiry", "the package", r->manifest.expires, "stip-model-dev rotate");
     return true;
 }
 

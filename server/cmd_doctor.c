@@ -33,6 +33,7 @@ static void check_package(struct doctor *d, const struct settings *s, uint64_t *
     peer_key_fingerprint(&signer, fingerprint);
     doctor_ok(d, "package", "%s, context %s, epoch %u, signed by developer %s, every hash right", p->manifest.model, id, p->manifest.epoch,
               fingerprint);
+    doctor_expiry(d, "package expiry", "the package", p->manifest.expires, "the developer runs `stip-model-dev rotate`");
     *weights = p->bytes;
     *files = manifest_bytes(&p->manifest);
     package_free(p);
