@@ -14,7 +14,8 @@ static void print_commands(const struct cli_program *p, FILE *to)
 {
     (void)fprintf(to, "%s - %s\n\nusage: %s COMMAND [flags]\n\n", p->name, p->line, p->name);
     for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++)
-        (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
+        if (c->line != NULL)
+            (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
     (void)fprintf(to, "  %-10s print completions for a shell: %s " CLI_TEXT_COMPLETION " bash|zsh\n", CLI_TEXT_COMPLETION, p->name);
     (void)fprintf(to,
                   "\n%s COMMAND --help shows the flags of a command. A flag --max-tokens can also be given as the\n"
@@ -27,7 +28,7 @@ static void print_commands(const struct cli_program *p, FILE *to)
 
 static void print_command(const struct cli_program *p, const struct cli_cmd *c)
 {
-    printf("%s %s - %s\n\nusage: %s %s [flags]%s%s\n\n", p->name, c->name, c->line, p->name, c->name,
+    printf("%s %s - %s\n\nusage: %s %s [flags]%s%s\n\n", p->name, c->name, c->line == NULL ? "started by other commands" : c->line, p->name, c->name,
            c->args == NULL ? "" : " ", c->args == NULL ? "" : c->args);
     for (const struct cli_opt *o = c->opts; o->name != NULL; o++) {
         char left[64];

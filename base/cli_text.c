@@ -34,6 +34,14 @@ static void function_name(FILE *to, const char *program)
         (void)fputc(isalnum((unsigned char)*program) ? *program : '_', to);
 }
 
+/* This command, or the next one that --help shows. */
+static const struct cli_cmd *shown(const struct cli_cmd *c)
+{
+    while (c->name != NULL && c->line == NULL)
+        c++;
+    return c;
+}
+
 enum value { VALUE_NONE, VALUE_FILE, VALUE_FOLDER, VALUE_OTHER };
 
 static enum value value_of(const char *arg)
@@ -51,7 +59,7 @@ static enum value value_of(const char *arg)
 static void bash_values(const struct cli_program *p, enum value value, const char *action, FILE *to)
 {
     bool any = false;
-    for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++)
+    for (const struct cli_cmd *c = shown(p->cmds); c->name != NULL; c = shown(c + 1))
         for (const struct cli_opt *o = c->opts; o->name != NULL; o++)
             if (value_of(o->arg) == value) {
                 (void)fprintf(to, "%s'%s --%s'", any ? "|" : "    ", c->name, o->name);
@@ -67,14 +75,14 @@ void cli_text_bash(const struct cli_program *p, FILE *to)
     function_name(to, p->name);
     (void)fprintf(to, "() {\n    local cur=${COMP_WORDS[COMP_CWORD]} words=''\n    COMPREPLY=()\n    if ((COMP_CWORD == 1)); then\n"
                       "        COMPREPLY=($(compgen -W '--help --version " CLI_TEXT_COMPLETION);
-    for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++)
+    for (const struct cli_cmd *c = shown(p->cmds); c->name != NULL; c = shown(c + 1))
         (void)fprintf(to, " %s", c->name);
     (void)fprintf(to, "' -- \"$cur\"))\n        return\n    fi\n    case \"${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD - 1]}\" in\n");
     bash_values(p, VALUE_FILE, "compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$cur\")); return", to);
     bash_values(p, VALUE_FOLDER, "compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- \"$cur\")); return", to);
     bash_values(p, VALUE_OTHER, "return", to);
     (void)fprintf(to, "    esac\n    case ${COMP_WORDS[1]} in\n    " CLI_TEXT_COMPLETION ") words='bash zsh' ;;\n");
-    for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++) {
+    for (const struct cli_cmd *c = shown(p->cmds); c->name != NULL; c = shown(c + 1)) {
         (void)fprintf(to, "    %s) words='", c->name);
         for (const struct cli_opt *o = c->opts; o->name != NULL; o++)
             (void)fprintf(to, "--%s ", o->name);
@@ -95,7 +103,7 @@ void cli_text_zsh(const struct cli_program *p, FILE *to)
     (void)fprintf(to, "#compdef %s\n# made by: %s " CLI_TEXT_COMPLETION " zsh\n", p->name, p->name);
     function_name(to, p->name);
     (void)fprintf(to, "() {\n  local -a commands\n  commands=(\n");
-    for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++) {
+    for (const struct cli_cmd *c = shown(p->cmds); c->name != NULL; c = shown(c + 1)) {
         (void)fprintf(to, "    '%s:", c->name);
         quoted(to, c->line, "");
         (void)fprintf(to, "'\n");
@@ -103,7 +111,7 @@ void cli_text_zsh(const struct cli_program *p, FILE *to)
     (void)fprintf(to, "    '" CLI_TEXT_COMPLETION ":print completions for a shell'\n  )\n  if (( CURRENT == 2 )); then\n"
                       "    _describe command commands\n    return\n  fi\n  shift words\n  (( CURRENT-- ))\n  case $words[1] in\n"
                       "  " CLI_TEXT_COMPLETION ") _arguments '1:shell:(bash zsh)' ;;\n");
-    for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++) {
+    for (const struct cli_cmd *c = shown(p->cmds); c->name != NULL; c = shown(c + 1)) {
         (void)fprintf(to, "  %s)\n    _arguments '--help[show the flags]'", c->name);
         for (const struct cli_opt *o = c->opts; o->name != NULL; o++) {
             (void)fprintf(to, " \\\n      '--%s[", o->name);
@@ -130,7 +138,7 @@ void cli_text_zsh(const struct cli_program *p, FILE *to)
 void cli_text_man(const struct cli_program *p, FILE *to)
 {
     (void)fprintf(to, "# COMMANDS\n\n");
-    for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++) {
+    for (const struct cli_cmd *c = shown(p->cmds); c->name != NULL; c = shown(c + 1)) {
         (void)fprintf(to, "## %s", c->name);
         (void)fprintf(to, "\n\n*%s %s* [flags]%s", p->name, c->name, c->args == NULL ? "" : " ");
         escaped(to, c->args == NULL ? "" : c->args, MAN_MARKS);

@@ -9,12 +9,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
 #include "server/figures.h"
 #include "server/generation.h"
 #include "server/install.h"
-#include "base/memory.h"
 #include "transport/listener.h"
 #include "transport/metrics.h"
 
