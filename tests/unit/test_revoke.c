@@ -103,7 +103,7 @@ Test(revoke, takes_every_entry_of_one_key_on_one_line)
     expect_config("{\"allow\":[\"@1.pub\"]}");
 }
 
-/* Mutation: cut without only_that_is_gone: the key goes from another list, and stays allowed (tried). */
+/* Mutation: cut without only_that_is_gone: the key goes from another list, and stays allowed. Two guards refuse this: the other is that the entry is still found. */
 Test(revoke, changes_nothing_where_a_program_could_go_wrong)
 {
     size_t removed = 77;
