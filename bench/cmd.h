@@ -11,6 +11,7 @@
 #include "base/cli.h"
 
 MUST_CHECK int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_cheats(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_demo(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_keys(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_link(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);

@@ -75,6 +75,13 @@ int main(int argc, char **argv)
                                   KV,
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
+    struct cli_opt cheats_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
+                                    {"trials", "N", "questions to each server, all different (default 1000)", NULL, false},
+                                    {"threads", "N", "threads (default: all)", NULL, false},
+                                    PROTECT,
+                                    KV,
+                                    {"json", NULL, "print one JSON object", NULL, false},
+                                    END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
@@ -93,6 +100,8 @@ int main(int argc, char **argv)
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},
         {"load", "many users at once on a server: tokens per second and latencies",
          "stip-bench load --config user.json --sessions 32 --duration 30 --json", load_opts, cmd_load, NULL},
+        {"cheats", "servers that compute something else: how many does stip-user verify notice?",
+         "stip-bench cheats --model examples/demo-lm --trials 1000", cheats_opts, cmd_cheats, NULL},
         {"synth", "a checkpoint of random weights of a named shape",
          "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",
