@@ -25,13 +25,15 @@ static int copy_tokenizer(const char *from, const char *to, struct err *err)
 
 int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
-    const char *name, *dir, *dtype = cli_str(cmd, "dtype", "f32"), *tokenizer = cli_str(cmd, "tokenizer", NULL);
+    const char *architecture = cli_str(cmd, "architecture", NULL), *name = NULL, *dir, *dtype = cli_str(cmd, "dtype", "f32"),
+               *tokenizer = cli_str(cmd, "tokenizer", NULL);
     const char *gguf = cli_str(cmd, "gguf", NULL), *gguf_type = cli_str(cmd, "gguf-type", dtype);
+    const struct named_shape small = {NULL, architecture, {.D = 64, .H = 4, .L = 4, .F = 160, .V = 512}};
     (void)argc;
     (void)argv;
-    if (cli_need(cmd, "shape", &name, err) != 0 || cli_need(cmd, "out", &dir, err) != 0)
+    if ((architecture == NULL && cli_need(cmd, "shape", &name, err) != 0) || cli_need(cmd, "out", &dir, err) != 0)
         return -1;
-    const struct named_shape *s = shapes_find(name);
+    const struct named_shape *s = architecture != NULL ? &small : shapes_find(name);
     if (s == NULL)
         return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
     struct synth_shape shape = s->shape;

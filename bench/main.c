@@ -1,6 +1,7 @@
 /* stip-bench: compares, measures, and plays all three roles on one machine. */
 #include "base/cli.h"
 #include "bench/cmd.h"
+#include "bench/shapes.h"
 
 #define END {NULL, NULL, NULL, NULL, false}
 #define PROTECT                                                                                                                    \
@@ -82,7 +83,8 @@ int main(int argc, char **argv)
                                     KV,
                                     {"json", NULL, "print one JSON object", NULL, false},
                                     END};
-    struct cli_opt synth_opts[] = {{"shape", "NAME", "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large", NULL, false},
+    struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
+                                   {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},

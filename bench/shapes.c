@@ -11,9 +11,15 @@ static const struct named_shape shapes[] = {
     {"tinyllama-1.1b", "LlamaForCausalLM",
      {.D = 2048, .H = 32, .G = 4, .L = 22, .F = 5632, .V = 32000, .positions = 2048, .untied = true}},
     {"llama-7b", "LlamaForCausalLM", {.D = 4096, .H = 32, .L = 32, .F = 11008, .V = 32000, .positions = 4096, .untied = true}},
+    {"qwen3-0.6b", "Qwen3ForCausalLM",
+     {.D = 1024, .H = 16, .G = 8, .K = 128, .L = 28, .F = 3072, .V = 151936, .positions = 40960}},
+    {"phi3-mini", "Phi3ForCausalLM", {.D = 3072, .H = 32, .L = 32, .F = 8192, .V = 32064, .positions = 4096, .untied = true}},
+    {"pythia-160m", "GPTNeoXForCausalLM", {.D = 768, .H = 12, .L = 12, .F = 3072, .V = 50304, .positions = 2048, .untied = true}},
     {"bert-tiny", "BertForSequenceClassification", {.D = 128, .H = 2, .L = 2, .F = 512, .V = 30522}},
     {"bert-base", "BertForSequenceClassification", {.D = 768, .H = 12, .L = 12, .F = 3072, .V = 30522}},
     {"bert-large", "BertForSequenceClassification", {.D = 1024, .H = 16, .L = 24, .F = 4096, .V = 30522}},
+    {"roberta-base", "RobertaForSequenceClassification", {.D = 768, .H = 12, .L = 12, .F = 3072, .V = 50265}},
+    {"distilbert-base", "DistilBertForSequenceClassification", {.D = 768, .H = 12, .L = 6, .F = 3072, .V = 30522}},
 };
 
 const struct named_shape *shapes_find(const char *name)
@@ -26,7 +32,10 @@ const struct named_shape *shapes_find(const char *name)
 
 const char *shapes_names(void)
 {
-    return "gpt2-124m, llama-110m, tinyllama-1.1b, llama-7b, bert-tiny, bert-base, bert-large";
+    static char text[512];
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && (i > 0 || text[0] == '\0'); i++)
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i == 0 ? "" : ", ", shapes[i].name);
+    return text;
 }
 
 int shapes_temp_dir(char dir[FILE_PATH_MAX], struct err *err)

@@ -75,9 +75,11 @@ static int check_range(const struct embed *e, const int32_t *ids, const int32_t 
                        c->positions);
     for (int t = 0; t < T; t++) {
         if (ids[t] < 0 || (uint64_t)ids[t] >= e->token->dim[0])
-            return err_set(err, ERR_INPUT, "token %d of %d is outside the embedding table of %d rows; do tokenizer and model "
-                                           "belong together?", t + 1, T, c->V);
-        if (types != NULL && (types[t] < 0 || (types[t] > 0 && types[t] >= c->type_vocab)))
+            return err_set(err, ERR_INPUT,
+                           "token %d of %d is outside the embedding table of %d rows; do tokenizer and model "
+                           "belong together?",
+                           t + 1, T, c->V);
+        if (types != NULL && e->type != NULL && (types[t] < 0 || (types[t] > 0 && types[t] >= c->type_vocab)))
             return err_set(err, ERR_INPUT, "token type %d of %d is outside the table of %d rows", t + 1, T, c->type_vocab);
     }
     return 0;
@@ -101,7 +103,7 @@ int embed_rows(const struct embed *e, const int32_t *ids, const int32_t *types, 
         if (e->type != NULL)
             add_row(row, e->type, types == NULL ? 0 : (size_t)types[t], D);
         if (e->position != NULL)
-            add_row(row, e->position, (size_t)(first_position + t), D);
+            add_row(row, e->position, (size_t)(e->config.position_offset + first_position + t), D);
     }
     if (e->norm.w != NULL)
         norm_apply(&e->config, &e->norm, x, x, T);

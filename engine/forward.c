@@ -3,11 +3,12 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/threads.h"
 #include "engine/kernels/activation.h"
 #include "engine/kernels/attention.h"
+#include "engine/kernels/norm.h"
 #include "engine/kernels/rope.h"
 #include "engine/scratch.h"
-#include "base/threads.h"
 
 /* Everything that the steps of one pass share; tasks of the thread pool get it as their argument. */
 struct pass {
@@ -43,14 +44,15 @@ static int rows_of(const struct pass *p, int i, int *first)
 static void stack_task(void *arg, int i)
 {
     const struct pass *p = arg;
-    size_t D = (size_t)p->c->D, half = (size_t)p->c->K / 2;
+    size_t D = (size_t)p->c->D, half = (size_t)p->c->rotary / 2;
     int first, n = rows_of(p, i, &first);
     for (int r = first; r < first + n; r++) {
         const struct forward_seq *seq = &p->seqs[p->s->sequence[r]];
         int t = p->s->token[r] - seq->kv->len;
         memcpy(p->s->x + (size_t)r * D, seq->x + (size_t)t * D, D * sizeof *p->s->x);
         if (p->net->rope != NULL)
-            rope_angles(p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half, p->net->rope, p->c->K, p->s->token[r]);
+            rope_angles(p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half, p->net->rope, p->c->rotary,
+                        p->s->token[r]);
     }
 }
 
@@ -106,13 +108,17 @@ static void place_task(void *arg, int i)
 {
     const struct pass *p = arg;
     const struct config *c = p->c;
-    size_t width = qkv_width(c), queries = query_width(c);
+    const struct net_layer *layer = &p->net->layers[p->layer];
+    size_t width = qkv_width(c), queries = query_width(c), half = (size_t)c->rotary / 2;
     int first, n = rows_of(p, i, &first);
     for (int r = first; r < first + n; r++) {
         float *q = p->s->qkv + (size_t)r * width, *k = q + queries, *v = k + (size_t)c->G * (size_t)c->K;
-        size_t half = (size_t)c->K / 2;
+        if (layer->q_norm.w != NULL) {
+            norm_rms(q, q, layer->q_norm.w, c->norm_eps, c->H, c->K);
+            norm_rms(k, k, layer->k_norm.w, c->norm_eps, c->G, c->K);
+        }
         if (p->net->rope != NULL) /* query and key heads lie side by side */
-            rope_rotate(q, c->H + c->G, c->K, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
+            rope_rotate(q, c->H + c->G, c->K, c->rotary, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
         attention_store(&p->shape, p->seqs[p->s->sequence[r]].kv->pages, p->offset, p->s->token[r], k, v, width, 1);
     }
 }
@@ -180,8 +186,11 @@ static void run_layer(struct pass *p)
     } else {
         apply_norm(p, &layer->attn_norm, p->s->normed);
         attend(p, p->s->normed);
+        if (p->c->parallel)
+            apply_norm(p, &layer->mlp_norm, p->s->normed);
         run_rows(p, add_task);
-        apply_norm(p, &layer->mlp_norm, p->s->normed);
+        if (!p->c->parallel)
+            apply_norm(p, &layer->mlp_norm, p->s->normed);
         feed_forward(p, p->s->normed);
         run_rows(p, add_task);
     }

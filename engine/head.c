@@ -24,11 +24,15 @@ static int load_parts(struct head *head, const struct checkpoint *cp, enum compu
         return load_one(&head->out, cp, compute, ROLE_LM_HEAD, NULL, err);
     case HEAD_CLASSIFY:
         return load_one(&head->dense, cp, compute, ROLE_POOL, &pool_bias, err) == 0 &&
-                       load_one(&head->out, cp, compute, ROLE_CLASSIFY, &classify_bias, err) == 0 ? 0 : -1;
+                       load_one(&head->out, cp, compute, ROLE_CLASSIFY, &classify_bias, err) == 0
+                   ? 0
+                   : -1;
     case HEAD_MLM:
         return load_one(&head->dense, cp, compute, ROLE_MLM_DENSE, &mlm_bias, err) == 0 &&
                        norm_load(&head->norm, cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, err) == 0 &&
-                       load_one(&head->out, cp, compute, ROLE_LM_HEAD, &out_bias, err) == 0 ? 0 : -1;
+                       load_one(&head->out, cp, compute, ROLE_LM_HEAD, &out_bias, err) == 0
+                   ? 0
+                   : -1;
     }
     assert(false && "every kind returns above");
     return -1;
@@ -90,11 +94,8 @@ void head_apply(const struct config *c, const struct head *head, const float *hi
     }
     assert(head->kind == HEAD_CLASSIFY || head->kind == HEAD_MLM); /* head_load gives no other */
     linear_apply(&head->dense, dense, hidden, n, pack);
-    if (head->kind == HEAD_CLASSIFY)
-        activate_tanh(dense, (size_t)n * (size_t)c->D);
-    else {
-        activate(c->act, dense, (size_t)n * (size_t)c->D);
+    activate(c->head_act, dense, (size_t)n * (size_t)c->D);
+    if (head->kind == HEAD_MLM)
         norm_apply(c, &head->norm, dense, dense, n);
-    }
     linear_apply(&head->out, out, dense, n, pack);
 }

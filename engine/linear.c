@@ -16,6 +16,7 @@ struct reading {
     const struct tensor *tensor;
     const struct tensor *scale; /* of an I8 tensor, else NULL */
     bool conv1d;
+    int heads, width;     /* of a tensor fused head by head; else 0 */
     const float *columns; /* a float Conv1D tensor [in,rows], read already; NULL: rows are read as they are needed */
     int at, rows;
     pthread_mutex_t lock;
@@ -33,23 +34,34 @@ static void fail(struct reading *r, int task, const struct err *err)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Row of the tensor that output o of the matrix comes from: a tensor fused head by head is taken apart to queries, keys, values.
+ */
+static uint64_t source(const struct reading *r, int o)
+{
+    if (r->heads == 0)
+        return (uint64_t)o;
+    int part = o / (r->heads * r->width), head = o / r->width % r->heads;
+    return (uint64_t)((3 * head + part) * r->width + o % r->width);
+}
+
 /* int8 rows go in as they are stored; Conv1D ones are turned round first. */
 static int put_int8(struct reading *r, int first, int n, struct err *err)
 {
     float scale[WEIGHT_PANEL];
     size_t in = (size_t)r->w->in;
-    int8_t *turned = NULL;
-    if (checkpoint_rows_f32(r->scale, (uint64_t)first, (uint64_t)n, scale, err) != 0)
-        return -1;
-    if (r->conv1d) {
-        if ((turned = malloc((size_t)n * in)) == NULL)
-            return err_oom(err, (size_t)n * in);
-        for (size_t i = 0; i < in; i++)
-            for (int o = 0; o < n; o++)
-                turned[(size_t)o * in + i] = checkpoint_rows_i8(r->tensor, i)[first + o];
-    }
-    weights_put_int8(r->w, r->at + first, n, r->conv1d ? turned : checkpoint_rows_i8(r->tensor, (uint64_t)first), scale);
-    free(turned);
+    int8_t *moved = NULL;
+    for (int o = 0; o < n; o++)
+        if (checkpoint_rows_f32(r->scale, source(r, first + o), 1, &scale[o], err) != 0)
+            return -1;
+    if ((r->conv1d || r->heads != 0) && (moved = malloc((size_t)n * in)) == NULL)
+        return err_oom(err, (size_t)n * in);
+    for (size_t i = 0; r->conv1d && i < in; i++)
+        for (int o = 0; o < n; o++)
+            moved[(size_t)o * in + i] = checkpoint_rows_i8(r->tensor, i)[first + o];
+    for (int o = 0; r->heads != 0 && o < n; o++)
+        memcpy(moved + (size_t)o * in, checkpoint_rows_i8(r->tensor, source(r, first + o)), in);
+    weights_put_int8(r->w, r->at + first, n, moved != NULL ? moved : checkpoint_rows_i8(r->tensor, (uint64_t)first), scale);
+    free(moved);
     return 0;
 }
 
@@ -73,7 +85,10 @@ static void read_panel(void *arg, int task)
         for (size_t i = 0; i < in; i++)
             for (int o = 0; o < n; o++)
                 rows[(size_t)o * in + i] = r->columns[i * (size_t)r->rows + (size_t)(first + o)];
-    if (r->columns == NULL && checkpoint_rows_f32(r->tensor, (uint64_t)first, (uint64_t)n, rows, &err) != 0)
+    int rc = 0;
+    for (int o = 0; r->columns == NULL && rc == 0 && o < n; o++)
+        rc = checkpoint_rows_f32(r->tensor, source(r, first + o), 1, rows + (size_t)o * in, &err);
+    if (rc != 0)
         fail(r, task, &err);
     else
         weights_put_rows(r->w, r->at + first, n, rows);
@@ -81,11 +96,22 @@ static void read_panel(void *arg, int task)
 }
 
 /* A [out,in] tensor, or a Conv1D one [in,out], to outputs at... of w. */
-static int read_matrix(struct weights *w, int at, const struct checkpoint *cp, const struct tensor *t, bool conv1d, struct err *err)
+static int read_matrix(struct weights *w, int at, const struct checkpoint *cp, const struct tensor *t,
+                       const struct arch_tensor *row, struct err *err)
 {
-    struct reading r = {.w = w, .tensor = t, .scale = checkpoint_scale(cp, t), .conv1d = conv1d, .at = at,
-                        .rows = (int)t->dim[conv1d ? 1 : 0], .failed_task = INT32_MAX};
+    const bool conv1d = row->conv1d;
+    struct reading r = {.w = w,
+                        .tensor = t,
+                        .scale = checkpoint_scale(cp, t),
+                        .conv1d = conv1d,
+                        .at = at,
+                        .rows = (int)t->dim[conv1d ? 1 : 0],
+                        .failed_task = INT32_MAX};
     float *columns = NULL;
+    if (row->out == AX_QKV_HEADS) {
+        r.heads = checkpoint_config(cp)->H;
+        r.width = checkpoint_config(cp)->K;
+    }
     if (r.scale != NULL && w->format != WEIGHT_INT8)
         return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8, which products in %s cannot read; they need compute int8", t->file,
                        t->name, compute_name(w->compute));
@@ -146,12 +172,14 @@ int linear_load(struct linear *out, const struct checkpoint *cp, enum compute co
     int at = 0;
     for (int i = 0; i < count; i++) {
         const struct arch_tensor *row = arch_tensor(c, roles[i]);
-        if (read_matrix(&l.w, at, cp, checkpoint_tensor(cp, roles[i], layer), row->conv1d, err) != 0)
+        if (read_matrix(&l.w, at, cp, checkpoint_tensor(cp, roles[i], layer), row, err) != 0)
             goto fail;
         if (biased) {
+            const struct reading r = {.heads = row->out == AX_QKV_HEADS ? c->H : 0, .width = c->K};
             const struct tensor *b = checkpoint_tensor(cp, biases[i], layer);
-            if (checkpoint_rows_f32(b, 0, b->dim[0], l.b + at, err) != 0)
-                goto fail;
+            for (int o = 0; o < (int)b->dim[0]; o++)
+                if (checkpoint_rows_f32(b, source(&r, o), 1, l.b + at + o, err) != 0)
+                    goto fail;
         }
         at += (int)arch_axis_size(c, row->out);
     }
@@ -184,7 +212,7 @@ int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum r
     struct norm n = {0};
     if (read_vector(&n.w, cp, w, layer, err) != 0)
         return -1;
-    if (checkpoint_config(cp)->norm == NORM_LAYER && read_vector(&n.b, cp, b, layer, err) != 0) {
+    if (b != ROLE_COUNT && checkpoint_config(cp)->norm == NORM_LAYER && read_vector(&n.b, cp, b, layer, err) != 0) {
         norm_free(&n);
         return -1;
     }

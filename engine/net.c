@@ -12,9 +12,12 @@
 static int load_qkv(struct linear *out, const struct checkpoint *cp, enum compute compute, int layer, struct err *err)
 {
     static const enum role fused[] = {ROLE_QKV}, fused_bias[] = {ROLE_QKV_BIAS};
+    static const enum role heads[] = {ROLE_QKV_HEADS}, heads_bias[] = {ROLE_QKV_HEADS_BIAS};
     static const enum role split[] = {ROLE_Q, ROLE_K, ROLE_V}, split_bias[] = {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS};
     if (arch_tensor(checkpoint_config(cp), ROLE_QKV) != NULL)
         return linear_load(out, cp, compute, fused, fused_bias, COUNT(fused), layer, err);
+    if (arch_tensor(checkpoint_config(cp), ROLE_QKV_HEADS) != NULL)
+        return linear_load(out, cp, compute, heads, heads_bias, COUNT(heads), layer, err);
     return linear_load(out, cp, compute, split, split_bias, COUNT(split), layer, err);
 }
 
@@ -22,6 +25,9 @@ static int load_up(struct linear *out, const struct checkpoint *cp, enum compute
 {
     static const enum role plain[] = {ROLE_UP}, plain_bias[] = {ROLE_UP_BIAS};
     static const enum role gated[] = {ROLE_GATE, ROLE_UP}, gated_bias[] = {ROLE_GATE_BIAS, ROLE_UP_BIAS};
+    static const enum role fused[] = {ROLE_GATE_UP};
+    if (arch_tensor(checkpoint_config(cp), ROLE_GATE_UP) != NULL)
+        return linear_load(out, cp, compute, fused, NULL, COUNT(fused), layer, err);
     if (checkpoint_config(cp)->gated)
         return linear_load(out, cp, compute, gated, gated_bias, COUNT(gated), layer, err);
     return linear_load(out, cp, compute, plain, plain_bias, COUNT(plain), layer, err);
@@ -42,6 +48,9 @@ static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum c
         load_up(&out->up, cp, compute, l, err) != 0 ||
         load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
         return err_wrap(err, "layer %d", l);
+    if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
+                                           norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))
+        return err_wrap(err, "layer %d", l);
     return 0;
 }
 
@@ -49,10 +58,10 @@ static int load_rope(double **out, const struct config *c, struct err *err)
 {
     if (c->position != POSITION_ROPE)
         return 0;
-    double *frequency = calloc((size_t)c->K / 2, sizeof *frequency);
+    double *frequency = calloc((size_t)c->rotary / 2, sizeof *frequency);
     if (frequency == NULL)
-        return err_oom(err, (size_t)c->K / 2 * sizeof *frequency);
-    rope_frequencies(frequency, &c->rope, c->K);
+        return err_oom(err, (size_t)c->rotary / 2 * sizeof *frequency);
+    rope_frequencies(frequency, &c->rope, c->rotary);
     *out = frequency;
     return 0;
 }
@@ -95,6 +104,8 @@ void net_free(struct net *net)
         struct net_layer *layer = &net->layers[l];
         norm_free(&layer->attn_norm);
         norm_free(&layer->mlp_norm);
+        norm_free(&layer->q_norm);
+        norm_free(&layer->k_norm);
         linear_free(&layer->qkv);
         linear_free(&layer->o);
         linear_free(&layer->up);
@@ -118,11 +129,12 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
     const struct config *c = checkpoint_config(cp);
     size_t D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K;
     size_t up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
-    enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : ROLE_Q;
+    enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : arch_tensor(c, ROLE_Q) != NULL ? ROLE_Q : ROLE_QKV_HEADS;
+    enum role gate_up = arch_tensor(c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
     /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm) + norm + (size_t)c->K;
+    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
     size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
-                                   matrix_bytes(cp, ROLE_UP, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
+                                   matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
     if (head && c->head != HEAD_NONE) {
         size_t outputs = (size_t)config_outputs(c);
         bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);

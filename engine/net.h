@@ -29,6 +29,7 @@ struct norm {
 
 struct net_layer {
     struct norm attn_norm, mlp_norm;
+    struct norm q_norm, k_norm; /* w NULL: none */
     struct linear qkv, o;
     struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
     struct linear down;
@@ -47,7 +48,7 @@ struct net {
     struct net_layer *layers;
     struct norm final_norm; /* w NULL when the model has none (post-norm) */
     struct head *head;      /* NULL: outputs are the final hidden rows */
-    double *rope;           /* [K/2] radians per position, NULL without rotary positions */
+    double *rope;           /* [rotary/2] radians per position, NULL without rotary positions */
 };
 
 /* head: load the head too (the checkpoint must have it). */
@@ -68,6 +69,7 @@ MUST_CHECK int linear_load(struct linear *out, const struct checkpoint *cp, enum
 void linear_apply(const struct linear *l, float *y, const float *x, int rows, void *work);
 size_t linear_work_bytes(const struct linear *l, int rows);
 void linear_free(struct linear *l);
+/* b ROLE_COUNT: an RMS norm, whatever the model's kind is. */
 MUST_CHECK int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum role b, int layer, struct err *err);
 void norm_free(struct norm *n);
 

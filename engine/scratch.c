@@ -43,7 +43,8 @@ int scratch_new(struct scratch **out, const struct net *net, int rows, int outpu
         (c->gated && floats_alloc(&s->gated, n, F, err) != 0) || bytes_alloc(&s->pack, pack_bytes(net, rows), err) != 0 ||
         floats_alloc(&s->picked, m, D, err) != 0)
         goto fail;
-    if (net->rope != NULL && (floats_alloc(&s->cosine, n, K / 2, err) != 0 || floats_alloc(&s->sine, n, K / 2, err) != 0))
+    if (net->rope != NULL && (floats_alloc(&s->cosine, n, (size_t)c->rotary / 2, err) != 0 ||
+                              floats_alloc(&s->sine, n, (size_t)c->rotary / 2, err) != 0))
         goto fail;
     if (net->head != NULL && (floats_alloc(&s->out, m, (size_t)net_outputs(net), err) != 0 ||
                               bytes_alloc(&s->head_work, head_work_bytes(net->head, outputs), err) != 0))

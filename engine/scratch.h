@@ -17,7 +17,7 @@ struct scratch {
     float *mix;           /* [rows,H*K] */
     float *up;            /* [rows,F], gated [rows,2F] */
     float *gated;         /* [rows,F], gated only */
-    float *cosine, *sine; /* [rows,K/2] of each row's position, rotary only */
+    float *cosine, *sine; /* [rows,rotary/2] of each row's position, rotary only */
     int *sequence;        /* [rows] which of the pass's sequences a row belongs to */
     int *token;           /* [rows] and its place in that sequence */
     float *pack;          /* rows in the order of the product kernels (bytes, kept as floats for the alignment) */

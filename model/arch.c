@@ -4,29 +4,46 @@
 #include <string.h>
 
 #include "model/arch_read.h"
+#include "model/shape.h"
 
 /* ------------------------------------------------------------------ the registry */
 
 static const char *const llama_skip[] = {"*.rotary_emb.inv_freq", NULL};
 static const char *const gpt2_skip[] = {"*.attn.bias", "*.attn.masked_bias", NULL};
+static const char *const neox_skip[] = {"*.attention.bias", "*.attention.masked_bias", "*.rotary_emb.inv_freq", NULL};
 static const char *const bert_classify_skip[] = {"*embeddings.position_ids", "cls.*", NULL};
 static const char *const bert_mlm_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "cls.seq_relationship.*",
                                             "cls.predictions.decoder.bias", NULL};
+static const char *const roberta_classify_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.*", NULL};
+static const char *const roberta_mlm_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.decoder.bias", NULL};
+static const char *const distilbert_classify_skip[] = {"*embeddings.position_ids", "vocab_*", NULL};
+static const char *const distilbert_mlm_skip[] = {"*embeddings.position_ids", NULL};
 
+/* clang-format off */
+#define LLAMA {"model.", ""}, .tensors = arch_llama_tensors, .skip = llama_skip
 static const struct arch archs[] = {
-    {.name = "LlamaForCausalLM", .model_type = "llama", .head = HEAD_LM, .prefixes = {"model.", ""},
-     .tensors = arch_llama_tensors, .skip = llama_skip, .read = arch_read_llama},
-    {.name = "MistralForCausalLM", .model_type = "mistral", .head = HEAD_LM, .prefixes = {"model.", ""},
-     .tensors = arch_llama_tensors, .skip = llama_skip, .read = arch_read_mistral},
-    {.name = "Qwen2ForCausalLM", .model_type = "qwen2", .head = HEAD_LM, .prefixes = {"model.", ""},
-     .tensors = arch_llama_tensors, .skip = llama_skip, .read = arch_read_qwen2},
-    {.name = "GPT2LMHeadModel", .model_type = "gpt2", .head = HEAD_LM, .prefixes = {"transformer.", ""},
-     .tensors = arch_gpt2_tensors, .skip = gpt2_skip, .read = arch_read_gpt2},
-    {.name = "BertForSequenceClassification", .model_type = "bert", .head = HEAD_CLASSIFY, .prefixes = {"bert.", ""},
-     .tensors = arch_bert_tensors, .skip = bert_classify_skip, .read = arch_read_bert},
-    {.name = "BertForMaskedLM", .model_type = "bert", .head = HEAD_MLM, .prefixes = {"bert.", ""},
-     .tensors = arch_bert_tensors, .skip = bert_mlm_skip, .read = arch_read_bert},
+    {"LlamaForCausalLM", "llama", HEAD_LM, LLAMA, .read = arch_read_llama},
+    {"MistralForCausalLM", "mistral", HEAD_LM, LLAMA, .read = arch_read_mistral},
+    {"Qwen2ForCausalLM", "qwen2", HEAD_LM, LLAMA, .read = arch_read_qwen2},
+    {"Qwen3ForCausalLM", "qwen3", HEAD_LM, LLAMA, .read = arch_read_qwen3},
+    {"Phi3ForCausalLM", "phi3", HEAD_LM, {"model.", ""}, arch_phi3_tensors, llama_skip, arch_read_phi3},
+    {"GPTNeoXForCausalLM", "gpt_neox", HEAD_LM, {"gpt_neox.", ""}, arch_neox_tensors, neox_skip, arch_read_neox},
+    {"GPT2LMHeadModel", "gpt2", HEAD_LM, {"transformer.", ""}, arch_gpt2_tensors, gpt2_skip, arch_read_gpt2},
+    {"BertForSequenceClassification", "bert", HEAD_CLASSIFY, {"bert.", ""}, arch_bert_tensors, bert_classify_skip, arch_read_bert},
+    {"BertForMaskedLM", "bert", HEAD_MLM, {"bert.", ""}, arch_bert_tensors, bert_mlm_skip, arch_read_bert},
+    {"RobertaForSequenceClassification", "roberta", HEAD_CLASSIFY, {"roberta.", ""}, arch_roberta_tensors, roberta_classify_skip,
+     arch_read_roberta},
+    {"RobertaForMaskedLM", "roberta", HEAD_MLM, {"roberta.", ""}, arch_roberta_tensors, roberta_mlm_skip, arch_read_roberta},
+    {"XLMRobertaForSequenceClassification", "xlm-roberta", HEAD_CLASSIFY, {"roberta.", ""}, arch_roberta_tensors,
+     roberta_classify_skip, arch_read_roberta},
+    {"XLMRobertaForMaskedLM", "xlm-roberta", HEAD_MLM, {"roberta.", ""}, arch_roberta_tensors, roberta_mlm_skip,
+     arch_read_roberta},
+    {"DistilBertForSequenceClassification", "distilbert", HEAD_CLASSIFY, {"distilbert.", ""}, arch_distilbert_tensors,
+     distilbert_classify_skip, arch_read_distilbert},
+    {"DistilBertForMaskedLM", "distilbert", HEAD_MLM, {"distilbert.", ""}, arch_distilbert_tensors, distilbert_mlm_skip,
+     arch_read_distilbert},
 };
+/* clang-format on */
 
 #define ARCH_COUNT (sizeof archs / sizeof *archs)
 
@@ -45,7 +62,7 @@ const struct arch *arch_at(size_t i)
 
 const char *arch_names(void)
 {
-    static char text[512];
+    static char text[2048];
     if (text[0] == '\0')
         for (size_t i = 0; i < ARCH_COUNT; i++)
             (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i == 0 ? "" : ", ", archs[i].name);
@@ -61,7 +78,11 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     case ROLE_K_BIAS:
     case ROLE_V_BIAS:
     case ROLE_QKV_BIAS:
+    case ROLE_QKV_HEADS_BIAS:
         return c->qkv_bias;
+    case ROLE_Q_NORM:
+    case ROLE_K_NORM:
+        return c->qk_norm;
     case ROLE_O_BIAS:
         return c->o_bias;
     case ROLE_GATE_BIAS:
@@ -113,7 +134,9 @@ const char *arch_role_name(enum role role)
         [ROLE_POOL_BIAS] = "pooler bias", [ROLE_CLASSIFY] = "classifier", [ROLE_CLASSIFY_BIAS] = "classifier bias",
         [ROLE_MLM_DENSE] = "masked-LM transform", [ROLE_MLM_DENSE_BIAS] = "masked-LM transform bias",
         [ROLE_MLM_NORM_W] = "masked-LM norm gain", [ROLE_MLM_NORM_B] = "masked-LM norm bias",
-        [ROLE_MLM_OUT_BIAS] = "masked-LM output bias",
+        [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
+        [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
+        [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
     };
     return names[role];
 }
@@ -135,15 +158,21 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return (int64_t)c->G * c->K;
     case AX_QKV:
         return (int64_t)(c->H + 2 * c->G) * c->K;
+    case AX_QKV_HEADS:
+        return (int64_t)c->H * 3 * c->K;
+    case AX_HEAD:
+        return c->K;
     case AX_F:
         return c->F;
+    case AX_GATE_UP:
+        return 2 * (int64_t)c->F;
     case AX_V:
     case AX_TOKEN:
         return c->V;
     case AX_C:
         return c->C;
     case AX_POSITION:
-        return c->positions;
+        return c->positions + c->position_offset;
     case AX_TYPE:
         return c->type_vocab;
     }
@@ -161,13 +190,30 @@ int arch_read_size(const struct json_doc *doc, const char *key, int64_t max, int
     return 0;
 }
 
+int arch_read_sizes(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    if (arch_read_size(doc, "hidden_size", SHAPE_MAX_D, &c->D, err) != 0 ||
+        arch_read_size(doc, "num_hidden_layers", SHAPE_MAX_L, &c->L, err) != 0 ||
+        arch_read_size(doc, "num_attention_heads", SHAPE_MAX_H, &c->H, err) != 0 ||
+        arch_read_size(doc, "intermediate_size", SHAPE_MAX_F, &c->F, err) != 0 ||
+        arch_read_size(doc, "vocab_size", SHAPE_MAX_V, &c->V, err) != 0 ||
+        arch_read_size(doc, "max_position_embeddings", SHAPE_MAX_POSITIONS, &c->positions, err) != 0)
+        return -1;
+    if (c->D % c->H != 0)
+        return err_set(err, ERR_INPUT, "%s: hidden_size (%d) is not a multiple of num_attention_heads (%d)", json_name(doc), c->D,
+                       c->H);
+    c->G = c->H;
+    c->K = c->D / c->H;
+    return 0;
+}
+
 int arch_read_act(const struct json_doc *doc, const char *key, const char *fallback, enum act_kind *out, struct err *err)
 {
     static const struct {
         const char *name;
         enum act_kind act;
     } table[] = {{"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU}, {"gelu_new", ACT_GELU_TANH},
-                 {"gelu_pytorch_tanh", ACT_GELU_TANH}, {"relu", ACT_RELU}};
+                 {"gelu_pytorch_tanh", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH}, {"relu", ACT_RELU}};
     const char *name = fallback;
     if (json_opt_str(doc, json_root(doc), key, &name, err) != 0)
         return -1;
@@ -177,7 +223,7 @@ int arch_read_act(const struct json_doc *doc, const char *key, const char *fallb
             return 0;
         }
     return err_set(err, ERR_INPUT, "%s: field '%s': activation '%.40s' is not implemented; known: silu, gelu, gelu_new, "
-                                   "gelu_pytorch_tanh, relu", json_name(doc), key, name);
+                                   "gelu_pytorch_tanh, gelu_fast, relu", json_name(doc), key, name);
 }
 
 int arch_refuse(const struct json_doc *doc, const char *key, struct err *err)
@@ -188,11 +234,12 @@ int arch_refuse(const struct json_doc *doc, const char *key, struct err *err)
     return on ? err_set(err, ERR_INPUT, "%s: field '%s': true is not implemented", json_name(doc), key) : 0;
 }
 
-int arch_read_rope(const struct json_doc *doc, struct rope_config *out, struct err *err)
+int arch_read_rope(const struct json_doc *doc, struct rope_config *out, double *partial, struct err *err)
 {
     const struct json *root = json_root(doc), *scaling = json_get(root, "rope_parameters");
-    struct rope_config r = {.theta = 10000, .factor = 1};
-    if (json_opt_num(doc, root, "rope_theta", &r.theta, err) != 0)
+    struct rope_config r = {.theta = out->theta, .factor = 1};
+    if (json_opt_num(doc, root, "rope_theta", &r.theta, err) != 0 ||
+        json_opt_num(doc, root, "partial_rotary_factor", partial, err) != 0)
         return -1;
     if (json_is_null(scaling))
         scaling = json_get(root, "rope_scaling");
@@ -208,12 +255,8 @@ int arch_read_rope(const struct json_doc *doc, struct rope_config *out, struct e
         if (json_opt_num(doc, scaling, "rope_theta", &r.theta, err) != 0 ||
             json_opt_str(doc, scaling, "type", &type, err) != 0 || json_opt_str(doc, scaling, "rope_type", &type, err) != 0)
             return err_wrap(err, "rope_scaling");
-        double partial = 1;
-        if (json_opt_num(doc, scaling, "partial_rotary_factor", &partial, err) != 0)
+        if (json_opt_num(doc, scaling, "partial_rotary_factor", partial, err) != 0)
             return -1;
-        if (partial < 1 || partial > 1)
-            return err_set(err, ERR_INPUT, "%s: field 'partial_rotary_factor': %g is not implemented for this architecture",
-                           json_name(doc), partial);
         if (strcmp(type, "default") == 0) {
             r.kind = ROPE_DEFAULT;
         } else if (strcmp(type, "linear") == 0) {

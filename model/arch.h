@@ -25,22 +25,26 @@ enum role {
     ROLE_LM_HEAD,                                      /* [V,D]; tied models store it as the token embedding */
     ROLE_POOL, ROLE_POOL_BIAS, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS,
     ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, ROLE_MLM_OUT_BIAS, /* decoder itself: ROLE_LM_HEAD */
+    ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP,
     ROLE_COUNT
 };
 
 enum axis {
-    AX_ONE,   /* a vector has no second axis */
-    AX_D,     /* residual stream, D */
-    AX_Q,     /* query heads, H*K */
-    AX_KEY,   /* keys, G*K */
-    AX_VALUE, /* values, G*K */
-    AX_QKV,   /* fused: query heads, then keys, then values */
-    AX_MIX,   /* attention output before O, H*K */
-    AX_F,     /* feed-forward neurons */
-    AX_POOL,  /* pooler output, D numbers of another order than AX_D */
-    AX_MLM,   /* masked-LM transform output, D numbers of another order */
-    AX_V,     /* output vocabulary */
-    AX_C,     /* classes */
+    AX_ONE,       /* a vector has no second axis */
+    AX_D,         /* residual stream, D */
+    AX_Q,         /* query heads, H*K */
+    AX_KEY,       /* keys, G*K */
+    AX_VALUE,     /* values, G*K */
+    AX_QKV,       /* fused: query heads, then keys, then values */
+    AX_QKV_HEADS, /* fused head by head: each one's query, key, value, H*3*K */
+    AX_HEAD,      /* dims of one query or key head, K: shared by all heads, so never in an order of its own */
+    AX_MIX,       /* attention output before O, H*K */
+    AX_F,         /* feed-forward neurons */
+    AX_GATE_UP,   /* fused: gates, then ups, 2F */
+    AX_POOL,      /* pooler output, D numbers of another order than AX_D */
+    AX_MLM,       /* masked-LM transform output, D numbers of another order */
+    AX_V,         /* output vocabulary */
+    AX_C,         /* classes */
     AX_TOKEN, AX_POSITION, AX_TYPE, /* rows of the user's tables */
 };
 

@@ -1,4 +1,4 @@
-/* Llama family: Llama 1/2/3, Mistral, Qwen2. RMS norm before, rotary positions, grouped-query attention, gated MLP. */
+/* Llama family: Llama 1/2/3, Mistral, Qwen2, Qwen3. RMS norm before, rotary positions, grouped-query attention, gated MLP. */
 #include <string.h>
 
 #include "model/arch_read.h"
@@ -15,6 +15,8 @@ const struct arch_tensor arch_llama_tensors[] = {
     {ROLE_K_BIAS, PART_CORE, AX_KEY, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_proj.bias"}},
     {ROLE_V, PART_CORE, AX_VALUE, AX_D, .per_layer = true, .names = {LAYER "self_attn.v_proj.weight"}},
     {ROLE_V_BIAS, PART_CORE, AX_VALUE, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.v_proj.bias"}},
+    {ROLE_Q_NORM, PART_CORE, AX_HEAD, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.q_norm.weight"}},
+    {ROLE_K_NORM, PART_CORE, AX_HEAD, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_norm.weight"}},
     {ROLE_O, PART_CORE, AX_D, AX_MIX, .per_layer = true, .names = {LAYER "self_attn.o_proj.weight"}},
     {ROLE_O_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.o_proj.bias"}},
     {ROLE_MLP_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "post_attention_layernorm.weight"}},
@@ -59,13 +61,14 @@ static int read_layer_types(struct config *c, const struct json_doc *doc, struct
     return 0;
 }
 
-static int read_common(struct config *c, const struct json_doc *doc, struct err *err)
+int arch_read_decoder(struct config *c, const struct json_doc *doc, bool may_be_partial, struct err *err)
 {
     const struct json *root = json_root(doc);
     int64_t groups, width;
     double partial = 1;
     c->norm = NORM_RMS;
-    c->norm_eps = 1e-6;
+    if (c->norm_eps <= 0)
+        c->norm_eps = 1e-6;
     c->gated = true;
     c->position = POSITION_ROPE;
     if (arch_read_size(doc, "hidden_size", SHAPE_MAX_D, &c->D, err) != 0 ||
@@ -86,20 +89,21 @@ static int read_common(struct config *c, const struct json_doc *doc, struct err 
     if (json_opt_int(doc, root, "head_dim", 1, SHAPE_MAX_D, &width, err) != 0 ||
         json_opt_num(doc, root, "rms_norm_eps", &c->norm_eps, err) != 0 ||
         json_opt_bool(doc, root, "tie_word_embeddings", &c->tied, err) != 0 ||
-        json_opt_num(doc, root, "partial_rotary_factor", &partial, err) != 0 ||
-        arch_read_act(doc, "hidden_act", "silu", &c->act, err) != 0 || arch_read_rope(doc, &c->rope, err) != 0)
+        arch_read_act(doc, "hidden_act", "silu", &c->act, err) != 0 || arch_read_rope(doc, &c->rope, &partial, err) != 0)
         return -1;
-    if (partial < 1 || partial > 1)
+    if (!(partial > 0 && partial <= 1) || (partial < 1 && !may_be_partial))
         return err_set(err, ERR_INPUT, "%s: field 'partial_rotary_factor': %g is not implemented for %s", json_name(doc), partial,
                        c->architecture);
     c->K = (int)width;
+    c->rotary = (int)(partial * (double)c->K);
     return 0;
 }
 
-/* transformers' default is 4096 where the key is absent; null switches the window off. */
-static int read_window(struct config *c, const struct json_doc *doc, struct err *err)
+#define WINDOW 4096 /* transformers' default where the key is absent */
+
+int arch_read_window(struct config *c, const struct json_doc *doc, int fallback, struct err *err)
 {
-    int64_t window = json_get(json_root(doc), "sliding_window") == NULL ? 4096 : 0;
+    int64_t window = json_get(json_root(doc), "sliding_window") == NULL ? fallback : 0;
     if (json_opt_int(doc, json_root(doc), "sliding_window", 0, SHAPE_MAX_POSITIONS, &window, err) != 0)
         return -1;
     c->window = (int)window;
@@ -109,7 +113,7 @@ static int read_window(struct config *c, const struct json_doc *doc, struct err 
 int arch_read_llama(struct config *c, const struct json_doc *doc, struct err *err)
 {
     bool bias = false;
-    if (read_common(c, doc, err) != 0 || json_opt_bool(doc, json_root(doc), "attention_bias", &bias, err) != 0 ||
+    if (arch_read_decoder(c, doc, false, err) != 0 || json_opt_bool(doc, json_root(doc), "attention_bias", &bias, err) != 0 ||
         json_opt_bool(doc, json_root(doc), "mlp_bias", &c->mlp_bias, err) != 0)
         return -1;
     c->qkv_bias = c->o_bias = bias;
@@ -118,23 +122,39 @@ int arch_read_llama(struct config *c, const struct json_doc *doc, struct err *er
 
 int arch_read_mistral(struct config *c, const struct json_doc *doc, struct err *err)
 {
-    if (read_common(c, doc, err) != 0 || read_window(c, doc, err) != 0)
+    if (arch_read_decoder(c, doc, false, err) != 0 || arch_read_window(c, doc, WINDOW, err) != 0)
         return -1;
+    return read_layer_types(c, doc, err);
+}
+
+static int read_qwen(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    bool use_window = false;
+    int64_t from = 28; /* transformers' default of max_window_layers */
+    if (arch_read_decoder(c, doc, false, err) != 0 ||
+        json_opt_bool(doc, json_root(doc), "use_sliding_window", &use_window, err) != 0)
+        return -1;
+    if (!use_window)
+        return 0;
+    if (arch_read_window(c, doc, WINDOW, err) != 0 ||
+        json_opt_int(doc, json_root(doc), "max_window_layers", 0, SHAPE_MAX_L, &from, err) != 0)
+        return -1;
+    c->window_from = (int)from;
     return read_layer_types(c, doc, err);
 }
 
 int arch_read_qwen2(struct config *c, const struct json_doc *doc, struct err *err)
 {
-    bool use_window = false;
-    int64_t from = 28; /* transformers' default of max_window_layers */
     c->qkv_bias = true;
-    if (read_common(c, doc, err) != 0 || json_opt_bool(doc, json_root(doc), "use_sliding_window", &use_window, err) != 0)
+    return read_qwen(c, doc, err);
+}
+
+int arch_read_qwen3(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    bool bias = false;
+    if (json_opt_bool(doc, json_root(doc), "attention_bias", &bias, err) != 0)
         return -1;
-    if (!use_window)
-        return 0;
-    if (read_window(c, doc, err) != 0 ||
-        json_opt_int(doc, json_root(doc), "max_window_layers", 0, SHAPE_MAX_L, &from, err) != 0)
-        return -1;
-    c->window_from = (int)from;
-    return read_layer_types(c, doc, err);
+    c->qkv_bias = c->o_bias = bias;
+    c->qk_norm = true;
+    return read_qwen(c, doc, err);
 }

@@ -88,8 +88,9 @@ static int check(const struct config *c, const char *name, struct err *err)
                        c->G);
     if (c->K > SHAPE_MAX_D || (int64_t)c->H * c->K > SHAPE_MAX_D * 4)
         return err_set(err, ERR_INPUT, "%s: %d heads of width %d are too large", name, c->H, c->K);
-    if (c->position == POSITION_ROPE && c->K % 2 != 0)
-        return err_set(err, ERR_INPUT, "%s: rotary positions need an even head width, found %d", name, c->K);
+    if (c->position == POSITION_ROPE && (c->rotary < 2 || c->rotary % 2 != 0 || c->rotary > c->K))
+        return err_set(err, ERR_INPUT, "%s: rotary positions turn an even number of a head's dims, found %d of %d", name,
+                       c->rotary, c->K);
     if (!(c->norm_eps > 0 && c->norm_eps < 1))
         return err_set(err, ERR_INPUT, "%s: the norm's epsilon is %g, expected a small positive number", name, c->norm_eps);
     for (int i = 0; i < c->eos_count; i++)

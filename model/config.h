@@ -20,7 +20,7 @@
 struct arch;
 
 enum norm_kind { NORM_RMS, NORM_LAYER };
-enum act_kind { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU };
+enum act_kind { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU, ACT_TANH };
 enum position_kind { POSITION_ROPE, POSITION_LEARNED };
 enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
 /* What stands on top of the last hidden rows. */
@@ -38,17 +38,21 @@ struct config {
     char architecture[64]; /* "LlamaForCausalLM" */
     const struct arch *arch;
     int D, L, H, G, K, F, V, C;
-    int positions;  /* longest sequence */
-    int type_vocab; /* rows of the token type table, 0 for none */
+    int positions;       /* longest sequence */
+    int position_offset; /* row of the position table that the first token takes (RoBERTa: behind the padding's) */
+    int type_vocab;      /* rows of the token type table, 0 for none */
     enum norm_kind norm;
     double norm_eps;
     bool post_norm; /* norms stand after the residual addition (BERT) */
+    bool parallel;  /* attention and feed-forward both read the rows before the layer (GPT-NeoX) */
     bool causal;
-    bool gated;     /* feed-forward is down(act(gate x) * up x) */
-    enum act_kind act;
+    bool gated;                  /* feed-forward is down(act(gate x) * up x) */
+    enum act_kind act, head_act; /* head_act: between the two matrices of a classifier's or masked-LM head */
     bool qkv_bias, o_bias, mlp_bias;
     enum position_kind position;
     struct rope_config rope;
+    int rotary;              /* dims of a query or key head that positions turn, from the first on; 0 without rotary positions */
+    bool qk_norm;            /* RMS norm of each query and key head, one gain per dim for all heads */
     int window, window_from; /* sliding attention window in tokens (0: none) for layers >= window_from */
     enum head_kind head;
     bool tied;      /* output rows are the token embedding table */

@@ -417,7 +417,7 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
 {
     static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "compute", "epoch", "created",
                                        "expires", "previous", "signer", "chunk_size", "files", NULL};
-    static const char *const profiles[] = {"stip", NULL}, *const heads[] = {"server", "user", NULL};
+    static const char *const profiles[] = {"stip", "engine", NULL}, *const heads[] = {"server", "user", NULL};
     static const char *const dtypes[] = {"F32", "BF16", "F16", "I8", "mixed", NULL};
     const struct json *root = json_root(doc);
     int64_t version, chunk, epoch;
@@ -436,6 +436,14 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
         return -1;
     m->epoch = (uint32_t)epoch;
     return parse_files(m, doc, err);
+}
+
+int manifest_for_server(const struct manifest *m, struct err *err)
+{
+    if (strcmp(m->profile, "engine") != 0)
+        return 0;
+    return err_set(err, ERR_INPUT, "a package of profile 'engine' is for engines of others, which are given the folder itself; a stip-server "
+                                   "takes what protect writes with another profile");
 }
 
 int manifest_parse(struct manifest *out, const char *text, size_t len, const char *name, struct err *err)

@@ -37,7 +37,7 @@ struct manifest_file {
 
 struct manifest {
     char model[64];   /* architecture */
-    char profile[16]; /* "stip" */
+    char profile[16]; /* "stip", or "engine": for engines of others */
     char head[8];     /* "server" or "user" */
     char dtype[8];    /* of the matrices: "F32", "BF16", "F16", "I8" or "mixed" */
     enum compute compute;
@@ -58,6 +58,8 @@ MUST_CHECK int manifest_write(const struct manifest *m, const char *dir, const u
                               uint8_t context_id[CRYPTO_HASH_LEN], struct err *err);
 
 MUST_CHECK int manifest_parse(struct manifest *out, const char *text, size_t len, const char *name, struct err *err);
+/* Refuses what is not for a stip-server: profile "engine". */
+MUST_CHECK int manifest_for_server(const struct manifest *m, struct err *err);
 /* The signature over the exact bytes, by the key that the caller trusts (not the one the manifest names). */
 MUST_CHECK int manifest_verify(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_LEN],
                                const uint8_t signer[CRYPTO_KEY_LEN], struct err *err);

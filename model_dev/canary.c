@@ -18,7 +18,7 @@
 #define PROMPT_MOST 64
 #define ANSWER_LEAST 4
 #define ANSWER_MOST 16
-#define MASK 103 /* of BERT's vocabularies, as its [CLS] 101 and [SEP] 102 */
+#define BERT_MASK 103 /* of BERT's vocabularies, behind its [CLS] 101 and [SEP] 102; RoBERTa says its own, and <mask> is last */
 #define TRIES 64 /* prompts that are drawn for one canary */
 
 struct canary_maker {
@@ -30,7 +30,7 @@ struct canary_maker {
     struct scratch *scratch;
     float *x, *logits; /* [cap, D], [outputs] */
     int cap, prompt_most;
-    int32_t first, last; /* tokens that a text begins and ends with, -1: none */
+    int32_t first, last, mask; /* tokens that a text begins and ends with, and that stands for another; -1: none */
     float tolerance;
 };
 
@@ -49,10 +49,13 @@ static int ends_of_text(struct canary_maker *m, const char *model, struct err *e
     char path[FILE_PATH_MAX], *text = NULL;
     struct json_doc *doc = NULL;
     size_t len;
-    m->first = m->last = -1;
+    m->first = m->last = m->mask = -1;
     if (!m->config->causal) {
-        m->first = m->config->V > MASK ? MASK - 2 : -1;
-        m->last = m->config->V > MASK ? MASK - 1 : -1;
+        const struct config *c = m->config;
+        const bool bert = c->bos < 0 && c->V > BERT_MASK, roberta = c->bos >= 0 && c->eos_count > 0;
+        m->first = bert ? BERT_MASK - 2 : roberta ? c->bos : -1;
+        m->last = bert ? BERT_MASK - 1 : roberta ? c->eos[0] : -1;
+        m->mask = bert ? BERT_MASK : roberta ? c->V - 1 : -1;
         return 0;
     }
     if (m->config->bos < 0 || m->config->bos >= m->config->V)
@@ -258,8 +261,8 @@ static int make_prompt(struct canary_maker *m, struct canary *c, struct err *err
     }
     if (m->last >= 0)
         ids[n - 1] = m->last;
-    if (m->config->head == HEAD_MLM && m->config->V > MASK)
-        ids[c->at] = MASK;
+    if (m->config->head == HEAD_MLM && m->mask >= 0)
+        ids[c->at] = m->mask;
     return 0;
 }
 

@@ -16,8 +16,8 @@ static int refuse_later(const struct cli_cmd *cmd, struct err *err)
     int64_t local_layers = 0;
     if (cli_int(cmd, "local-layers", 0, 1024, &local_layers, err) != 0)
         return -1;
-    if (strcmp(profile, "gauge") == 0 || strcmp(profile, "engine") == 0)
-        return err_set(err, ERR_USAGE, "--profile %s is not available in this version; known: stip", profile);
+    if (strcmp(profile, "gauge") == 0)
+        return err_set(err, ERR_USAGE, "--profile %s is not available in this version; known: stip, engine", profile);
     if (local_layers != 0)
         return err_set(err, ERR_USAGE, "--local-layers %lld is not available in this version; known: 0", (long long)local_layers);
     return 0;
@@ -52,7 +52,7 @@ static int print_json(const struct protect_report *r, const struct identity *id,
     json_put_str(doc, root, "key", r->key);
     json_put_str(doc, root, "context", context);
     json_put_str(doc, root, "architecture", r->architecture);
-    json_put_str(doc, root, "profile", "stip");
+    json_put_str(doc, root, "profile", r->engine ? "engine" : "stip");
     json_put_str(doc, root, "head", r->head_user ? "user" : "server");
     json_put_str(doc, root, "compute", compute_name(r->compute));
     json_put_bool(doc, root, "table_exposed", r->table_exposed);
@@ -75,20 +75,19 @@ static void print_text(const struct protect_report *r, const char *identity)
     char context[2 * CRYPTO_HASH_LEN + 1], expires[32];
     crypto_hex(r->context_id, sizeof r->context_id, context);
     cmd_expires(expires, r->expires);
-    printf("package   %s  (for the server: %zu tensors, %.1f MB, %s, computed in %s, head at the %s)\n"
+    printf("package   %s  (for the %s: %zu tensors, %.1f MB, %s, computed in %s, head at the %s)\n"
+           "profile   %s\n"
            "key       %s  (the developer's secret: keep a copy, give it to nobody)\n"
            "context   %s (epoch %u, expires %s)\n"
            "signed by %s\n"
            "time      %.2f s\n",
-           r->package, r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute), r->head_user ? "user" : "server", r->key, context,
-           r->epoch, expires, identity, r->seconds);
+           r->package, r->engine ? "engine" : "server", r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute),
+           r->head_user ? "user" : "server", r->engine ? "engine" : "stip", r->key, context, r->epoch, expires, identity, r->seconds);
 }
 
-int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err *err)
 {
-    (void)argc;
-    (void)argv;
-    struct protect_opts o = {.profile = cli_str(cmd, "profile", NULL), .head = cli_str(cmd, "head", NULL),
+    struct protect_opts o = {.profile = profile, .head = cli_str(cmd, "head", NULL),
                              .dtype = cli_str(cmd, "dtype", NULL), .force = cli_on(cmd, "force")};
     const char *seed = cli_str(cmd, "seed", NULL);
     char identity[FILE_PATH_MAX] = "", model[FILE_PATH_MAX];
@@ -123,7 +122,10 @@ int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     } else if (made) {
         log_info("made a developer identity in %s; give --identity DIR to use another", identity);
     }
-    if (rc == 0 && report.table_exposed)
+    if (rc == 0 && report.engine)
+        log_warn("profile engine: the engine holds the embedding table in secret order and sees every prompt and answer as a substitution "
+                 "cipher; it hides less than profile stip (docs/ENGINES.md)");
+    else if (rc == 0 && report.table_exposed)
         log_warn("the output table equals the embedding table and goes to the server: it can label every row that a user "
                  "sends; --head user avoids this");
     if (rc == 0 && cli_on(cmd, "json"))
@@ -133,4 +135,18 @@ int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     identity_free(id);
     secret_wipe(given_seed, sizeof given_seed);
     return rc;
+}
+
+int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+{
+    (void)argc;
+    (void)argv;
+    return protect_as(cli_str(cmd, "profile", NULL), cmd, err);
+}
+
+int cmd_export(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
+{
+    (void)argc;
+    (void)argv;
+    return protect_as("engine", cmd, err);
 }

@@ -24,9 +24,11 @@ void contents_free(struct contents *c)
     *c = (struct contents){0};
 }
 
-static bool goes(const struct config *c, const struct arch_tensor *row, bool head)
+static bool goes(const struct config *c, const struct arch_tensor *row, unsigned parts)
 {
-    return arch_present(c, row) && (row->part == PART_CORE || (row->part == PART_HEAD && head));
+    if (row->role == ROLE_LM_HEAD && c->tied && (parts & CHECKPOINT_EMBED) != 0)
+        return false; /* the token embedding is it */
+    return arch_present(c, row) && (parts & 1u << row->part) != 0;
 }
 
 static int add(struct contents *list, const struct checkpoint *cp, const struct arch_tensor *row, int layer, struct err *err)
@@ -36,7 +38,7 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
     char name[512];
     if (item.src == NULL) /* the checkpoint was opened complete */
         return err_set(err, ERR_INTERNAL, "%s: there is no %s", checkpoint_dir(cp), arch_role_name(row->role));
-    item.rule = rules_find(row->role, c->head);
+    item.rule = row->part == PART_EMBED ? rules_engine(row->role) : rules_find(row->role, c->head);
     if (item.rule == NULL) /* sending it as it is would be the one unforgivable default */
         return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role), c->architecture);
     item.file = checkpoint_file_of(cp, item.src);
@@ -49,18 +51,18 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
     return 0;
 }
 
-int contents_list(struct contents *out, const struct checkpoint *cp, bool head, struct err *err)
+int contents_list(struct contents *out, const struct checkpoint *cp, unsigned parts, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     struct contents list = {0};
     size_t n = 0;
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        if (goes(c, row, head))
+        if (goes(c, row, parts))
             n += row->per_layer ? (size_t)c->L : 1;
     if ((list.items = calloc(n + 1, sizeof *list.items)) == NULL)
         return err_oom(err, n * sizeof *list.items);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; goes(c, row, head) && l < (row->per_layer ? c->L : 1); l++)
+        for (int l = 0; goes(c, row, parts) && l < (row->per_layer ? c->L : 1); l++)
             if (add(&list, cp, row, l, err) != 0) {
                 contents_free(&list);
                 return -1;
@@ -102,11 +104,11 @@ static bool keeps(const struct json *member)
 static bool same_network(const struct config *a, const struct config *b)
 {
     bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
-                SAME(positions) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) && SAME(causal) &&
-                SAME(gated) && SAME(act) && SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) &&
-                SAME(rope.kind) && SAME(rope.theta) && SAME(rope.factor) && SAME(rope.low_freq_factor) &&
-                SAME(rope.high_freq_factor) && SAME(rope.original) && SAME(window) && SAME(window_from) && SAME(head) &&
-                SAME(bos) && SAME(pad) && SAME(eos_count);
+                SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
+                SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
+                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && SAME(rope.kind) && SAME(rope.theta) &&
+                SAME(rope.factor) && SAME(rope.low_freq_factor) && SAME(rope.high_freq_factor) && SAME(rope.original) &&
+                SAME(window) && SAME(window_from) && SAME(head) && SAME(bos) && SAME(pad) && SAME(eos_count);
     for (int i = 0; same && i < a->eos_count; i++)
         same = SAME(eos[i]);
     return same;

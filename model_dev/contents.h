@@ -27,8 +27,8 @@ struct contents {
     uint64_t bytes; /* of the sources */
 };
 
-/* The server's core and, with `head`, the output head. */
-MUST_CHECK int contents_list(struct contents *out, const struct checkpoint *cp, bool head, struct err *err);
+/* parts: CHECKPOINT_CORE for the server, with CHECKPOINT_HEAD the output head; CHECKPOINT_ALL for an engine of others. */
+MUST_CHECK int contents_list(struct contents *out, const struct checkpoint *cp, unsigned parts, struct err *err);
 const struct contents_item *contents_find(const struct contents *c, const char *name);
 void contents_free(struct contents *c);
 

@@ -184,14 +184,14 @@ static int copy_texts(const char *model, const char *dir, struct err *err)
     return 0;
 }
 
-static int write_keys(const struct keyset *keys, const char *dir, struct err *err)
+static int write_keys(const struct keyset *keys, bool engine, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX];
     uint8_t *bytes = secret_alloc(GRANT_KEYS_LEN);
     if (bytes == NULL)
         return err_oom(err, GRANT_KEYS_LEN);
     memcpy(bytes, "STIPEND1", 8);
-    int rc = keyset_end_key(keys, KEY_RESIDUAL, bytes + 8, err);
+    int rc = engine ? 0 : keyset_end_key(keys, KEY_RESIDUAL, bytes + 8, err);
     if (rc == 0)
         rc = keyset_end_key(keys, KEY_OUTPUT, bytes + 40, err);
     if (rc == 0)
@@ -290,19 +290,20 @@ int grant_check(const struct grant_source *src, struct err *err)
 
 int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
 {
+    const bool engine = strcmp(src->from->manifest.profile, "engine") == 0;
     struct opened o = {0};
     int rc = manifest_check_time(&src->from->manifest, clock_unix(), src->from->package, err);
     if (rc == 0)
         rc = open_source(&o, src, err);
     if (rc == 0)
-        rc = write_keys(o.keys, dir, err);
+        rc = write_keys(o.keys, engine, dir, err);
     if (rc == 0)
         rc = copy_texts(src->model, dir, err);
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_NAME, err);
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
-    if (rc == 0)
+    if (rc == 0 && !engine)
         rc = write_tables(o.plain, o.head_user, dir, err);
     if (rc == 0)
         rc = write_canaries(src, dir, err);

@@ -5,6 +5,7 @@
  *             model.safetensors (embedding tables in plain order; the head too when it is the user's), manifest.json and
  *             manifest.sig of the package, canaries.bin (transport/canary.h).
  * Shapes      tensors as stored in the checkpoint, under the names that packages use.
+ *             Profile "engine": no tables, since the engine embeds; and no residual sub-key (zeros).
  * Units       keys.bin: "STIPEND1", residual sub-key 32, output sub-key 32, SHA-256 of the 72 bytes before.
  * Errors      a key of another package, a package of another checkpoint (names what differs), NaN in a table, disk.
  *             On error neither the file nor the folder is left.

@@ -19,7 +19,7 @@ static struct cli_opt keygen_opts[] = {
 static struct cli_opt protect_opts[] = {
     {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint: a folder, or a repository of Hugging Face (ORG/NAME[@REVISION]) in this machine's cache"},
     {.name = "out", .arg = "DIR", .help = "gets DIR/package for the server and DIR/context.key, the developer's secret"},
-    {.name = "profile", .arg = "NAME", .help = "stip"},
+    {.name = "profile", .arg = "NAME", .help = "stip, or engine: a checkpoint for engines of others (docs/ENGINES.md), which hides less"},
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
     {.name = "local-layers", .arg = "K", .help = "0"},
     {.name = "dtype", .arg = "TYPE", .help = "of products: keep or f32 (exact), bf16, int8"},
@@ -27,6 +27,15 @@ static struct cli_opt protect_opts[] = {
     {.name = "force", .help = "move an existing package and key aside; the new one names the old (rotate does this for the same model)"},
     EXPIRES_OPT("the last day on which the server serves it and users use it"),
     {.name = "epoch", .arg = "N", .help = "number of this context; without it one more than that of the package which is moved aside, or 1"},
+    {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
+    JSON_OPT, END_OPT};
+
+static struct cli_opt export_opts[] = {
+    {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint that generates text, as for protect"},
+    {.name = "out", .arg = "DIR", .help = "gets DIR/package, which engines load, and DIR/context.key, the developer's secret"},
+    {.name = "dtype", .arg = "TYPE", .help = "of weights: keep, f32, bf16"},
+    {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
+    {.name = "force", .help = "move an existing package and key aside"},
     {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
     JSON_OPT, END_OPT};
 
@@ -60,11 +69,17 @@ static struct cli_opt serve_opts[] = {
     {.name = "config", .arg = "FILE", .help = "model_dev.json"},
     {.name = "json", .help = "one JSON object on stdout when ready"}, END_OPT};
 
+static struct cli_opt doctor_opts[] = {
+    {.name = "config", .arg = "FILE", .help = "model_dev.json; ./model_dev.json without it"},
+    {.name = "json", .help = "one JSON object per check"}, END_OPT};
+
 static const struct cli_cmd cmds[] = {
     {.name = "keygen", .line = "make an identity and print its public key", .run = cmd_keygen, .opts = keygen_opts,
      .example = "stip-model-dev keygen --out ~/.stip/model_dev"},
     {.name = "protect", .line = "permute a checkpoint: a package for the server, a key for the developer", .run = cmd_protect,
      .opts = protect_opts, .example = "stip-model-dev protect --model ./llama --out ./protected"},
+    {.name = "export", .line = "permute a checkpoint for engines of others: profile engine, which hides less", .run = cmd_export,
+     .opts = export_opts, .example = "stip-model-dev export --model ./llama --out ./exported"},
     {.name = "inspect", .line = "what a protected folder holds, without secrets", .run = cmd_inspect, .opts = inspect_opts,
      .example = "stip-model-dev inspect --check ./protected", .args = "DIR"},
     {.name = "push", .line = "send the package to servers", .run = cmd_push, .opts = push_opts,
@@ -77,6 +92,8 @@ static const struct cli_cmd cmds[] = {
      .opts = revoke_opts, .example = "stip-model-dev revoke --user alice.pub --config model_dev.json"},
     {.name = "serve", .line = "daemon: push the package to the servers, answer grants of allowed users", .run = cmd_serve,
      .opts = serve_opts, .example = "stip-model-dev serve --config model_dev.json"},
+    {.name = "doctor", .line = "check config, keys, package and the way to the servers, a line each", .run = cmd_doctor,
+     .opts = doctor_opts, .example = "stip-model-dev doctor --config model_dev.json"},
     {.name = NULL}};
 
 int main(int argc, char **argv)

@@ -18,6 +18,7 @@
 #include "model/quant.h"
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
+#include "model_dev/engine.h"
 #include "model_dev/transform.h"
 #include "permute/gather.h"
 
@@ -34,6 +35,7 @@ struct plan {
     struct keyset *keys;
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
+    bool engine; /* profile "engine": embeddings and all, ids and tokenizer in the order of the output key */
     bool chained; /* a package of the same developer is replaced ... */
     uint8_t previous[CRYPTO_HASH_LEN]; /* ... of this context */
     bool convert; /* f32: all tensors; bf16, int8: the matrices, since nothing else is computed in these */
@@ -55,8 +57,11 @@ static int check_options(const struct protect_opts *o, struct plan *p, struct er
 {
     const char *profile = o->profile == NULL ? "stip" : o->profile, *head = o->head == NULL ? "auto" : o->head;
     const char *dtype = o->dtype == NULL ? "keep" : o->dtype;
-    if (strcmp(profile, "stip") != 0)
-        return err_set(err, ERR_USAGE, "--profile: '%.40s' is not implemented; known: stip", profile);
+    p->engine = strcmp(profile, "engine") == 0;
+    if (strcmp(profile, "stip") != 0 && !p->engine)
+        return err_set(err, ERR_USAGE, "--profile: '%.40s' is not implemented; known: stip, engine", profile);
+    if (p->engine && strcmp(head, "user") == 0)
+        return err_set(err, ERR_USAGE, "--head user: an engine computes the whole model; use --profile stip");
     if (strcmp(head, "auto") != 0 && strcmp(head, "server") != 0 && strcmp(head, "user") != 0)
         return err_set(err, ERR_USAGE, "--head: '%.40s' is not known; known: auto, server, user", head);
     static const enum dtype stored[] = {[COMPUTE_F32] = DTYPE_F32, [COMPUTE_BF16] = DTYPE_BF16, [COMPUTE_INT8] = DTYPE_I8};
@@ -64,6 +69,9 @@ static int check_options(const struct protect_opts *o, struct plan *p, struct er
     if (!protect_compute(dtype, &p->compute))
         return err_set(err, ERR_USAGE, "--dtype: '%.40s' is not known; known: keep, f32, bf16, int8", dtype);
     p->dtype = stored[p->compute];
+    if (p->engine && p->compute == COMPUTE_INT8)
+        return err_set(err, ERR_USAGE, "--dtype int8: engines quantise in their own ways; export in bf16 or as stored, and quantise the "
+                                       "package with the engine's tool");
     return 0;
 }
 
@@ -130,12 +138,13 @@ static void chain(struct plan *p, const struct protect_opts *o, uint32_t *epoch)
 static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
-        refuse_int8(p->cp, err) != 0)
+        refuse_int8(p->cp, err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0))
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
-    p->head_user = automatic ? same : strcmp(o->head, "user") == 0;
-    p->table_exposed = same && !p->head_user;
-    if (contents_list(&p->contents, p->cp, !p->head_user, err) != 0)
+    p->head_user = !p->engine && (automatic ? same : strcmp(o->head, "user") == 0);
+    p->table_exposed = p->engine || (same && !p->head_user);
+    const unsigned parts = CHECKPOINT_CORE | (p->head_user ? 0 : CHECKPOINT_HEAD) | (p->engine ? CHECKPOINT_EMBED : 0);
+    if (contents_list(&p->contents, p->cp, parts, err) != 0)
         return -1;
     if (p->compute == COMPUTE_INT8 && check_terms(p->cp, &p->contents, err) != 0)
         return -1;
@@ -159,7 +168,7 @@ static int check_granted(const struct plan *p, struct err *err)
 {
     const struct config *c = checkpoint_config(p->cp);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
-        if (!arch_present(c, row) || (row->part != PART_EMBED && (row->part != PART_HEAD || !p->head_user)))
+        if (p->engine || !arch_present(c, row) || (row->part != PART_EMBED && (row->part != PART_HEAD || !p->head_user)))
             continue;
         const struct tensor *t = checkpoint_tensor(p->cp, row->role, 0); /* none of these roles is per layer */
         const size_t size = dtype_size(t->dtype), elements = BLOCK / size;
@@ -342,13 +351,35 @@ static int write_index(const struct plan *p, const char *dir, struct err *err)
     return rc;
 }
 
+/* The files beside the weights, and *text, a config.json, with the ids where the tokens are now. */
+static int write_engine(const struct plan *p, const char *dir, char **text, struct err *err)
+{
+    struct perm vocabulary = {0};
+    char *moved = NULL;
+    int rc = keyset_perm(p->keys, KEY_OUTPUT, 0, &vocabulary, err);
+    if (rc == 0)
+        rc = engine_files(p->cp, &vocabulary, dir, err);
+    if (rc == 0)
+        rc = engine_config(*text, &vocabulary, &moved, err);
+    perm_wipe(&vocabulary);
+    if (rc != 0)
+        return -1;
+    free(*text);
+    *text = moved;
+    return 0;
+}
+
 static int write_config(const struct plan *p, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX], *text = NULL;
     const char *dtype = !p->convert || p->dtype == DTYPE_I8 ? NULL : p->dtype == DTYPE_F32 ? "float32" : "bfloat16";
-    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, !p->head_user, dtype, p->compute, &text, err) != 0)
+    /* Embeddings that go along may stay tied to the output table. */
+    bool untie = !p->head_user && !p->engine;
+    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, untie, dtype, p->compute, &text, err) != 0)
         return -1;
-    int rc = file_write(path, text, strlen(text), 0644, err);
+    int rc = p->engine ? write_engine(p, dir, &text, err) : 0;
+    if (rc == 0)
+        rc = file_write(path, text, strlen(text), 0644, err);
     free(text);
     return rc;
 }
@@ -373,7 +404,7 @@ static int write_manifest(const struct plan *p, const struct protect_opts *o, co
     struct manifest m = {.epoch = p->key->epoch, .compute = p->compute, .expires = o->expires, .chained = p->chained};
     memcpy(m.previous, p->previous, sizeof m.previous);
     (void)snprintf(m.model, sizeof m.model, "%s", checkpoint_config(p->cp)->architecture);
-    (void)snprintf(m.profile, sizeof m.profile, "stip");
+    (void)snprintf(m.profile, sizeof m.profile, "%s", p->engine ? "engine" : "stip");
     (void)snprintf(m.head, sizeof m.head, "%s", p->head_user ? "user" : "server");
     (void)snprintf(m.dtype, sizeof m.dtype, "%s", dtype_text(p));
     clock_iso(o->created == 0 ? clock_unix() : o->created, m.created);
@@ -511,6 +542,7 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
         memcpy(report.architecture, checkpoint_config(plan.cp)->architecture, sizeof report.architecture);
         memcpy(report.context_id, plan.key->context_id, sizeof report.context_id);
         report.head_user = plan.head_user;
+        report.engine = plan.engine;
         report.compute = plan.compute;
         report.table_exposed = plan.table_exposed;
         report.tensors = plan.contents.count;

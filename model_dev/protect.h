@@ -26,7 +26,7 @@
 
 struct protect_opts {
     const char *model, *out; /* folders */
-    const char *profile;     /* NULL or "stip" */
+    const char *profile;     /* NULL or "stip"; "engine": a checkpoint for engines of others */
     const char *head;        /* NULL or "auto", "server", "user" */
     const char *dtype;       /* NULL or "keep", "f32", "bf16", "int8" */
     const uint8_t *seed;     /* CRYPTO_KEY_LEN bytes, tests only; NULL draws one */
@@ -41,7 +41,7 @@ struct protect_report {
     char package[FILE_PATH_MAX], key[FILE_PATH_MAX];
     char architecture[64];
     uint8_t context_id[CRYPTO_HASH_LEN];
-    bool head_user;
+    bool head_user, engine;
     enum compute compute;
     bool table_exposed; /* the server gets an output table that equals the embedding table: it can label every row */
     uint64_t bytes;     /* of the package's files */

@@ -43,6 +43,8 @@ int push_open(struct push **out, const struct release *from, struct err *err)
     if (p == NULL)
         return err_oom(err, sizeof *p);
     p->from = from;
+    if (manifest_for_server(&from->manifest, err) != 0)
+        goto fail;
     p->manifest_len = from->len + CRYPTO_SIG_LEN;
     if (p->manifest_len > BLOB_MANIFEST_MAX) {
         err_set(err, ERR_INPUT, "%s: the manifest has %zu bytes, at most %zu can be sent", from->package, p->manifest_len,

@@ -22,11 +22,16 @@ static const struct rule rules[] = {
     {ROLE_V_BIAS,         HEAD_NONE, KEY_VALUE,    KEY_NONE,     "follows the groups with dims of their own"},
     {ROLE_QKV,            HEAD_NONE, KEY_QKV,      KEY_RESIDUAL, "rows are Q, K and V one after the other, each by its own rule"},
     {ROLE_QKV_BIAS,       HEAD_NONE, KEY_QKV,      KEY_NONE,     "Q, K and V one after the other, each by its own rule"},
+    {ROLE_QKV_HEADS,      HEAD_NONE, KEY_QKV_HEADS, KEY_RESIDUAL, "rows are Q, K and V of one head after the other, each by its own rule"},
+    {ROLE_QKV_HEADS_BIAS, HEAD_NONE, KEY_QKV_HEADS, KEY_NONE,    "Q, K and V of one head after the other, each by its own rule"},
+    {ROLE_Q_NORM,         HEAD_NONE, KEY_NONE,     KEY_NONE,     "one gain per dim for all heads: dims keep their places, heads move whole"},
+    {ROLE_K_NORM,         HEAD_NONE, KEY_NONE,     KEY_NONE,     "one gain per dim for all heads: dims keep their places, heads move whole"},
     {ROLE_O,              HEAD_NONE, KEY_RESIDUAL, KEY_MIX,      "columns meet the heads of Q with the dims of V, rows go to the residual"},
     {ROLE_O_BIAS,         HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     TO_RESIDUAL},
 
     {ROLE_GATE,           HEAD_NONE, KEY_FFN,      KEY_RESIDUAL, "a gate meets the up neuron of its number: both in one order"},
     {ROLE_GATE_BIAS,      HEAD_NONE, KEY_FFN,      KEY_NONE,     "follows the neurons"},
+    {ROLE_GATE_UP,        HEAD_NONE, KEY_GATE_UP,  KEY_RESIDUAL, "rows are the gates, then the ups, both in one order"},
     {ROLE_UP,             HEAD_NONE, KEY_FFN,      KEY_RESIDUAL, "rows follow the neurons, columns the residual"},
     {ROLE_UP_BIAS,        HEAD_NONE, KEY_FFN,      KEY_NONE,     "follows the neurons"},
     {ROLE_DOWN,           HEAD_NONE, KEY_RESIDUAL, KEY_FFN,      "columns meet the neurons, rows go to the residual"},
@@ -44,6 +49,12 @@ static const struct rule rules[] = {
     {ROLE_MLM_NORM_B,     HEAD_NONE, KEY_MLM,      KEY_NONE,     "the bias of a transform column moves with it"},
     {ROLE_MLM_OUT_BIAS,   HEAD_NONE, KEY_OUTPUT,   KEY_NONE,     "follows the output rows"},
 };
+/* Profile "engine": the embeddings go out too, so the vocabulary itself is in secret order, the same for what goes in and what
+ * comes out: engines feed their answers back. */
+static const struct rule engine_rules[] = {
+    {ROLE_TOKEN_EMBED,    HEAD_NONE, KEY_OUTPUT,   KEY_RESIDUAL, "rows are tokens in an order that only users undo, columns the residual"},
+    {ROLE_POSITION_EMBED, HEAD_NONE, KEY_NONE,     KEY_RESIDUAL, "positions are counted in plain order, columns follow the residual"},
+};
 /* clang-format on */
 
 const struct rule *rules_find(enum role role, enum head_kind head)
@@ -54,10 +65,18 @@ const struct rule *rules_find(enum role role, enum head_kind head)
     return NULL;
 }
 
+const struct rule *rules_engine(enum role role)
+{
+    for (size_t i = 0; i < sizeof engine_rules / sizeof *engine_rules; i++)
+        if (engine_rules[i].role == role)
+            return &engine_rules[i];
+    return NULL;
+}
+
 struct key_shape rules_shape(const struct config *c)
 {
     return (struct key_shape){
         .D = c->D, .H = c->H, .G = c->G, .K = c->K, .F = c->F, .outputs = config_outputs(c),
-        .rotary = c->position == POSITION_ROPE ? c->K : 0,
+        .rotary = c->qk_norm ? c->K : c->rotary, /* dims that keep their places */
     };
 }

@@ -23,6 +23,8 @@ struct rule {
 
 /* NULL: this tensor never leaves for the server. */
 const struct rule *rules_find(enum role role, enum head_kind head);
+/* Tables that are the user's in every profile but "engine". NULL: not even there. */
+const struct rule *rules_engine(enum role role);
 /* The sizes of all keys of a model. */
 struct key_shape rules_shape(const struct config *c);
 

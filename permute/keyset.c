@@ -132,6 +132,31 @@ static int fill_heads(const struct keyset *ks, int layer, bool query_heads, enum
     return rc;
 }
 
+/* Query, key and value of one head after the other: its place in each of the three says its place here. */
+static int interleaved_perm(const struct keyset *ks, int layer, struct perm *out, struct err *err)
+{
+    const struct key_shape *s = &ks->shape;
+    const uint32_t K = (uint32_t)s->K, n = (uint32_t)(s->H * s->K);
+    struct perm p = {0}, part = {0};
+    if (s->G != s->H)
+        return err_set(err, ERR_INPUT, "key shape: heads with keys of their own are asked for, found %d for %d heads", s->G,
+                       s->H);
+    int rc = perm_identity(&p, 3 * n, err);
+    if (rc == 0)
+        rc = perm_identity(&part, n, err);
+    for (uint32_t kind = 0; rc == 0 && kind < 3; kind++) {
+        rc = fill_heads(ks, layer, kind == 0, kind == 2 ? DIMS_VALUE : DIMS_QUERY, part.to, err);
+        for (uint32_t i = 0; rc == 0 && i < n; i++)
+            p.to[(i / K * 3 + kind) * K + i % K] = (part.to[i] / K * 3 + kind) * K + part.to[i] % K;
+    }
+    perm_wipe(&part);
+    if (rc != 0)
+        perm_wipe(&p);
+    else
+        *out = p;
+    return rc;
+}
+
 static int heads_perm(const struct keyset *ks, enum key key, int layer, struct perm *out, struct err *err)
 {
     const struct key_shape *s = &ks->shape;
@@ -172,6 +197,21 @@ static int heads_perm(const struct keyset *ks, enum key key, int layer, struct p
 
 /* ------------------------------------------------------------------ all keys */
 
+static int gate_up_perm(const struct keyset *ks, int layer, struct perm *out, struct err *err)
+{
+    const uint32_t F = (uint32_t)ks->shape.F;
+    struct perm p = {0}, ffn = {0};
+    int rc = keyset_perm(ks, KEY_FFN, layer, &ffn, err);
+    if (rc == 0)
+        rc = perm_identity(&p, 2 * F, err);
+    for (uint32_t i = 0; rc == 0 && i < 2 * F; i++)
+        p.to[i] = ffn.to[i % F] + i / F * F;
+    perm_wipe(&ffn);
+    if (rc == 0)
+        *out = p;
+    return rc;
+}
+
 int keyset_perm(const struct keyset *ks, enum key key, int layer, struct perm *out, struct err *err)
 {
     const struct key_shape *s = &ks->shape;
@@ -190,6 +230,10 @@ int keyset_perm(const struct keyset *ks, enum key key, int layer, struct perm *o
         return draw(ks, out, s->D, err, "stip v1 mlm");
     case KEY_FFN:
         return draw(ks, out, s->F, err, "stip v1 layer %d ffn", layer);
+    case KEY_GATE_UP:
+        return gate_up_perm(ks, layer, out, err);
+    case KEY_QKV_HEADS:
+        return interleaved_perm(ks, layer, out, err);
     case KEY_QUERY:
     case KEY_KEY:
     case KEY_VALUE:
@@ -226,6 +270,7 @@ double keyset_bits(const struct keyset *ks, enum key key)
     case KEY_OUTPUT:
         return log2_factorial(s->outputs);
     case KEY_FFN:
+    case KEY_GATE_UP:
         return log2_factorial(s->F);
     case KEY_QUERY:
         return groups + heads + query_dims;
@@ -236,6 +281,7 @@ double keyset_bits(const struct keyset *ks, enum key key)
     case KEY_MIX:
         return groups + heads + value_dims;
     case KEY_QKV:
+    case KEY_QKV_HEADS:
         return groups + heads + query_dims + value_dims;
     }
     return 0;

@@ -20,23 +20,25 @@
 
 struct key_shape {
     int D, H, G, K, F, outputs; /* outputs: V or C */
-    /* Dims of a query/key head that rotary positions tie in place, counted from 0: K with full rotary, 0 without. These
-     * dims are never permuted inside a head. */
+    /* Dims of a query/key head that rotary positions or gains shared by all heads tie in place, counted from 0: K with full
+     * rotary, 0 without. These dims are never permuted inside a head. */
     int rotary;
 };
 
 enum key {
     KEY_NONE,
-    KEY_RESIDUAL, /* D, shared with users */
-    KEY_OUTPUT,   /* V or C, shared with users */
-    KEY_QUERY,    /* H*K, per layer: groups, heads inside a group, dims inside a head where positions allow */
-    KEY_KEY,      /* G*K, per layer: the same group order and, per group, the same dims as KEY_QUERY */
-    KEY_VALUE,    /* G*K, per layer: the same group order, own dims */
-    KEY_MIX,      /* H*K, per layer: input side of O: query head order with the dims of KEY_VALUE */
-    KEY_QKV,      /* H*K + 2*G*K: KEY_QUERY, KEY_KEY, KEY_VALUE one after the other */
-    KEY_FFN,      /* F, per layer */
-    KEY_POOL,     /* D, pooler */
-    KEY_MLM,      /* D, masked-LM transform */
+    KEY_RESIDUAL,  /* D, shared with users */
+    KEY_OUTPUT,    /* V or C, shared with users */
+    KEY_QUERY,     /* H*K, per layer: groups, heads inside a group, dims inside a head where positions allow */
+    KEY_KEY,       /* G*K, per layer: the same group order and, per group, the same dims as KEY_QUERY */
+    KEY_VALUE,     /* G*K, per layer: the same group order, own dims */
+    KEY_MIX,       /* H*K, per layer: input side of O: query head order with the dims of KEY_VALUE */
+    KEY_QKV,       /* H*K + 2*G*K: KEY_QUERY, KEY_KEY, KEY_VALUE one after the other */
+    KEY_QKV_HEADS, /* H*3*K, G == H: the same three, head by head */
+    KEY_FFN,       /* F, per layer */
+    KEY_GATE_UP,   /* 2F: KEY_FFN twice */
+    KEY_POOL,      /* D, pooler */
+    KEY_MLM,       /* D, masked-LM transform */
 };
 
 struct keyset;

@@ -266,7 +266,7 @@ static enum wire_code check_manifest(const struct install *in, struct transfer *
         err_set(err, ERR_AUTH, "the manifest is not the one that was offered");
         return WIRE_WRONG_CONTEXT;
     }
-    if (manifest_parse(&t->manifest, text, len, MANIFEST_NAME, err) != 0)
+    if (manifest_parse(&t->manifest, text, len, MANIFEST_NAME, err) != 0 || manifest_for_server(&t->manifest, err) != 0)
         return WIRE_BAD_FRAME;
     if (t->manifest.file_count != t->offer.files || t->manifest.epoch != t->offer.epoch) {
         err_set(err, ERR_PEER, "%u files of epoch %u were offered, the manifest has %zu of epoch %u", t->offer.files, t->offer.epoch,

@@ -6,7 +6,16 @@
 #include "user/report.h"
 #include "user/setup.h"
 
-/* The most probable tokens for one [MASK]; chosen ones are struck out of the logits. */
+/* BERT's family writes [MASK], RoBERTa's <mask>. */
+static int32_t find_mask(const struct tokenizer *t, const char **name)
+{
+    *name = "[MASK]";
+    if (tokenizer_id(t, *name) < 0)
+        *name = "<mask>";
+    return tokenizer_id(t, *name);
+}
+
+/* The most probable tokens for one mask; chosen ones are struck out of the logits. */
 static void put_mask(struct json_doc *doc, struct json *list, const struct setup *set, float *logits, int position, int top)
 {
     const struct config *c = set->grant->config;
@@ -64,6 +73,7 @@ int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     struct setup set = {0};
     struct token_ids ids = {0};
     char *text = NULL;
+    const char *name;
     size_t len;
     int64_t top = 5;
     int rc = -1;
@@ -73,7 +83,7 @@ int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         return -1;
     if (cli_int(cmd, "top", 1, 1000, &top, err) != 0 || setup_read(&set, cmd, err) != 0 || setup_connect(&set, cmd, err) != 0)
         goto done;
-    int32_t mask = tokenizer_id(set.grant->tokenizer, "[MASK]");
+    int32_t mask = find_mask(set.grant->tokenizer, &name);
     if (set.grant->config->head != HEAD_MLM || mask < 0) {
         err_set(err, ERR_USAGE, "%s is not a masked language model", set.grant->config->architecture);
         goto done;
@@ -84,7 +94,7 @@ int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     for (size_t i = 0; i < ids.n; i++)
         masks += ids.ids[i] == mask ? 1 : 0;
     if (masks == 0)
-        err_set(err, ERR_INPUT, "the text has no [MASK]");
+        err_set(err, ERR_INPUT, "the text has no %s", name);
     else if (ids.n > set.connection->server.max_tokens)
         err_set(err, ERR_INPUT, "the text has %zu tokens, the context holds %u; shorten it", ids.n, set.connection->server.max_tokens);
     else

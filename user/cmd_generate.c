@@ -35,8 +35,7 @@ static void put_logprobs(struct json_doc *doc, const struct grant *g, const stru
     }
 }
 
-static int print_json(const struct setup *set, const struct session *s, const struct token_ids *prompt, const struct generated *r,
-                      int top, struct err *err)
+static struct json_doc *new_result(const struct token_ids *prompt, const struct generated *r)
 {
     struct json_doc *doc = json_new_object("result");
     struct json *root = json_node(doc);
@@ -48,6 +47,14 @@ static int print_json(const struct setup *set, const struct session *s, const st
         json_put_int(doc, list, NULL, r->tokens[i]);
     json_put_str(doc, root, "text", r->text);
     json_put_str(doc, root, "finish_reason", r->finish_reason);
+    return doc;
+}
+
+static int print_json(const struct setup *set, const struct session *s, const struct token_ids *prompt, const struct generated *r,
+                      int top, struct err *err)
+{
+    struct json_doc *doc = new_result(prompt, r);
+    struct json *root = json_node(doc);
     report_timings(doc, root, r, s);
     report_wire(doc, root, set->connection);
     json_put_int(doc, root, "reconnects", set->connection->reconnects);
@@ -57,9 +64,8 @@ static int print_json(const struct setup *set, const struct session *s, const st
 }
 
 /* How many tokens this prompt may still get; refuses one that fills the context. */
-static int room_for(const struct setup *set, size_t prompt, int64_t *max_tokens, struct err *err)
+static int room_for(size_t context, size_t prompt, int64_t *max_tokens, struct err *err)
 {
-    size_t context = set->connection->server.max_tokens;
     if (prompt >= context)
         return err_set(err, ERR_INPUT, "the prompt has %zu tokens, the context holds %zu and an answer needs room too; shorten it",
                        prompt, context);
@@ -92,6 +98,51 @@ static int run(struct setup *set, const struct cli_cmd *cmd, const struct token_
     return rc;
 }
 
+/* ------------------------------------------------------------------ by an engine of others */
+
+static int run_backend(struct setup *set, const struct cli_cmd *cmd, const struct token_ids *prompt, int64_t max_tokens,
+                       const struct sample_opts *sample, struct err *err)
+{
+    struct generated r = {0};
+    struct backend_wire wire;
+    const bool as_json = cli_on(cmd, "json");
+    struct generate_opts opts = {.max_tokens = (int)max_tokens, .sample = *sample, .logprobs = -1,
+                                 .ignore_eos = cli_on(cmd, "ignore-eos"), .piece = as_json ? NULL : print_piece};
+    if (backend_generate(&r, set->grant, &set->backend, prompt->ids, (int)prompt->n, &opts, &wire, err) != 0)
+        return -1;
+    int rc = 0;
+    if (as_json) {
+        struct json_doc *doc = new_result(prompt, &r);
+        struct json *root = json_node(doc), *t = json_put_object(doc, root, "timings");
+        json_put_num(doc, t, "prompt_ms", (double)r.prompt_us / 1e3);
+        json_put_num(doc, t, "decode_tok_s", r.decode_us == 0 || r.count < 2 ? 0 : (r.count - 1) * 1e6 / (double)r.decode_us);
+        struct json *w = json_put_object(doc, root, "wire");
+        json_put_int(doc, w, "bytes_up", (int64_t)wire.bytes_up);
+        json_put_int(doc, w, "bytes_down", (int64_t)wire.bytes_down);
+        json_put_int(doc, w, "round_trips", (int64_t)wire.round_trips);
+        json_put_str(doc, root, "profile", "engine");
+        rc = report_print(doc, err);
+    } else {
+        putchar('\n');
+    }
+    generate_free(&r);
+    return rc;
+}
+
+/* An open connection, or the engine that this grant is for. */
+static int open_computer(struct setup *set, const struct cli_cmd *cmd, int64_t top, struct err *err)
+{
+    if (setup_open(set, cmd, err) != 0)
+        return -1;
+    if (!set->grant->engine && cli_str(cmd, "backend", NULL) != NULL)
+        return err_set(err, ERR_USAGE, "--backend: this grant is for a stip-server; an engine needs one of profile 'engine' (docs/ENGINES.md)");
+    if (!set->grant->engine)
+        return setup_connected(set, cmd, err);
+    if (top >= 0)
+        return err_set(err, ERR_USAGE, "--logprobs: engines give them by token text, in ways of their own; not with a grant of profile 'engine'");
+    return setup_backend(set, cmd, err);
+}
+
 int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct setup set = {0};
@@ -106,15 +157,20 @@ int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (cmd_text(cmd, "prompt", &text, &len, err) != 0)
         return -1;
     if (cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 || cli_int(cmd, "logprobs", 0, 100, &top, err) != 0 ||
-        cmd_sampling(cmd, &sample, err) != 0 || setup_read(&set, cmd, err) != 0 || setup_connect(&set, cmd, err) != 0)
+        cmd_sampling(cmd, &sample, err) != 0 || setup_read(&set, cmd, err) != 0 || open_computer(&set, cmd, top, err) != 0)
         goto done;
     if (set.grant->config->head != HEAD_LM) {
         err_set(err, ERR_USAGE, "%s does not generate text; use classify or fill", set.grant->config->architecture);
         goto done;
     }
-    if (setup_speculation(&set, cmd, err) == 0 && generate_prompt(set.grant, text, len, true, &prompt, err) == 0 &&
-         room_for(&set, prompt.n, &max_tokens, err) == 0)
+    if (set.grant->engine) {
+        if (generate_prompt(set.grant, text, len, true, &prompt, err) == 0 &&
+            room_for((size_t)set.grant->config->positions, prompt.n, &max_tokens, err) == 0)
+            rc = run_backend(&set, cmd, &prompt, max_tokens, &sample, err);
+    } else if (setup_speculation(&set, cmd, err) == 0 && generate_prompt(set.grant, text, len, true, &prompt, err) == 0 &&
+               room_for(set.connection->server.max_tokens, prompt.n, &max_tokens, err) == 0) {
         rc = run(&set, cmd, &prompt, max_tokens, top, &sample, err);
+    }
 done:
     token_ids_free(&prompt);
     setup_close(&set);

@@ -32,7 +32,8 @@ static void add(struct asked *a, const struct verify_result *r, struct json_doc 
 static int ask_all(struct setup *set, struct verify *v, int64_t count, double tolerance, struct asked *a, struct json_doc *doc,
                    struct json *list, struct err *err)
 {
-    for (int64_t i = 0; i < count && !channel_broken(set->connection->channel); i++) {
+    /* Once it has failed, a line that is gone need not be asked again; before, being gone is a failure. */
+    for (int64_t i = 0; i < count && (a->failed == 0 || !channel_broken(set->connection->channel)); i++) {
         const struct canary *c;
         struct verify_result r;
         bool again;

@@ -39,7 +39,8 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
         err_set(err, ERR_INPUT, "%s: field 'context': expected 64 hex digits", path);
         goto done;
     }
-    if (strcmp(profile, "stip") != 0) {
+    g->engine = strcmp(profile, "engine") == 0;
+    if (strcmp(profile, "stip") != 0 && !g->engine) {
         err_set(err, ERR_INPUT, "%s: field 'profile': '%.30s' needs a newer stip-user", path, profile);
         goto done;
     }
@@ -82,7 +83,7 @@ static int read_keys(struct grant *g, const char *dir, struct err *err)
         goto done;
     }
     uint32_t outputs = (uint32_t)config_outputs(g->config);
-    if (perm_random(&g->residual, (uint32_t)g->config->D, data + 8, err) != 0 ||
+    if ((!g->engine && perm_random(&g->residual, (uint32_t)g->config->D, data + 8, err) != 0) ||
         perm_random(&g->output, outputs, data + 8 + CRYPTO_KEY_LEN, err) != 0)
         goto done;
     rc = 0;
@@ -118,17 +119,29 @@ static int read_eos(struct grant *g, const char *dir, struct err *err)
     return rc;
 }
 
+/* The embedding tables, and the head where it is the user's. */
+static int read_tables(struct grant *g, const char *dir, struct err *err)
+{
+    if (g->engine) {
+        if (config_read(&g->own, dir, err) != 0)
+            return -1;
+        g->config = &g->own;
+        return 0;
+    }
+    if (checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
+        return -1;
+    g->config = checkpoint_config(g->checkpoint);
+    return embed_load(&g->embed, g->checkpoint, err) != 0 || (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0)
+               ? -1
+               : 0;
+}
+
 int grant_open(struct grant **out, const char *dir, struct err *err)
 {
     struct grant *g = calloc(1, sizeof *g);
     if (g == NULL)
         return err_oom(err, sizeof *g);
-    if (read_header(g, dir, err) != 0 ||
-        checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
-        goto fail;
-    g->config = checkpoint_config(g->checkpoint);
-    if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
-        (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0) || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
+    if (read_header(g, dir, err) != 0 || read_tables(g, dir, err) != 0 || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
         read_eos(g, dir, err) != 0 || read_keys(g, dir, err) != 0)
         goto fail;
     *out = g;
@@ -148,6 +161,7 @@ void grant_free(struct grant *g)
     head_free(g->head);
     embed_free(g->embed);
     checkpoint_close(g->checkpoint);
+    config_free(&g->own);
     free(g);
 }
 

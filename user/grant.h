@@ -25,8 +25,10 @@ struct grant {
     uint32_t epoch;
     int64_t expires;             /* seconds since 1970; 0: never */
     bool head_here;              /* the head is the user's work */
+    bool engine;                 /* profile "engine": no embeddings, no residual key; an engine of others computes (user/backend.h) */
     enum compute compute;        /* how products are done, on both sides */
-    struct checkpoint *checkpoint;
+    struct checkpoint *checkpoint; /* NULL with `engine` */
+    struct config own;           /* with `engine` */
     const struct config *config; /* of the plain model, with labels */
     struct embed *embed;
     struct head *head;           /* NULL unless head_here */

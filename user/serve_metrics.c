@@ -27,6 +27,7 @@ char *serve_metrics_text(struct serve *s)
     static const char *const classes[] = {"2xx", "4xx", "5xx"};
     struct serve_metrics *m = &s->metrics;
     struct pool_stats p = pool_stats(s->pool);
+    unsigned long long asked, failed;
     struct buf b;
     buf_init(&b, 1 << 20);
     buf_put_str(&b, "# HELP stip_gateway_requests_total Requests answered, by endpoint and class of status.\n"
@@ -43,6 +44,9 @@ char *serve_metrics_text(struct serve *s)
     seconds(&b, "decode_seconds_total", "Wall time of generated tokens.", &m->decode_us);
     seconds(&b, "server_seconds_total", "Time that the stip server computed.", &m->server_us);
     seconds(&b, "user_seconds_total", "Time of embedding, sealing, unsealing and the head here.", &m->user_us);
+    pool_verified(s->pool, &asked, &failed);
+    one(&b, "verify_asked_total", "counter", "Known questions asked (verify_rate).", asked);
+    one(&b, "verify_failed_total", "counter", "Known questions that were answered wrong.", failed);
     one(&b, "answers_running", "gauge", "Requests being answered.", (unsigned long long)atomic_load(&m->running));
     one(&b, "requests_waiting", "gauge", "Requests that wait for a place.", (unsigned long long)p.waiting);
     one(&b, "connections_open", "gauge", "Connections to the stip server.", (unsigned long long)p.open);

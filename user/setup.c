@@ -3,13 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/kernels/table.h"
+#include "base/log.h"
 #include "base/threads.h"
+#include "engine/kernels/table.h"
 
 /* One server, or a list of them. */
 static int read_servers(struct setup *s, const struct json *peers, struct err *err)
 {
     const struct json *list = json_get(peers, "server");
+    if (list == NULL && json_get(json_root(s->config.doc), "backend") != NULL)
+        return 0;
     if (json_type(list) != JSON_ARRAY) {
         s->server_count = 1;
         return role_config_peer(&s->config, peers, "server", &s->servers[0], err);
@@ -26,7 +29,7 @@ static int read_servers(struct setup *s, const struct json *peers, struct err *e
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", NULL};
+    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", "backend", "verify_rate", NULL};
     static const char *const peer_keys[] = {"server", "model_dev", NULL};
     const char *path;
     int64_t threads = 0, retry_s = 60;
@@ -68,10 +71,38 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     return grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0 ? -1 : 0;
 }
 
+int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    static const char *const keys[] = {"url", "model", "key", NULL};
+    const struct json_doc *doc = s->config.doc;
+    const struct json *node = json_get(json_root(doc), "backend");
+    const char *url = NULL;
+    struct backend b = {0};
+    if (node != NULL && (json_only(doc, node, keys, err) != 0 || json_opt_str(doc, node, "url", &url, err) != 0 ||
+                         json_opt_str(doc, node, "model", &b.model, err) != 0 || json_opt_str(doc, node, "key", &b.key, err) != 0))
+        return -1;
+    url = cli_str(cmd, "backend", url);
+    b.model = cli_str(cmd, "backend-model", b.model);
+    b.key = cli_str(cmd, "backend-key", b.key);
+    if (url == NULL)
+        return err_set(err, ERR_USAGE, "this grant is of profile 'engine'; say which engine serves it: --backend openai:http://HOST:PORT/v1, "
+                                       "or field 'backend' of the config");
+    if (backend_parse(&b, url, err) != 0)
+        return -1;
+    log_warn("profile engine: %s computes on a substitution cipher of your tokens; weaker than profile stip (docs/ENGINES.md)", b.url);
+    s->backend = b;
+    return 0;
+}
+
 int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err)
 {
     struct connection *c = NULL;
     int at = 0;
+    if (s->grant->engine)
+        return err_set(err, ERR_USAGE, "this grant is of profile 'engine', which serves generate only");
+    if (s->server_count == 0)
+        return err_set(err, ERR_USAGE, "%s: field 'peers.server' is missing; only grants of profile 'engine' do without",
+                       json_name(s->config.doc));
     while (connection_open(&c, s->transport, s->servers[at].endpoint, &s->servers[at].key, s->config.identity, s->grant, trace,
                            err) != 0)
         if (++at == s->server_count)
@@ -85,12 +116,17 @@ int setup_connection(const struct setup *s, struct connection **out, const char 
     return 0;
 }
 
-int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+int setup_connected(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
-    if (setup_open(s, cmd, err) != 0 || setup_connection(s, &s->connection, cli_str(cmd, "trace", NULL), err) != 0)
+    if (setup_connection(s, &s->connection, cli_str(cmd, "trace", NULL), err) != 0)
         return -1;
     s->connection->retry_ms = s->retry_ms;
     return 0;
+}
+
+int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    return setup_open(s, cmd, err) != 0 ? -1 : setup_connected(s, cmd, err);
 }
 
 /* The folder of the draft model, "" for none. */

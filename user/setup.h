@@ -12,6 +12,7 @@
 #include "base/cli.h"
 #include "base/file.h"
 #include "transport/role_config.h"
+#include "user/backend.h"
 #include "user/session.h"
 #include "user/speculate.h"
 
@@ -19,7 +20,8 @@ struct setup {
     struct role_config config;
     char grant_dir[FILE_PATH_MAX];
     struct role_peer servers[CONNECTION_PEERS]; /* all hold the package; the first is asked first */
-    int server_count;
+    int server_count; /* 0: none is named, since an engine computes */
+    struct backend backend; /* setup_backend; of the config, or of flags */
     int retry_ms; /* of setup_connect */
     struct grant *grant;
     struct transport *transport;
@@ -33,9 +35,14 @@ struct setup {
 MUST_CHECK int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err);
 /* Grant and transport; --wire TYPE if the command has it, or the config's `wire`. */
 MUST_CHECK int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+/* For grants of profile "engine": --backend, --backend-model, --backend-key, or the config's `backend`; says what it means. */
+MUST_CHECK int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 /* One connection more, to the first server that answers. It is not made again when it breaks. trace: a file, or NULL. */
 MUST_CHECK int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err);
-/* Both, with --trace FILE if the command has it; trouble is met for up to the config's `retry_s`. */
+/* A connection for the whole of a command, after setup_open: with --trace FILE if it has it; trouble is met for up to the config's
+ * `retry_s`. */
+MUST_CHECK int setup_connected(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+/* setup_open, then setup_connected. */
 MUST_CHECK int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 /* --speculate, or the config's `speculate`: SPECULATE_AUTO, how many guesses, or 0 for none. */
 MUST_CHECK int setup_guesses(const struct setup *s, const struct cli_cmd *cmd, int *out, struct err *err);

@@ -1,7 +1,6 @@
 #include "engine/kernels/activation.h"
 
 #include <assert.h>
-#include <math.h>
 
 #include "engine/kernels/table.h"
 
@@ -14,10 +13,4 @@ void activate_gated(enum act_kind kind, float *y, const float *up, int rows, int
 {
     assert(rows >= 0 && F > 0);
     kernels_get()->activate_gated(kind, y, up, rows, F);
-}
-
-void activate_tanh(float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = tanhf(x[i]);
 }

@@ -5,7 +5,7 @@
  * Errors      none; NaN gives NaN.
  * Memory      caller owns all buffers; y and up do not overlap.
  * Secrets     none of its own.
- * Source      Hugging Face names: silu; gelu (erf); gelu_new = gelu_pytorch_tanh (tanh form); relu.
+ * Source      Hugging Face names: silu; gelu (erf); gelu_new = gelu_pytorch_tanh (tanh form); relu; tanh.
  */
 #ifndef STIP_ENGINE_KERNELS_ACTIVATION_H
 #define STIP_ENGINE_KERNELS_ACTIVATION_H
@@ -17,7 +17,5 @@
 void activate(enum act_kind kind, float *x, size_t n);
 /* y = act(gate) * up */
 void activate_gated(enum act_kind kind, float *y, const float *up, int rows, int F);
-/* BERT's pooler. */
-void activate_tanh(float *x, size_t n);
 
 #endif

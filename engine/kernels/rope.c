@@ -17,11 +17,11 @@ static double llama3_frequency(double f, const struct rope_config *rope)
     return (1.0 - smooth) * f / rope->factor + smooth * f;
 }
 
-void rope_frequencies(double *frequency, const struct rope_config *rope, int K)
+void rope_frequencies(double *frequency, const struct rope_config *rope, int rotary)
 {
-    assert(K > 0 && K % 2 == 0);
-    for (int i = 0; i < K / 2; i++) {
-        double f = pow(rope->theta, -2.0 * i / K);
+    assert(rotary > 0 && rotary % 2 == 0);
+    for (int i = 0; i < rotary / 2; i++) {
+        double f = pow(rope->theta, -2.0 * i / rotary);
         switch (rope->kind) {
         case ROPE_DEFAULT:
             break;
@@ -36,9 +36,9 @@ void rope_frequencies(double *frequency, const struct rope_config *rope, int K)
     }
 }
 
-void rope_angles(float *cosine, float *sine, const double *frequency, int K, int position)
+void rope_angles(float *cosine, float *sine, const double *frequency, int rotary, int position)
 {
-    for (int i = 0; i < K / 2; i++) {
+    for (int i = 0; i < rotary / 2; i++) {
         double angle = position * frequency[i], s, c;
         sincos(angle, &s, &c);
         cosine[i] = (float)c;
@@ -46,7 +46,7 @@ void rope_angles(float *cosine, float *sine, const double *frequency, int K, int
     }
 }
 
-void rope_rotate(float *x, int heads, int K, const float *cosine, const float *sine)
+void rope_rotate(float *x, int heads, int K, int rotary, const float *cosine, const float *sine)
 {
-    kernels_get()->rope_rotate(x, heads, K, cosine, sine);
+    kernels_get()->rope_rotate(x, heads, K, rotary, cosine, sine);
 }

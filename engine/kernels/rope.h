@@ -2,8 +2,8 @@
  *
  * Data flow   config -> rope_frequencies once; position -> rope_angles once per row of a pass; rope_rotate on the query and
  *             key heads of every layer.
- * Shapes      K head width, even; frequencies, cosine, sine [K/2]. Dim i of a head turns with dim i + K/2 ("rotate half"),
- *             the layout of Hugging Face checkpoints.
+ * Shapes      K head width; its first `rotary` dims, an even number, turn: dim i with dim i + rotary/2 ("rotate half"), the layout
+ *             of Hugging Face checkpoints. Frequencies, cosine, sine [rotary/2].
  * Units       angles in radians, computed in double: position * frequency.
  * Errors      none.
  * Memory      caller owns all buffers.
@@ -16,9 +16,9 @@
 
 #include "model/config.h"
 
-void rope_frequencies(double *frequency, const struct rope_config *rope, int K);
-void rope_angles(float *cosine, float *sine, const double *frequency, int K, int position);
+void rope_frequencies(double *frequency, const struct rope_config *rope, int rotary);
+void rope_angles(float *cosine, float *sine, const double *frequency, int rotary, int position);
 /* Turns `heads` heads that lie side by side. */
-void rope_rotate(float *x, int heads, int K, const float *cosine, const float *sine);
+void rope_rotate(float *x, int heads, int K, int rotary, const float *cosine, const float *sine);
 
 #endif

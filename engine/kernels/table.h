@@ -49,7 +49,7 @@ struct kernels {
     void (*norm_layer)(float *y, const float *x, const float *w, const float *b, double eps, int rows, int D);
     void (*activate)(enum act_kind kind, float *x, size_t n);
     void (*activate_gated)(enum act_kind kind, float *y, const float *up, int rows, int F);
-    void (*rope_rotate)(float *x, int heads, int K, const float *cosine, const float *sine);
+    void (*rope_rotate)(float *x, int heads, int K, int rotary, const float *cosine, const float *sine);
     void (*attention_head)(const struct attention *a, int g, float *y, const float *q, size_t stride, struct kvpage *const *pages,
                            size_t offset, int S, int T, int from, int to);
 };

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tests/support/gateway.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 
-#define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 
 TestSuite(verify, .timeout = 280);
@@ -45,33 +45,46 @@ Test(verify, an_honest_server_passes)
     passes(DEMO_CLASSIFIER, "server", "f32");
 }
 
-/* The cheat that needs no other key: the answers of a cache that is rounded. What the server may choose in its config and must not
- * choose silently. Mutation: a tolerance that is read and not used. */
-Test(verify, a_server_with_a_cheaper_arithmetic_is_named)
+/* A text of one of the trio's files, with something put in front of a place in it. */
+static void put(const struct trio *t, const char *file, const char *before, const char *what)
 {
-    struct trio t;
-    struct shell s;
     size_t len;
-    trio_open(&t, DEMO_LM, "user");
-    process_stop(&t.server);
-    char *text = tempdir_slurp(trio_path(&t, "server.json"), &len);
-    char *changed = malloc(len + 64), *at = strstr(text, "\"threads\"");
+    char *text = tempdir_slurp(trio_path(t, file), &len), *at = strstr(text, before);
+    char *changed = malloc(len + strlen(what) + 1);
     cr_assert_not_null(at);
-    int n = sprintf(changed, "%.*s\"kv_dtype\":\"int8\",%s", (int)(at - text), text, at);
-    tempdir_spill(trio_path(&t, "server.json"), changed, (size_t)n);
+    const int n = sprintf(changed, "%.*s%s%s", (int)(at - text), text, what, at);
+    tempdir_spill(trio_path(t, file), changed, (size_t)n);
+    free(changed);
+    free(text);
+}
+
+/* The cheat that needs no other key: keys and values that are rounded. Users ask again at the same address. */
+static void start_cheating(struct trio *t)
+{
     char exe[FILE_PATH_MAX], config[FILE_PATH_MAX];
     struct json_doc *ready;
     struct err err = {0};
     const char *value;
+    process_stop(&t->server);
+    put(t, "server.json", "\"threads\"", "\"kv_dtype\":\"int8\",");
     (void)snprintf(exe, sizeof exe, "%s", shell_program("stip-server"));
-    (void)snprintf(config, sizeof config, "%s", trio_path(&t, "server.json"));
+    (void)snprintf(config, sizeof config, "%s", trio_path(t, "server.json"));
     char *argv[] = {exe, "serve", "--config", config, "--json", NULL};
-    cr_assert_eq(process_start(&t.server, "stip-server", argv, true, trio_path(&t, "server.log"), &err), 0, "%s", err.text);
-    cr_assert_eq(process_event(&t.server, "ready", 60000, &ready, &err), 0, "%s", err.text);
+    cr_assert_eq(process_start(&t->server, "stip-server", argv, true, trio_path(t, "server.log"), &err), 0, "%s", err.text);
+    cr_assert_eq(process_event(&t->server, "ready", 60000, &ready, &err), 0, "%s", err.text);
     cr_assert_eq(json_get_str(ready, json_root(ready), "endpoint", &value, &err), 0);
-    (void)snprintf(t.users_at, sizeof t.users_at, "%s", value);
+    (void)snprintf(t->users_at, sizeof t->users_at, "%s", value);
     json_free(ready);
-    trio_write_user(&t, "user");
+    trio_write_user(t, "user");
+}
+
+/* What the server may choose in its config and must not choose silently. Mutation: a tolerance that is read and not used. */
+Test(verify, a_server_with_a_cheaper_arithmetic_is_named)
+{
+    struct trio t;
+    struct shell s;
+    trio_open(&t, DEMO_LM, "user");
+    start_cheating(&t);
     trio_user(&t, &s, SHELL_ARGV("verify", "--json"));
     cr_expect_eq(s.status, 1, "%s%s", s.out, s.err);
     cr_expect_not_null(strstr(s.err, "does not compute the model of this grant: step"), "%s", s.err);
@@ -80,8 +93,54 @@ Test(verify, a_server_with_a_cheaper_arithmetic_is_named)
     trio_user(&t, &s, SHELL_ARGV("generate", "--prompt", "Once", "--max-tokens", "3"));
     cr_expect_eq(s.status, 0, "nothing else would have told");
     shell_free(&s);
-    free(changed);
-    free(text);
+    trio_close(&t);
+}
+
+/* Mutations: pool_verify not called; pool_take without verifier_check. */
+Test(verify, the_gateway_asks_between_requests_and_stops_when_an_answer_is_wrong)
+{
+    static const char body[] = "{\"prompt\":\"Once\",\"max_tokens\":4}";
+    struct trio t;
+    struct gateway g;
+    struct web w;
+    trio_open(&t, DEMO_LM, "user");
+    put(&t, "user.json", "\"threads\"", "\"verify_rate\":1,");
+    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
+    json_free(gateway_ask(&g, TEXT, body));
+    json_free(gateway_ask(&g, TEXT, body));
+    gateway_wait_metric(&g, "verify_asked_total", 2, 10000);
+    cr_expect_eq(gateway_metric(&g, "verify_failed_total"), 0);
+    cr_expect_eq(gateway_close(&g), 0);
+    start_cheating(&t);
+    put(&t, "user.json", "\"threads\"", "\"verify_rate\":1,");
+    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
+    json_free(gateway_ask(&g, TEXT, body));
+    gateway_wait_metric(&g, "verify_failed_total", 1, 10000);
+    web_call(g.port, TEXT, "", body, &w);
+    cr_expect_eq(w.status, 502, "%s", w.body);
+    cr_expect_not_null(strstr(w.body, "server_not_verified"), "%s", w.body);
+    web_free(&w);
+    cr_expect_eq(gateway_close(&g), 0);
+    trio_close(&t);
+}
+
+Test(verify, a_talk_ends_when_an_answer_between_its_turns_is_wrong)
+{
+    struct trio t;
+    struct shell s;
+    char command[FILE_PATH_MAX * 3];
+    trio_open(&t, DEMO_LM, "user");
+    put(&t, "user.json", "\"threads\"", "\"verify_rate\":1,");
+    (void)snprintf(command, sizeof command, "printf '%%s\\n' one two three | '%s' chat --config '%s' --max-tokens 4", shell_program("stip-user"),
+                   trio_path(&t, "user.json"));
+    shell_run(&s, SHELL_ARGV("/bin/sh", "-c", command));
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    shell_free(&s);
+    start_cheating(&t);
+    put(&t, "user.json", "\"threads\"", "\"verify_rate\":1,");
+    shell_run(&s, SHELL_ARGV("/bin/sh", "-c", command));
+    cr_expect(s.status == 1 && strstr(s.err, "does not compute the model of this grant") != NULL, "%d %s", s.status, s.err);
+    shell_free(&s);
     trio_close(&t);
 }
 

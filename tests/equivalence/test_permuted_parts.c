@@ -109,8 +109,8 @@ static void attend(int G, bool rotary, float *y, const float *q, const float *k,
     rope_frequencies(frequency, &rope, K);
     for (int t = 0; rotary && t < ROWS; t++) {
         rope_angles(cosine, sine, frequency, K, 10 * t);
-        rope_rotate(turned_q + t * H * K, H, K, cosine, sine);
-        rope_rotate(turned_k + (size_t)t * kv, G, K, cosine, sine);
+        rope_rotate(turned_q + t * H * K, H, K, K, cosine, sine);
+        rope_rotate(turned_k + (size_t)t * kv, G, K, K, cosine, sine);
     }
     kernel_attend(&shape, y, turned_q, turned_k, v, 0, ROWS, ROWS * H);
 }
@@ -195,7 +195,13 @@ Test(permuted_parts, gated_feed_forward)
 /* Pooler with classifier and masked-LM transform with decoder: the inner key cancels between the two. */
 static void check_head(enum head_kind kind, enum key inner_key)
 {
-    const struct config c = {.D = D, .V = V, .C = V, .head = kind, .act = ACT_GELU, .norm = NORM_LAYER, .norm_eps = 1e-5};
+    const struct config c = {.D = D,
+                             .V = V,
+                             .C = V,
+                             .head = kind,
+                             .head_act = kind == HEAD_MLM ? ACT_GELU : ACT_TANH,
+                             .norm = NORM_LAYER,
+                             .norm_eps = 1e-5};
     struct keyset *ks = keys_of(H, 0);
     struct perm p = get(ks, KEY_RESIDUAL), inner = get(ks, inner_key), out = get(ks, KEY_OUTPUT);
     float *x = make(ROWS * D, 0, 1), *x_p = permute_rows(x, ROWS, &p), y[ROWS * V], y_p[ROWS * V];

@@ -164,6 +164,8 @@ static double act(enum act_kind kind, double x)
         return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case ACT_RELU:
         return x > 0 ? x : 0;
+    case ACT_TANH:
+        return tanh(x);
     }
     abort();
 }
@@ -172,7 +174,7 @@ static double act(enum act_kind kind, double x)
 static double rope_angle(const struct config *c, int i, int position)
 {
     const struct rope_config *r = &c->rope;
-    double f = 1 / pow(r->theta, 2.0 * i / c->K);
+    double f = 1 / pow(r->theta, 2.0 * i / c->rotary);
     if (r->kind == ROPE_LINEAR)
         return position / r->factor * f;
     if (r->kind == ROPE_LLAMA3) {
@@ -186,13 +188,13 @@ static double rope_angle(const struct config *c, int i, int position)
     return position * f;
 }
 
-/* Rotates heads of x [T,heads*K]: the complex numbers x[i] + i x[i+K/2] turn by the angle. */
+/* Rotates heads of x [T,heads*K]: the complex numbers x[i] + i x[i+R/2] turn by the angle, the dims from R on stay. */
 static void rope(const struct config *c, double *x, int heads, int T)
 {
     for (int t = 0; t < T && c->position == POSITION_ROPE; t++)
         for (int h = 0; h < heads; h++)
-            for (int i = 0; i < c->K / 2; i++) {
-                double *re = x + ((size_t)t * (size_t)heads + (size_t)h) * (size_t)c->K + i, *im = re + c->K / 2;
+            for (int i = 0; i < c->rotary / 2; i++) {
+                double *re = x + ((size_t)t * (size_t)heads + (size_t)h) * (size_t)c->K + i, *im = re + c->rotary / 2;
                 double angle = rope_angle(c, i, t), a = *re, b = *im;
                 *re = a * cos(angle) - b * sin(angle);
                 *im = a * sin(angle) + b * cos(angle);
@@ -245,6 +247,32 @@ static double *columns(const double *x, int T, int width, int from, int n)
     return y;
 }
 
+/* Query, key or value of all heads from x [T,H,3,K]. */
+static double *part_of_heads(const struct config *c, const double *x, int T, int part)
+{
+    double *y = numbers((size_t)T * (size_t)(c->H * c->K));
+    for (int t = 0; t < T; t++)
+        for (int h = 0; h < c->H; h++)
+            for (int k = 0; k < c->K; k++)
+                y[(t * c->H + h) * c->K + k] = x[((t * c->H + h) * 3 + part) * c->K + k];
+    return y;
+}
+
+/* RMS norm of each head by itself; all share the gain. */
+static void head_norm(const struct checkpoint *cp, enum role gain, int layer, double *x, int heads)
+{
+    const struct config *c = checkpoint_config(cp);
+    double *w = weights(cp, gain, layer);
+    for (int h = 0; w != NULL && h < heads; h++, x += c->K) {
+        double square = 0;
+        for (int k = 0; k < c->K; k++)
+            square += x[k] * x[k];
+        for (int k = 0; k < c->K; k++)
+            x[k] = x[k] / sqrt(square / c->K + c->norm_eps) * w[k];
+    }
+    free(w);
+}
+
 static double *self_attention(const struct model *m, int l, const double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
@@ -256,11 +284,19 @@ static double *self_attention(const struct model *m, int l, const double *x, int
         k = columns(qkv, T, width, queries, keys);
         v = columns(qkv, T, width, queries + keys, keys);
         free(qkv);
+    } else if (arch_tensor(c, ROLE_QKV_HEADS) != NULL) {
+        double *qkv = linear(m, ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, l, x, T);
+        q = part_of_heads(c, qkv, T, 0);
+        k = part_of_heads(c, qkv, T, 1);
+        v = part_of_heads(c, qkv, T, 2);
+        free(qkv);
     } else {
         q = linear(m, ROLE_Q, ROLE_Q_BIAS, l, x, T);
         k = linear(m, ROLE_K, ROLE_K_BIAS, l, x, T);
         v = linear(m, ROLE_V, ROLE_V_BIAS, l, x, T);
     }
+    head_norm(m->cp, ROLE_Q_NORM, l, q, T * c->H);
+    head_norm(m->cp, ROLE_K_NORM, l, k, T * c->G);
     rope(c, q, c->H, T);
     rope(c, k, c->G, T);
     double *mix = attention(c, l, q, k, v, T), *y = linear(m, ROLE_O, ROLE_O_BIAS, l, mix, T);
@@ -274,8 +310,16 @@ static double *self_attention(const struct model *m, int l, const double *x, int
 static double *feed_forward(const struct model *m, int l, const double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
-    double *up = linear(m, ROLE_UP, ROLE_UP_BIAS, l, x, T);
-    double *gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
+    double *up, *gate = NULL;
+    if (arch_tensor(c, ROLE_GATE_UP) != NULL) {
+        double *both = linear(m, ROLE_GATE_UP, ROLE_COUNT, l, x, T);
+        gate = columns(both, T, 2 * c->F, 0, c->F);
+        up = columns(both, T, 2 * c->F, c->F, c->F);
+        free(both);
+    } else {
+        up = linear(m, ROLE_UP, ROLE_UP_BIAS, l, x, T);
+        gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
+    }
     for (size_t i = 0; i < (size_t)T * (size_t)c->F; i++)
         up[i] = gate != NULL ? act(c->act, gate[i]) * up[i] : act(c->act, up[i]);
     double *y = linear(m, ROLE_DOWN, ROLE_DOWN_BIAS, l, up, T);
@@ -308,7 +352,7 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
         for (size_t d = 0; d < D; d++) {
             x[t * D + d] = stored(token, (size_t)ids[t] * D + d);
             if (position != NULL)
-                x[t * D + d] += stored(position, t * D + d);
+                x[t * D + d] += stored(position, (t + (size_t)c->position_offset) * D + d);
             if (type != NULL)
                 x[t * D + d] += stored(type, (types == NULL ? 0 : (size_t)types[t]) * D + d);
         }
@@ -327,6 +371,13 @@ static double *layers(const struct model *m, double *x, int T)
             replace(&x, norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T));
             add(x, feed_forward(m, l, x, T), n);
             replace(&x, norm(m->cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
+        } else if (c->parallel) {
+            double *a = norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T);
+            double *b = norm(m->cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T);
+            add(x, self_attention(m, l, a, T), n);
+            add(x, feed_forward(m, l, b, T), n);
+            free(a);
+            free(b);
         } else {
             double *h = norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T);
             add(x, self_attention(m, l, h, T), n);
@@ -346,7 +397,7 @@ static double *head(const struct model *m, const double *x, int T)
     if (c->head == HEAD_CLASSIFY) { /* of the first token */
         double *pooled = linear(m, ROLE_POOL, ROLE_POOL_BIAS, 0, x, 1);
         for (int d = 0; d < c->D; d++)
-            pooled[d] = tanh(pooled[d]);
+            pooled[d] = act(c->head_act, pooled[d]);
         double *y = linear(m, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS, 0, pooled, 1);
         free(pooled);
         return y;
@@ -354,7 +405,7 @@ static double *head(const struct model *m, const double *x, int T)
     if (c->head == HEAD_MLM) {
         double *h = linear(m, ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, 0, x, T);
         for (size_t i = 0; i < (size_t)T * (size_t)c->D; i++)
-            h[i] = act(c->act, h[i]);
+            h[i] = act(c->head_act, h[i]);
         replace(&h, norm(m->cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, h, T));
         double *y = linear(m, ROLE_LM_HEAD, ROLE_MLM_OUT_BIAS, 0, h, T);
         free(h);

@@ -69,12 +69,23 @@ static void put_rope(struct json_doc *doc, struct json *root, const struct synth
     }
 }
 
-static void put_llama(struct json_doc *doc, struct json *root, const struct synth_shape *s, const char *model_type)
+static bool is(const char *model_type, const char *want)
+{
+    return strcmp(model_type, want) == 0;
+}
+
+/* The sizes as most families spell them. */
+static void put_sizes(struct json_doc *doc, struct json *root, const struct synth_shape *s)
 {
     json_put_int(doc, root, "hidden_size", s->D);
     json_put_int(doc, root, "intermediate_size", or_else(s->F, 4 * s->D));
     json_put_int(doc, root, "num_hidden_layers", s->L);
     json_put_int(doc, root, "num_attention_heads", s->H);
+}
+
+static void put_llama(struct json_doc *doc, struct json *root, const struct synth_shape *s, const char *type)
+{
+    put_sizes(doc, root, s);
     json_put_int(doc, root, "num_key_value_heads", or_else(s->G, s->H));
     if (s->K != 0)
         json_put_int(doc, root, "head_dim", s->K);
@@ -82,16 +93,33 @@ static void put_llama(struct json_doc *doc, struct json *root, const struct synt
     json_put_num(doc, root, "rms_norm_eps", 1e-5);
     json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "silu");
     json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
-    if (strcmp(model_type, "llama") == 0) {
+    if (is(type, "llama") || is(type, "qwen3"))
         json_put_bool(doc, root, "attention_bias", s->qkv_bias);
+    if (is(type, "llama"))
         json_put_bool(doc, root, "mlp_bias", s->mlp_bias);
-    } else if (s->window != 0) {
+    else if (s->window != 0)
         json_put_int(doc, root, "sliding_window", s->window);
-    }
-    if (strcmp(model_type, "qwen2") == 0) {
+    if (is(type, "qwen2") || is(type, "qwen3")) {
         json_put_bool(doc, root, "use_sliding_window", s->window != 0);
         json_put_int(doc, root, "max_window_layers", s->window_from);
     }
+    if (is(type, "phi3") && s->partial > 0)
+        json_put_num(doc, root, "partial_rotary_factor", s->partial);
+    put_rope(doc, root, s);
+}
+
+static void put_neox(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+{
+    put_sizes(doc, root, s);
+    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512));
+    json_put_num(doc, root, "layer_norm_eps", 1e-5);
+    json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "gelu");
+    json_put_bool(doc, root, "use_parallel_residual", !s->sequential);
+    /* A quarter of a head, in pairs; half a dim more, so that no rounding takes one away. */
+    int quarter = s->D / s->H / 8 * 2;
+    double partial = (or_else(quarter, 2) + 0.5) / (s->D / s->H);
+    json_put_num(doc, root, "rotary_pct", s->partial > 0 ? s->partial : partial);
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
     put_rope(doc, root, s);
 }
 
@@ -107,17 +135,8 @@ static void put_gpt2(struct json_doc *doc, struct json *root, const struct synth
     json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
 }
 
-static void put_bert(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+static void put_labels(struct json_doc *doc, struct json *root, const struct synth_shape *s)
 {
-    json_put_int(doc, root, "hidden_size", s->D);
-    json_put_int(doc, root, "intermediate_size", or_else(s->F, 4 * s->D));
-    json_put_int(doc, root, "num_hidden_layers", s->L);
-    json_put_int(doc, root, "num_attention_heads", s->H);
-    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512));
-    json_put_int(doc, root, "type_vocab_size", 2);
-    json_put_num(doc, root, "layer_norm_eps", 1e-12);
-    json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "gelu");
-    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
     struct json *labels = json_put_object(doc, root, "id2label");
     for (int i = 0; i < or_else(s->classes, 2); i++) {
         char key[16], label[32];
@@ -127,6 +146,33 @@ static void put_bert(struct json_doc *doc, struct json *root, const struct synth
     }
 }
 
+/* RoBERTa's table has rows for the positions 0 and 1 that no text reaches. */
+static void put_bert(struct json_doc *doc, struct json *root, const struct synth_shape *s, const char *type)
+{
+    bool roberta = !is(type, "bert");
+    put_sizes(doc, root, s);
+    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512) + (roberta ? 2 : 0));
+    if (roberta)
+        json_put_int(doc, root, "pad_token_id", 1);
+    json_put_int(doc, root, "type_vocab_size", roberta ? 1 : 2);
+    json_put_num(doc, root, "layer_norm_eps", 1e-12);
+    json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "gelu");
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
+    put_labels(doc, root, s);
+}
+
+static void put_distilbert(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+{
+    json_put_int(doc, root, "dim", s->D);
+    json_put_int(doc, root, "hidden_dim", or_else(s->F, 4 * s->D));
+    json_put_int(doc, root, "n_layers", s->L);
+    json_put_int(doc, root, "n_heads", s->H);
+    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512));
+    json_put_str(doc, root, "activation", s->act != NULL ? s->act : "gelu");
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
+    put_labels(doc, root, s);
+}
+
 static struct json_doc *make_config(const struct arch *arch, const struct synth_shape *s)
 {
     struct json_doc *doc = json_new_object("config.json");
@@ -134,12 +180,17 @@ static struct json_doc *make_config(const struct arch *arch, const struct synth_
     json_put_str(doc, json_put_array(doc, root, "architectures"), NULL, arch->name);
     json_put_str(doc, root, "model_type", arch->model_type);
     json_put_int(doc, root, "vocab_size", s->V);
-    if (strcmp(arch->model_type, "gpt2") == 0)
+    const char *type = arch->model_type;
+    if (is(type, "gpt2"))
         put_gpt2(doc, root, s);
-    else if (strcmp(arch->model_type, "bert") == 0)
-        put_bert(doc, root, s);
+    else if (is(type, "bert") || is(type, "roberta") || is(type, "xlm-roberta"))
+        put_bert(doc, root, s, type);
+    else if (is(type, "distilbert"))
+        put_distilbert(doc, root, s);
+    else if (is(type, "gpt_neox"))
+        put_neox(doc, root, s);
     else
-        put_llama(doc, root, s, arch->model_type);
+        put_llama(doc, root, s, type);
     if (s->bos != 0)
         json_put_int(doc, root, "bos_token_id", s->bos);
     if (s->eos != 0)
@@ -187,6 +238,8 @@ static void value_range(const struct config *c, const struct arch_tensor *row, f
     case ROLE_MLP_NORM_W:
     case ROLE_FINAL_NORM_W:
     case ROLE_MLM_NORM_W:
+    case ROLE_Q_NORM:
+    case ROLE_K_NORM:
         *centre = 1.0f;
         *spread = 0.5f;
         return;

@@ -21,24 +21,26 @@
 
 struct synth_shape {
     int D, H, L, V;
-    int G;            /* 0: H */
-    int K;            /* 0: D/H */
-    int F;            /* 0: 4 D */
-    int positions;    /* 0: 512 */
-    int classes;      /* 0: 2; classifiers only */
-    bool qkv_bias;    /* Llama: biases of q, k, v and o; the other families have theirs always */
-    bool mlp_bias;    /* Llama */
+    int G;           /* 0: H */
+    int K;           /* 0: D/H */
+    int F;           /* 0: 4 D */
+    int positions;   /* 0: 512 */
+    int classes;     /* 0: 2; classifiers only */
+    bool qkv_bias;   /* Llama, Qwen3: biases of q, k, v and o; the other families have theirs always */
+    double partial;  /* Phi-3, GPT-NeoX: part of a head that positions turn, 0: the family's own */
+    bool sequential; /* GPT-NeoX: feed-forward after attention, not beside it */
+    bool mlp_bias;   /* Llama */
     bool untied;
-    bool same_tables; /* untied: the head's table holds the token embedding's values */
-    bool head_only;   /* tied: the one table is stored under the head's name */
-    enum dtype dtype; /* DTYPE_F32 is 0 */
-    const char *act;  /* Hugging Face name, NULL: the family's own */
+    bool same_tables;        /* untied: the head's table holds the token embedding's values */
+    bool head_only;          /* tied: the one table is stored under the head's name */
+    enum dtype dtype;        /* DTYPE_F32 is 0 */
+    const char *act;         /* Hugging Face name, NULL: the family's own */
     struct rope_config rope; /* theta 0: 10000 */
-    bool rope_v5;     /* written the way transformers 5 does, as rope_parameters */
+    bool rope_v5;            /* written the way transformers 5 does, as rope_parameters */
     int window, window_from; /* Mistral, Qwen2; window 0: none */
-    int prefix, alias; /* which of the accepted name prefixes and spellings */
-    int bos, eos;     /* 0: none */
-    unsigned without; /* CHECKPOINT_ parts that are left out */
+    int prefix, alias;       /* which of the accepted name prefixes and spellings */
+    int bos, eos;            /* 0: none */
+    unsigned without;        /* CHECKPOINT_ parts that are left out */
 };
 
 MUST_CHECK int synth_checkpoint(const char *dir, const char *architecture, const struct synth_shape *shape, uint64_t seed,

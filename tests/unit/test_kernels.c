@@ -106,6 +106,8 @@ static double exact(enum act_kind kind, double x)
         return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case ACT_RELU:
         return x > 0 ? x : 0;
+    case ACT_TANH:
+        return tanh(x);
     }
     return NAN;
 }
@@ -113,7 +115,7 @@ static double exact(enum act_kind kind, double x)
 /* Catches the tanh form used for gelu and the other way round: they differ by up to 5e-4 (tried). */
 static void check_activations_are_exact_to_a_few_roundings(void)
 {
-    for (int kind = ACT_SILU; kind <= ACT_RELU; kind++)
+    for (int kind = ACT_SILU; kind <= ACT_TANH; kind++)
         for (int i = -120000; i <= 120000; i += 3) {
             float x = (float)i * 1e-4f, y = x;
             activate((enum act_kind)kind, &y, 1);
@@ -163,13 +165,17 @@ Test(kernels, gated_activation_multiplies_the_second_half)
     on_each_level(check_gated_activation_multiplies_the_second_half);
 }
 
-Test(kernels, tanh_is_tanh)
+static void check_tanh_ends_at_one_keeps_small_numbers_and_nan(void)
 {
-    float x[3] = {-2.0f, 0.1f, NAN};
-    activate_tanh(x, 3);
-    cr_assert_float_eq(x[0], tanhf(-2.0f), 1e-7f);
-    cr_assert_float_eq(x[1], tanhf(0.1f), 1e-8f);
-    cr_assert(isnan(x[2]));
+    float x[6] = {1e20f, -1e20f, NAN, 0.0f, 1e-30f, -3e-5f};
+    activate(ACT_TANH, x, 6);
+    cr_assert(x[0] == 1.0f && x[1] == -1.0f && isnan(x[2]) && x[3] == 0.0f && x[4] == 1e-30f);
+    cr_assert_float_eq(x[5], -3e-5f, 1e-11f);
+}
+
+Test(kernels, tanh_ends_at_one_keeps_small_numbers_and_nan)
+{
+    on_each_level(check_tanh_ends_at_one_keeps_small_numbers_and_nan);
 }
 
 /* ------------------------------------------------------------------ rotary positions */
@@ -185,7 +191,7 @@ static void check_rope_turns_the_halves_of_a_head_against_each_other(void)
     rope_frequencies(frequency, &rope, K);
     rope_angles(cosine, sine, frequency, K, position);
     memcpy(y, x, sizeof y);
-    rope_rotate(y, HEADS, K, cosine, sine);
+    rope_rotate(y, HEADS, K, K, cosine, sine);
     for (int h = 0; h < HEADS; h++)
         for (int i = 0; i < K / 2; i++) {
             double angle = position / pow(10000, 2.0 * i / K), a = (double)x[h * K + i], b = (double)x[h * K + i + K / 2];
@@ -198,6 +204,31 @@ static void check_rope_turns_the_halves_of_a_head_against_each_other(void)
 Test(kernels, rope_turns_the_halves_of_a_head_against_each_other)
 {
     on_each_level(check_rope_turns_the_halves_of_a_head_against_each_other);
+}
+
+/* Catches pairs that lie K/2 apart (tried). */
+static void check_rope_turns_the_first_dims_of_a_head_only(void)
+{
+    enum { HEADS = 2, K = 12, ROTARY = 6 };
+    const struct rope_config rope = {.kind = ROPE_DEFAULT, .theta = 100, .factor = 1};
+    double frequency[ROTARY / 2];
+    float cosine[ROTARY / 2], sine[ROTARY / 2], *x = random_floats(HEADS * K), y[HEADS * K];
+    rope_frequencies(frequency, &rope, ROTARY);
+    rope_angles(cosine, sine, frequency, ROTARY, 7);
+    memcpy(y, x, sizeof y);
+    rope_rotate(y, HEADS, K, ROTARY, cosine, sine);
+    for (int h = 0; h < HEADS; h++)
+        for (int i = 0; i < K; i++) {
+            double angle = 7 / pow(100, 2.0 * (i % 3) / ROTARY), a = (double)x[h * K + i % 3], b = (double)x[h * K + i % 3 + 3];
+            double want = i < 3 ? a * cos(angle) - b * sin(angle) : a * sin(angle) + b * cos(angle);
+            assert_close((double)y[h * K + i], i < ROTARY ? want : (double)x[h * K + i], 2e-7, "partial rope", h, i, 0);
+        }
+    free(x);
+}
+
+Test(kernels, rope_turns_the_first_dims_of_a_head_only)
+{
+    on_each_level(check_rope_turns_the_first_dims_of_a_head_only);
 }
 
 /* Values worked out by hand from the published rule: long waves stretched, short ones kept, a blend between. Catches the

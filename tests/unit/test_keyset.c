@@ -93,6 +93,34 @@ Test(keyset, heads_stay_whole_and_meet_their_group)
         }
 }
 
+/* Catches dims of V that follow those of Q, and a head torn between its three parts (both tried). */
+Test(keyset, heads_fused_one_by_one_are_the_same_three_keys)
+{
+    const struct key_shape s = {.D = 48, .H = 8, .G = 8, .K = 6, .F = 10, .outputs = 3, .rotary = 2};
+    struct keyset *ks = make(&s);
+    struct perm parts[] = {get(ks, KEY_QUERY, 1), get(ks, KEY_KEY, 1), get(ks, KEY_VALUE, 1)}, all = get(ks, KEY_QKV_HEADS, 1);
+    cr_assert(perm_valid(&all) && all.n == 3 * 48);
+    for (uint32_t at = 0; at < all.n; at++) {
+        uint32_t head = at / 18, part = at / 6 % 3, dim = at % 6, from = parts[part].to[head * 6 + dim];
+        cr_assert_eq(all.to[at], from / 6 * 18 + part * 6 + from % 6, "place %u", at);
+    }
+    for (int i = 0; i < 3; i++)
+        perm_wipe(&parts[i]);
+    perm_wipe(&all);
+    keyset_free(ks);
+}
+
+Test(keyset, gates_and_ups_share_one_order)
+{
+    struct keyset *ks = make(&SMALL);
+    struct perm ffn = get(ks, KEY_FFN, 2), both = get(ks, KEY_GATE_UP, 2);
+    cr_assert_eq(both.n, 12);
+    for (uint32_t i = 0; i < 6; i++)
+        cr_expect(both.to[i] == ffn.to[i] && both.to[6 + i] == 6 + ffn.to[i], "neuron %u", i);
+    perm_wipe(&ffn), perm_wipe(&both);
+    keyset_free(ks);
+}
+
 Test(keyset, a_user_re_makes_the_end_keys_and_no_other)
 {
     static const enum key ends[] = {KEY_RESIDUAL, KEY_OUTPUT};

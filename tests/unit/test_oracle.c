@@ -193,10 +193,10 @@ Test(oracle, greedy_text_is_the_recorded_one_in_every_layout)
     check_greedy("gpt2-slm4096", "gpt2-slm4096", CAP);
 }
 
-Test(oracle, bert_logits_agree_with_transformers)
+static void check_classifier(const char *model)
 {
     struct story s;
-    open_story(&s, "bert-tiny-sst2", "bert-tiny-sst2", true);
+    open_story(&s, model, model, true);
     double engine = 0, twin = 0;
     int index = 0;
     for (const struct json *c = json_first(json_get(json_root(s.doc), "cases")); c != NULL; c = json_next(c), index++) {
@@ -216,8 +216,67 @@ Test(oracle, bert_logits_agree_with_transformers)
         twin = fmax(twin, worst(want, logits, 2));
         free(logits);
     }
-    printf("bert-tiny-sst2           %d cases: logits off by %.1e (engine), %.1e (reference twin); recorded to 6 decimals\n", index,
-           engine, twin);
+    printf("%-24s %d cases: logits off by %.1e (engine), %.1e (reference twin); recorded to 6 decimals\n", model, index, engine,
+           twin);
     cr_assert(index > 0 && engine < 1e-5 && twin < 1e-6);
     close_story(&s);
+}
+
+Test(oracle, bert_logits_agree_with_transformers)
+{
+    check_classifier("bert-tiny-sst2");
+}
+
+Test(oracle, distilbert_logits_agree_with_transformers)
+{
+    check_classifier("distilbert-sms");
+}
+
+/* Models of random weights that come with their own expected.safetensors: input_ids and logits of all positions. */
+static void check_recorded(const char *model)
+{
+    char dir[FILE_PATH_MAX], path[FILE_PATH_MAX + 32];
+    struct plain p;
+    struct safetensors *st;
+    int32_t ids[CAP];
+    double *twin;
+    (void)snprintf(dir, sizeof dir, DATA "models/%s", model);
+    if (!file_is_dir(dir))
+        cr_skip_test("no shared data beside the repository");
+    (void)snprintf(path, sizeof path, "%s/expected.safetensors", dir);
+    cr_assert_eq(safetensors_open(&st, path, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_open(&p, dir, true, 128, COMPUTE_F32, &err), 0, "%s", err.text);
+    const struct tensor *in = safetensors_find(st, "input_ids"), *logits = safetensors_find(st, "logits");
+    cr_assert(in != NULL && logits != NULL && logits->dtype == DTYPE_F32 && in->count <= 128);
+    int T = (int)in->count;
+    size_t n = (size_t)T * (size_t)net_outputs(p.net), width = (size_t)in->bytes / (size_t)in->count;
+    cr_assert_eq(logits->count, n);
+    for (int t = 0; t < T; t++)
+        memcpy(&ids[t], in->data + (size_t)t * width, sizeof *ids); /* int32 or int64, both little-endian */
+    float *want = malloc(n * sizeof *want), *y = malloc(n * sizeof *y);
+    memcpy(want, logits->data, n * sizeof *want);
+    cr_assert_eq(plain_append(&p, ids, NULL, T, T, y, &err), 0, "%s", err.text);
+    cr_assert_eq(ref_forward(p.cp, COMPUTE_F32, ids, NULL, T, NULL, &twin, &err), 0, "%s", err.text);
+    double *wide = widen(y, n), engine = worst(want, wide, n), reference = worst(want, twin, n);
+    printf("%-24s %d rows: logits off by %.1e (engine), %.1e (reference twin)\n", model, T, engine, reference);
+    cr_expect(engine < 1e-5 && reference < 1e-5, "%s: %.3g %.3g", model, engine, reference);
+    free(want);
+    free(wide);
+    free(twin);
+    free(y);
+    plain_close(&p);
+    safetensors_close(st);
+}
+
+/* Catches in both at once: query and key norms after the rotation, one gain for all of Q, head_dim taken from the hidden size. */
+Test(oracle, qwen3_logits_agree_with_an_independent_float64_program)
+{
+    check_recorded("qwen3-synth");
+}
+
+/* Catches in both at once: query, key and value stacked instead of head by head, the whole head turned, the feed-forward after
+ * the attention instead of beside it. */
+Test(oracle, gpt_neox_logits_agree_with_the_reference_implementation)
+{
+    check_recorded("gptneox-synth-r25");
 }

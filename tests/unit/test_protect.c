@@ -46,9 +46,21 @@ static struct checkpoint *open_checkpoint(const char *name, unsigned need)
 /* Keys from the axes, not from model_dev/rules. */
 static enum key key_of(enum axis axis)
 {
-    static const enum key keys[] = {[AX_ONE] = KEY_NONE, [AX_D] = KEY_RESIDUAL, [AX_Q] = KEY_QUERY, [AX_KEY] = KEY_KEY,
-                                    [AX_VALUE] = KEY_VALUE, [AX_QKV] = KEY_QKV, [AX_MIX] = KEY_MIX, [AX_F] = KEY_FFN,
-                                    [AX_POOL] = KEY_POOL, [AX_MLM] = KEY_MLM, [AX_V] = KEY_OUTPUT, [AX_C] = KEY_OUTPUT};
+    static const enum key keys[] = {[AX_ONE] = KEY_NONE,
+                                    [AX_D] = KEY_RESIDUAL,
+                                    [AX_Q] = KEY_QUERY,
+                                    [AX_KEY] = KEY_KEY,
+                                    [AX_VALUE] = KEY_VALUE,
+                                    [AX_QKV] = KEY_QKV,
+                                    [AX_QKV_HEADS] = KEY_QKV_HEADS,
+                                    [AX_HEAD] = KEY_NONE,
+                                    [AX_GATE_UP] = KEY_GATE_UP,
+                                    [AX_MIX] = KEY_MIX,
+                                    [AX_F] = KEY_FFN,
+                                    [AX_POOL] = KEY_POOL,
+                                    [AX_MLM] = KEY_MLM,
+                                    [AX_V] = KEY_OUTPUT,
+                                    [AX_C] = KEY_OUTPUT};
     return keys[axis];
 }
 
@@ -114,7 +126,7 @@ static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, c
         check_int8(cp, row, plain, packed, &out, &in, rows, cols);
     for (uint64_t i = 0; i < rows && packed->dtype != DTYPE_I8; i++)
         for (uint64_t j = 0; j < cols; j++) {
-            const uint8_t *want = element(row, plain, out.to[i], in.n == 0 ? 0 : in.to[j]);
+            const uint8_t *want = element(row, plain, out.n == 0 ? i : out.to[i], in.n == 0 ? 0 : in.to[j]);
             cr_assert(same_value(packed, element(row, packed, i, j), plain, want), "%s of layer %d at %lu,%lu", what, layer,
                       (unsigned long)i, (unsigned long)j);
         }

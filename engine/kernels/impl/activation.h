@@ -62,6 +62,8 @@ INLINE vf act_apply(enum act_kind kind, vf x)
         return act_gelu_tanh(x);
     case ACT_RELU:
         return act_relu(x);
+    case ACT_TANH:
+        return vf_tanh(x);
     }
     return x;
 }
@@ -97,6 +99,9 @@ static void act_any(enum act_kind kind, float *y, const float *x, const float *f
         return;
     case ACT_RELU:
         act_row(ACT_RELU, y, x, factor, n);
+        return;
+    case ACT_TANH:
+        act_row(ACT_TANH, y, x, factor, n);
         return;
     }
 }

@@ -8,9 +8,9 @@
 #ifndef STIP_ENGINE_KERNELS_IMPL_ROPE_H
 #define STIP_ENGINE_KERNELS_IMPL_ROPE_H
 
-static void impl_rope_rotate(float *x, int heads, int K, const float *cosine, const float *sine)
+static void impl_rope_rotate(float *x, int heads, int K, int rotary, const float *cosine, const float *sine)
 {
-    int half = K / 2;
+    int half = rotary / 2;
     for (int h = 0; h < heads; h++, x += K)
         for (int i = 0; i < half; i++) {
             float a = x[i], b = x[i + half];

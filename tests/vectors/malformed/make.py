@@ -94,7 +94,7 @@ def configs():
            num_key_value_heads=3)
     config("groups-more-than-heads", LLAMA, "num_attention_heads (8) is not a multiple of num_key_value_heads (16)",
            num_key_value_heads=16)
-    config("head-width-odd", LLAMA, "rotary positions need an even head width, found 7", head_dim=7)
+    config("head-width-odd", LLAMA, "rotary positions turn an even number of a head's dims, found 7 of 7", head_dim=7)
     config("head-width-zero", LLAMA, "field 'head_dim': expected a whole number from 1 to 65536, found 0", head_dim=0)
     config("head-width-huge", LLAMA, "8 heads of width 65536 are too large", head_dim=65536)
     config("layers-zero", LLAMA, "field 'num_hidden_layers': expected a whole number from 1 to 1024, found 0", num_hidden_layers=0)

@@ -1,0 +1,124 @@
+#include "tests/support/toy_engine.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "tests/support/plain.h"
+
+enum { CAP = 512, REQUEST_MAX = 1 << 16 };
+
+static void must(int ok, const char *what)
+{
+    if (ok)
+        return;
+    (void)fprintf(stderr, "tests/support/toy_engine: %s\n", what);
+    _exit(1);
+}
+
+static void say(int fd, const char *text)
+{
+    must(send(fd, text, strlen(text), MSG_NOSIGNAL) >= 0 || 1, "send"); /* a client may be gone */
+}
+
+/* One request: the head, then as many bytes as it says. */
+static char *receive(int fd, char *buf)
+{
+    size_t n = 0;
+    for (;;) {
+        ssize_t got = recv(fd, buf + n, REQUEST_MAX - 1 - n, 0);
+        if (got <= 0)
+            return NULL;
+        n += (size_t)got;
+        buf[n] = '\0';
+        char *body = strstr(buf, "\r\n\r\n"), *length = strstr(buf, "Content-Length: ");
+        if (body != NULL && (length == NULL || n >= (size_t)(body + 4 - buf) + strtoul(length + 16, NULL, 10)))
+            return body + 4;
+    }
+}
+
+static void complete(int fd, const char *body, struct plain *p, enum toy_mood mood)
+{
+    struct json_doc *doc;
+    struct err err;
+    int32_t ids[CAP];
+    int n = 0;
+    char text[256];
+    must(json_parse(&doc, body, strlen(body), false, "request", &err) == 0, "request");
+    for (const struct json *id = json_first(json_get(json_root(doc), "prompt")); id != NULL && n < CAP; id = json_next(id))
+        ids[n++] = (int32_t)json_number(id);
+    const int total = n + (int)json_number(json_get(json_root(doc), "max_tokens"));
+    const bool ignore = json_true(json_get(json_root(doc), "ignore_eos"));
+    json_free(doc);
+    must(n > 0 && total <= CAP && plain_greedy(p, ids, n, total, &err) == 0, "greedy");
+    say(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hello\n\n");
+    const char *why = "length";
+    for (int i = n; i < total; i++) {
+        if (!ignore && p->config->eos_count > 0 && ids[i] == p->config->eos[0]) {
+            why = "stop";
+            break;
+        }
+        if (mood == TOY_BREAKS_OFF && i == n + 2)
+            return;
+        (void)snprintf(text, sizeof text, mood == TOY_OTHER_VOCABULARY ? "data: {\"choices\":[{\"text\":\"word%d \"}]}\r\n\r\n" : "data: {\"choices\":[{\"text\":\"<%d", ids[i]);
+        say(fd, text);
+        if (mood != TOY_OTHER_VOCABULARY)
+            say(fd, i % 3 == 0 ? "\"}]}\n\ndata: {\"choices\":[{\"text\":\">\"}]}\n\n" : ">\"}]}\n\n"); /* a token in two events */
+    }
+    (void)snprintf(text, sizeof text, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"%s\"}]}\n\ndata: [DONE]\n\n", why);
+    say(fd, text);
+}
+
+static void serve(int listener, const char *model, enum toy_mood mood)
+{
+    static char buf[REQUEST_MAX];
+    struct plain p;
+    struct err err;
+    must(plain_open(&p, model, true, CAP, COMPUTE_F32, &err) == 0, "model");
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        must(fd >= 0, "accept");
+        const char *body = receive(fd, buf);
+        if (body != NULL && strncmp(buf, "GET /v1/models ", 15) == 0)
+            say(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"exported\"}]}");
+        else if (body != NULL && mood == TOY_REFUSES)
+            say(fd, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"error\":{\"message\":\"no such thing\"}}");
+        else if (body != NULL && strncmp(buf, "POST /v1/completions ", 21) == 0)
+            complete(fd, body, &p, mood);
+        else if (body != NULL)
+            say(fd, "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n{}");
+        (void)close(fd);
+    }
+}
+
+void toy_engine_start(struct toy_engine *e, const char *model, enum toy_mood mood)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 8) == 0 &&
+             getsockname(fd, (struct sockaddr *)&at, &len) == 0,
+         "listen");
+    e->port = ntohs(at.sin_port);
+    e->pid = fork();
+    must(e->pid >= 0, "fork");
+    if (e->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        serve(fd, model, mood);
+    }
+    (void)close(fd);
+}
+
+void toy_engine_stop(struct toy_engine *e)
+{
+    (void)kill(e->pid, SIGKILL);
+    (void)waitpid(e->pid, NULL, 0);
+}

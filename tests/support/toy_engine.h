@@ -1,0 +1,30 @@
+/* tests/support/toy_engine.h - an engine of others in a few lines: a checkpoint behind /v1/models and /v1/completions.
+ *
+ * Data flow   HTTP request with a prompt of ids -> plain greedy continuation by engine/ -> events of text, made with the names that
+ *             the checkpoint's tokenizer.json gives its tokens.
+ * Errors      a failure that is not the client's ends the process.
+ * Memory      a process of its own; toy_engine_stop ends it.
+ * Secrets     none: it has no key.
+ */
+#ifndef STIP_TESTS_SUPPORT_TOY_ENGINE_H
+#define STIP_TESTS_SUPPORT_TOY_ENGINE_H
+
+#include <sys/types.h>
+
+enum toy_mood {
+    TOY_WELL,
+    TOY_OTHER_VOCABULARY, /* answers with words */
+    TOY_BREAKS_OFF,       /* the connection ends after two tokens */
+    TOY_REFUSES,          /* 400 with a reason */
+};
+
+struct toy_engine {
+    pid_t pid;
+    int port;
+};
+
+/* Forks: only while the test has no threads. */
+void toy_engine_start(struct toy_engine *e, const char *model, enum toy_mood mood);
+void toy_engine_stop(struct toy_engine *e);
+
+#endif

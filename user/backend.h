@@ -1,0 +1,34 @@
+/* user/backend.h - an engine of others that serves a package of profile "engine", asked through the OpenAI completions protocol.
+ *
+ * Data flow   ids -vocabulary order-> places -> POST URL/completions {"prompt": [places]} -> text of places, "<17><4>", as it is
+ *             written -> places -> ids -> text. The engine sees places only; sampling is its work.
+ * Units       tokens; bytes of HTTP bodies.
+ * Errors      ERR_USAGE for what this way cannot do; ERR_PEER for no connection, a refusal (with the engine's own words), silence
+ *             of two minutes, an answer that is not of the exported vocabulary or ends early.
+ * Memory      backend_generate fills a struct generated (generate_free).
+ * Secrets     prompt and answer stay here; the key of the engine's API goes into its header and nowhere else. A link that is not
+ *             https to another machine is warned of.
+ * Source      the completions protocol as vLLM and llama-server serve it; the one door to libcurl.
+ */
+#ifndef STIP_USER_BACKEND_H
+#define STIP_USER_BACKEND_H
+
+#include "user/generate.h"
+
+struct backend {
+    const char *url;   /* http://HOST:PORT/v1 */
+    const char *model; /* NULL: the first that the engine lists */
+    const char *key;   /* of its API, NULL for none */
+};
+
+struct backend_wire {
+    uint64_t bytes_up, bytes_down, round_trips;
+};
+
+/* value: "openai:URL". */
+MUST_CHECK int backend_parse(struct backend *out, const char *value, struct err *err);
+/* The prompt of n ids, continued. Of opts, logprobs, speculation and the callback `token` are not used. */
+MUST_CHECK int backend_generate(struct generated *out, const struct grant *g, const struct backend *b, const int32_t *ids, int n,
+                                const struct generate_opts *opts, struct backend_wire *wire, struct err *err);
+
+#endif
