@@ -38,7 +38,7 @@ struct canary_maker {
  * that falls the other way. Measured by `stip-bench cheats`, with room above. */
 static float tolerance_of(enum compute compute)
 {
-    return compute == COMPUTE_F32 ? 0.0005F : compute == COMPUTE_BF16 ? 0.08F : 0.05F;
+    return compute == COMPUTE_F32 ? 0.0005F : compute == COMPUTE_BF16 ? 0.1F : 0.05F;
 }
 
 /* ------------------------------------------------------------------ how this model's texts begin and end */
