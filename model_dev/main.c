@@ -53,6 +53,7 @@ static struct cli_opt grant_opts[] = {
     {.name = "user", .arg = "FILE", .help = "the user's identity.pub"},
     {.name = "out", .arg = "FILE", .help = "the sealed grant, for stip-user join --grant FILE"},
     EXPIRES_OPT("the last day of this grant, if the package does not expire before"),
+    {.name = "canaries", .arg = "N", .help = "questions with known answers, for stip-user verify; computed now, with the plain model in memory (default 8; 0: none)"},
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
 
 static struct cli_opt audit_opts[] = {
