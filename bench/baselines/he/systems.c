@@ -216,11 +216,14 @@ int systems_measure(struct compare_row *row, enum systems_kind kind, const struc
     got.offline_s = (keys_us + before_us) / 1e6;
     got.offline_bytes = (double)ckks_keys_bytes(keys);
     got.wait_s = 0;
+    const double cpu_s = (cpu_us - weights_us - e.tally.keys_us) / 1e6;
+    const size_t used = strlen(got.note);
+    snprintf(got.note + used, sizeof got.note - used, "; %.3g s of processor time", cpu_s);
     compare(&got.max_err, &got.mean_err, opened, exact, n);
     compare(&got.own_max_err, &got.own_mean_err, opened, twin, n);
     if (detail != NULL) {
         *detail = (struct systems_detail){.params = p, .tally = e.tally, .weights_s = weights_us / 1e6,
-                                          .cpu_s = (cpu_us - weights_us - e.tally.keys_us) / 1e6, .keys_bytes = ckks_keys_bytes(keys)};
+                                          .cpu_s = cpu_s, .keys_bytes = ckks_keys_bytes(keys)};
         if (prices_measure(&detail->prices, &p, p.count, 1, PRICE_REPEATS, err) != 0)
             goto done;
         detail->priced_s = prices_of(&detail->prices, &e.tally, online_ops) / 1e6;
