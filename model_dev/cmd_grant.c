@@ -59,12 +59,12 @@ int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         rc = threads_start(threads_fit(0), err);
     if (rc == 0)
         rc = release_open(&p, s.protected, s.identity->sign_pub, err);
+    if (rc == 0) /* first: a line too many costs a revocation nothing, one too few hides a grant from it */
+        rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
         rc = grant_seal(&(struct grant_source){.model = s.model, .from = &p, .identity = s.identity, .expires = expires,
                                                 .canaries = (size_t)canaries},
                         &user, out, err);
-    if (rc == 0)
-        rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
         rc = print(&p, &user, out, expiry_first(expires, p.manifest.expires), cli_on(cmd, "json"), err);
     threads_stop();
