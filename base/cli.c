@@ -139,9 +139,12 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
     int rest = 0;
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), with a sentence */
     from_environment(cmd);
-    if (parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0)
+    bool done = parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0;
+    bool written = fflush(stdout) == 0 && ferror(stdout) == 0;
+    if (done && written)
         return 0;
-    (void)fflush(stdout);
+    if (done)
+        err_set(&err, ERR_INTERNAL, "cannot write the result to stdout: %s", strerror(errno));
     if (err.text[0] != '\0')
         (void)fprintf(stderr, "%s %s: %s\n", program->name, cmd->name, err.text);
     return err.code == ERR_NONE ? ERR_INTERNAL : (int)err.code;
