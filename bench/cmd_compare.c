@@ -45,7 +45,8 @@ struct compare {
     struct ours_plain plain;
     struct ours_stip *stip;
     float *reference;
-    const char *shape; /* or the model's name */
+    const char *shape, *network; /* shape: or the model's name */
+    struct runner_line line;
     char program[FILE_PATH_MAX];
     struct compare_row row[ROWS_MAX];
     size_t rows;
@@ -174,7 +175,7 @@ static int set_up(struct compare *c, struct err *err)
     c->reference = plain.rows;
     for (int i = 0; i < c->count; i++) {
         struct entry *e = &c->entry[i];
-        if (e->kind == STIP && ours_stip_open(&c->stip, &c->job, c->threads, err) != 0)
+        if (e->kind == STIP && ours_stip_open(&c->stip, &c->job, c->threads, &c->line, err) != 0)
             return -1;
         if (e->kind == SHARED && runner_twin(&e->job, &e->twin, &e->wraps, err) != 0)
             return err_wrap(err, "%s, its formulas", e->name);
@@ -191,7 +192,7 @@ static int run_once(struct compare *c, struct entry *e, struct err *err)
     else if (e->kind == STIP)
         rc = ours_stip_run(c->stip, &c->job, &r, err);
     else if ((rc = crypto_random(e->job.run, sizeof e->job.run, err)) == 0)
-        rc = runner_run(&e->job, c->program, &r, err);
+        rc = runner_run(&e->job, c->program, &c->line, &r, err);
     if (rc != 0)
         return -1;
     free(e->last.rows);
@@ -266,6 +267,8 @@ static void describe(const struct compare *c, const struct entry *e, bool steps,
         (void)snprintf(row->shape, sizeof row->shape, "%.20s, %d texts", c->shape, c->job.count);
     else
         (void)snprintf(row->shape, sizeof row->shape, "%.20s, %d tokens", c->shape, job_widest(&c->job));
+    if (c->line.rtt_ms > 0 && e->kind != PLAIN)
+        (void)snprintf(row->link, sizeof row->link, "%s", c->network);
     (void)snprintf(row->protects, sizeof row->protects, "%s", e->kind == SHARED ? e->system->protects : protects[e->kind]);
     if (e->kind == STIP)
         (void)snprintf(row->note, sizeof row->note, "three processes, encrypted; bytes without the encryption's own");
@@ -387,6 +390,11 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         goto done;
     if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))
         goto done;
+    c->network = cli_str(cmd, "network", "loopback");
+    if (!table_link(c->network, &c->line.rtt_ms, &c->line.rate_mbit)) {
+        err_set(err, ERR_USAGE, "--network: expected loopback, lan or wan, found '%.20s'", c->network);
+        goto done;
+    }
     c->threads = (int)threads;
     c->repeats = (int)repeats;
     c->shape = shape;

@@ -88,6 +88,7 @@ int main(int argc, char **argv)
                                      {"shape", "NAME", "or random weights of a named shape (see synth)", NULL, false},
                                      {"systems", "NAME,...", "of plain, stip, crypten, mpcformer, secformer, puma (default: all)", NULL, false},
                                      {"seq", "N", "tokens (default 128); a decoder then takes one more, with its keys and values kept", NULL, false},
+                                     {"network", "NAME", "lan or wan: through relays that delay and limit (default loopback; then both are modelled)", NULL, false},
                                      {"text", "FILE", "classifiers: texts, one a line (up to a tab), and whether the labels agree", NULL, false},
                                      {"limit", "N", "lines of the text to use (default 20)", NULL, false},
                                      {"threads", "N", "threads of plain and of stip's server (default 1: a party has one, too)", NULL, false},
