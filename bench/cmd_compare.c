@@ -36,6 +36,7 @@ struct entry {
     double offline[2][REPEATS_MAX], online[2][REPEATS_MAX], wait[2][REPEATS_MAX]; /* first passes, steps */
     float *twin;
     double wraps;
+    char broken[192]; /* why it cannot run on this model: its numbers would not fit */
 };
 
 struct compare {
@@ -177,8 +178,12 @@ static int set_up(struct compare *c, struct err *err)
         struct entry *e = &c->entry[i];
         if (e->kind == STIP && ours_stip_open(&c->stip, &c->job, c->threads, &c->line, err) != 0)
             return -1;
-        if (e->kind == SHARED && runner_twin(&e->job, &e->twin, &e->wraps, err) != 0)
+        if (e->kind != SHARED || runner_twin(&e->job, &e->twin, &e->wraps, err) == 0)
+            continue;
+        if (err->code != ERR_CHECK)
             return err_wrap(err, "%s, its formulas", e->name);
+        (void)snprintf(e->broken, sizeof e->broken, "%.190s", err->text); /* the others can still run */
+        c->bad = true;
     }
     return 0;
 }
@@ -211,6 +216,8 @@ static int measure(struct compare *c, bool talk, struct err *err)
     for (c->done = 0; c->done < c->repeats; c->done++)
         for (int i = 0; i < c->count; i++) {
             const uint64_t start = clock_us();
+            if (c->entry[i].broken[0] != '\0')
+                continue;
             if (run_once(c, &c->entry[i], err) != 0)
                 return -1;
             if (talk)
@@ -277,14 +284,25 @@ static void describe(const struct compare *c, const struct entry *e, bool steps,
                        e->wraps);
 }
 
+static void put_row(struct compare *c, const struct compare_row *row)
+{
+    if (c->rows < ROWS_MAX)
+        c->row[c->rows++] = *row;
+}
+
 static int add_row(struct compare *c, struct entry *e, bool steps, struct err *err)
 {
     const struct runner_cost *cost = steps ? &e->last.steps : &e->last.first;
     struct compare_row row = compare_row_empty(COMPARE_MEASURED);
     double most = 0;
-    if (cost->passes == 0)
+    if (cost->passes == 0 && (steps || e->broken[0] == '\0'))
         return 0;
     describe(c, e, steps, &row);
+    if (e->broken[0] != '\0') {
+        (void)snprintf(row.note, sizeof row.note, "did not run: %s", e->broken);
+        put_row(c, &row);
+        return 0;
+    }
     row.offline_s = stats_median(e->offline[steps], (size_t)c->repeats);
     row.online_s = stats_median(e->online[steps], (size_t)c->repeats);
     row.wait_s = stats_median(e->wait[steps], (size_t)c->repeats);
@@ -306,8 +324,7 @@ static int add_row(struct compare *c, struct entry *e, bool steps, struct err *e
     }
     if (!steps && count_labels(c, e, &row, err) != 0)
         return -1;
-    if (c->rows < ROWS_MAX)
-        c->row[c->rows++] = row;
+    put_row(c, &row);
     return 0;
 }
 
@@ -317,8 +334,8 @@ static int make_rows(struct compare *c, struct err *err)
         for (int i = 0; i < c->count; i++)
             if (add_row(c, &c->entry[i], steps != 0, err) != 0)
                 return -1;
-    for (size_t i = 0; published_row(i) != NULL && c->rows < ROWS_MAX; i++)
-        c->row[c->rows++] = *published_row(i);
+    for (size_t i = 0; published_row(i) != NULL; i++)
+        put_row(c, published_row(i));
     return 0;
 }
 
@@ -345,6 +362,9 @@ static int report(const struct compare *c, const struct cli_cmd *cmd, struct err
         return -1;
     if (!cli_on(cmd, "json")) {
         table_text(c->row, c->rows);
+        for (int i = 0; i < c->count; i++)
+            if (c->entry[i].broken[0] != '\0')
+                printf("%s did not run: %s\n", c->entry[i].name, c->entry[i].broken);
         return 0;
     }
     struct json_doc *doc = json_new_object("result");
@@ -406,7 +426,7 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         make_rows(c, err) == 0)
         rc = report(c, cmd, err);
     if (rc == 0 && c->bad)
-        rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says so. Run again: wraps are rare and random");
+        rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says how");
 done:
     close_compare(c);
     shapes_drop_dir(dir);

@@ -7,9 +7,11 @@
 #define NEWTON_SIGMOID 3
 #define NEWTON_SQRT 3
 #define QUAD_SHIFT 5.0      /* c of 2Quad */
-#define QUAD_ETA 256.0      /* for each column: a division by the sum alone leaves the range. SecFormer's 5000 in all is too little for scores of random weights */
+/* What sums are divided by first, so that a division converges: for each column of a 2Quad softmax (SecFormer: 5000 in all, too little
+ * for the scores of random weights), and for a variance (SecFormer: 2000 for a row's squares, which suits post-norm networks only). */
+#define QUAD_ETA 256.0
 #define QUAD_ITERATIONS 13
-#define NORM_ETA 16.0       /* of a variance; SecFormer's 2000 of a sum of squares suits post-norm networks only */
+#define NORM_ETA 64.0
 #define NORM_ITERATIONS 11
 #define MASKED (-60.0)      /* what is not seen: far below every score, and still inside the range of exp */
 #define MASKED_CLIPPED (-15.0)

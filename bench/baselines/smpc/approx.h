@@ -44,7 +44,7 @@ void approx_softmax_clipped(struct party *p, struct share z, struct share x, siz
 
 void approx_norm_sqrt(struct party *p, struct share z, struct share v);        /* CrypTen: 1 / sqrt(v) in two steps */
 void approx_norm_newton(struct party *p, struct share z, struct share v);      /* MPCFormer, Puma */
-void approx_norm_goldschmidt(struct party *p, struct share z, struct share v); /* SecFormer; variances up to 48 */
+void approx_norm_goldschmidt(struct party *p, struct share z, struct share v); /* SecFormer; variances up to 190 */
 /* (x - mean) / deviation * gain + bias */
 void approx_layernorm(struct party *p, struct share z, struct share x, size_t rows, approx_norm norm, double eps, struct share gain,
                       struct share bias);
