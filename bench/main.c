@@ -76,6 +76,14 @@ int main(int argc, char **argv)
                                   KV,
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
+    struct cli_opt he_opts[] = {{"params", "N", "only parameter sets whose name starts so: 8192-200, 8192-218, 16384-436, 32768-840", NULL, false},
+                                {"system", "NAME", "instead: a whole encoder under the-x", NULL, false},
+                                {"model", "DIR", "really run this BERT checkpoint", NULL, false},
+                                {"shape", "NAME", "or model bert-tiny, bert-base or bert-large by counts and measured times", NULL, false},
+                                {"tokens", "N", "a power of two (default 32 with --model, 128 with --shape)", NULL, false},
+                                {"prompt", "TEXT", "what the tokens are of (default: a film review)", NULL, false},
+                                {"json", NULL, "print one JSON object", NULL, false},
+                                END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
                                    {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
@@ -112,6 +120,8 @@ int main(int argc, char **argv)
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},
         {"load", "many users at once on a server: tokens per second and latencies",
          "stip-bench load --config user.json --sessions 32 --duration 30 --json", load_opts, cmd_load, NULL},
+        {"he", "times of homomorphic encryption, for comparison; protects nothing",
+         "stip-bench he --params 8192 --json", he_opts, cmd_he, NULL},
         {"synth", "a checkpoint of random weights of a named shape",
          "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",

@@ -1,6 +1,6 @@
 /* user/session.h - one private conversation with the server.
  *
- * Data flow   ids -embed-> x [T,D] -seal-> x_p -msg_rows-> |wire| -> server -> |wire| -msg_out-> y_p -unseal-> y -head-> logits
+ * Data flow   ids -embed-> x [T,D] (-first layers-> x, where they are the user's) -seal-> x_p -msg_rows-> |wire| -> server -> |wire| -msg_out-> y_p -unseal-> y -head-> logits
  * Shapes      logits [out_n, outputs]; outputs = V or C.
  * Units       microseconds, bytes.
  * Errors      ERR_PEER, ERR_AUTH from the wire, those that pass are met here as connection_keep allows: a session that the
