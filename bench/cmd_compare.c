@@ -38,6 +38,7 @@ struct entry {
     double offline[2][REPEATS_MAX], online[2][REPEATS_MAX], wait[2][REPEATS_MAX]; /* first passes, steps */
     float *twin;
     double wraps;
+    const char *tuned;                   /* SHARED: a checkpoint tuned for its functions, NULL: the same weights as the others */
     char broken[192]; /* why it cannot run on this model: its numbers would not fit */
 };
 
@@ -80,6 +81,24 @@ static int read_systems(struct compare *c, const char *list, struct err *err)
             return err_set(err, ERR_USAGE, "--systems: '%s' is not one of %s, or an encrypted one of stip-bench he", name, DEFAULT_SYSTEMS);
         c->count++;
         list += list[n] == ',' ? n + 1 : n;
+    }
+    return 0;
+}
+
+/* NAME=DIR,...: borrows from the list. */
+static int read_tuned(struct compare *c, char *list, struct err *err)
+{
+    char *next = NULL;
+    for (char *one = strtok_r(list, ",", &next); one != NULL; one = strtok_r(NULL, ",", &next)) {
+        char *dir = strchr(one, '=');
+        bool found = false;
+        for (int i = 0; dir != NULL && i < c->count; i++)
+            if (c->entry[i].kind == SHARED && strncmp(c->entry[i].name, one, (size_t)(dir - one)) == 0 && c->entry[i].name[dir - one] == '\0') {
+                c->entry[i].tuned = dir + 1;
+                found = true;
+            }
+        if (!found)
+            return err_set(err, ERR_USAGE, "--tuned: expected SYSTEM=DIR,... of secret-sharing systems that are compared, found '%.100s'", one);
     }
     return 0;
 }
@@ -176,6 +195,8 @@ static int set_up(struct compare *c, struct err *err)
         struct entry *e = &c->entry[i];
         e->job = c->job;
         e->job.system = e->system;
+        if (e->tuned != NULL)
+            (void)snprintf(e->job.model, sizeof e->job.model, "%s", e->tuned);
         if (e->kind == SHARED && runner_fits(&e->job, err) != 0)
             return -1;
     }
@@ -288,7 +309,7 @@ static void describe(const struct compare *c, const struct entry *e, bool steps,
     if (e->kind == STIP)
         (void)snprintf(row->note, sizeof row->note, "three processes, encrypted; bytes without the encryption's own");
     if (e->kind == SHARED)
-        (void)snprintf(row->note, sizeof row->note, "not encrypted; %s%.2g truncations expected to wrap", e->system->exact ? "" : "weights not fine-tuned for its functions; ",
+        (void)snprintf(row->note, sizeof row->note, "not encrypted; %s%.2g truncations expected to wrap", e->tuned != NULL ? "weights tuned for its functions; " : e->system->exact ? "" : "weights not fine-tuned for its functions; ",
                        e->wraps);
 }
 
@@ -422,6 +443,7 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
 {
     const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL);
     char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
+    char tuned[2 * FILE_PATH_MAX];
     int64_t threads = 1, repeats = 3;
     struct compare *c = calloc(1, sizeof *c);
     int rc = -1;
@@ -429,12 +451,13 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     (void)argv;
     if (c == NULL)
         return err_oom(err, sizeof *c);
+    (void)snprintf(tuned, sizeof tuned, "%s", cli_str(cmd, "tuned", ""));
     if ((model == NULL) == (shape == NULL)) {
         err_set(err, ERR_USAGE, "compare needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
         goto done;
     }
     if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
-        read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
+        read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 || read_tuned(c, tuned, err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
         kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         goto done;
     if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))

@@ -99,6 +99,7 @@ int main(int argc, char **argv)
                                      {"network", "NAME", "lan or wan: through relays that delay and limit (default loopback; then both are modelled)", NULL, false},
                                      {"text", "FILE", "classifiers: texts, one a line (up to a tab), and whether the labels agree", NULL, false},
                                      {"limit", "N", "lines of the text to use (default 20)", NULL, false},
+                                     {"tuned", "SYSTEM=DIR,...", "the model, tuned for a system's functions (examples/train/distil_classifier.py)", NULL, false},
                                      {"threads", "N", "threads of plain and of stip's server (default 1: a party has one, too)", NULL, false},
                                      {"repeats", "N", "rounds, all systems in turn, that the medians are of (default 3)", NULL, false},
                                      {"run-encrypted", NULL, "run the encrypted systems (minutes) instead of counting and pricing their operations", NULL, false},

@@ -176,6 +176,34 @@ Test(smpc, truncations_do_not_drift)
     }
 }
 
+Test(smpc, truncations_wrap_as_often_as_the_twin_expects)
+{
+    /* Caught: the expectation twice as large, as the bound |x| / 2^63 of the literature has it. */
+    enum { MANY = 20000 };
+    float *x = malloc(MANY * sizeof *x);
+    double *z = malloc(MANY * sizeof *z);
+    const struct smpc_program s = {run_square, x, NULL, MANY, 0, MANY};
+    for (size_t i = 0; i < MANY; i++)
+        x[i] = 10000;
+    for (int parties = 2; parties <= 3; parties++) {
+        const double expected = MANY * 1e8 / 4294967296.0;
+        double wraps = 0;
+        cr_assert_eq(smpc_run(&s, parties, z, NULL, NULL, &err), 0, "%s", err.text);
+        for (size_t i = 0; i < MANY; i++)
+            wraps += fabs(z[i] - 1e8) > 1;
+        cr_expect(fabs(wraps - expected) < 6 * sqrt(expected), "%d parties: %.0f wraps, %.0f expected", parties, wraps, expected);
+    }
+    struct party *twin;
+    cr_assert_eq(party_open(&twin, PARTY_TWIN, 0, 2, 4 * MANY, &err), 0);
+    struct share v = ops_new(twin, MANY);
+    ops_input(twin, v, x, 0);
+    ops_square(twin, v, v);
+    cr_expect_float_eq(twin->expected_wraps, MANY * 1e8 / 4294967296.0, 1);
+    party_close(twin);
+    free(x);
+    free(z);
+}
+
 /* The figures that CrypTen's code was measured with: bytes of both directions per number, and rounds. */
 static void expect_cost(const char *name, program run, size_t n, double bytes, uint64_t rounds)
 {
