@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/threads.h"
-#include "bench/baselines/he/systems.h"
+#include "bench/baselines/he/rows.h"
 #include "bench/baselines/ours.h"
 #include "bench/baselines/published.h"
 #include "bench/baselines/table.h"
@@ -26,13 +26,12 @@
 #define OWN_ERROR_MAX 0.25 /* of the largest output: beyond it a truncation has wrapped around */
 #define DEFAULT_SYSTEMS "plain,stip,crypten,mpcformer,secformer,puma"
 
-enum kind { PLAIN, STIP, SHARED, ENCRYPTED };
+enum kind { PLAIN, STIP, SHARED };
 
 struct entry {
     enum kind kind;
     const char *name;
     const struct network_system *system; /* SHARED */
-    enum systems_kind encrypted;         /* ENCRYPTED */
     struct job job;                      /* borrows its texts */
     struct runner_result last;
     double offline[2][REPEATS_MAX], online[2][REPEATS_MAX], wait[2][REPEATS_MAX]; /* first passes, steps */
@@ -54,7 +53,8 @@ struct compare {
     char program[FILE_PATH_MAX];
     struct compare_row row[ROWS_MAX];
     size_t rows;
-    bool bad, run_encrypted;
+    double he_s; /* HE systems that the model says take at most so long are run, others only modelled; below 0: no such rows */
+    bool bad;
 };
 
 /* ------------------------------------------------------------------ what is compared */
@@ -71,14 +71,8 @@ static int read_systems(struct compare *c, const char *list, struct err *err)
         e->kind = strcmp(name, "plain") == 0 ? PLAIN : strcmp(name, "stip") == 0 ? STIP : SHARED;
         e->system = network_system(name);
         e->name = e->kind == PLAIN ? "plain" : e->kind == STIP ? "stip" : e->system != NULL ? e->system->name : NULL;
-        for (int k = 0; k < SYSTEMS_COUNT; k++)
-            if (strcmp(name, systems_name((enum systems_kind)k)) == 0) {
-                e->kind = ENCRYPTED;
-                e->encrypted = (enum systems_kind)k;
-                e->name = systems_name((enum systems_kind)k);
-            }
         if (e->name == NULL)
-            return err_set(err, ERR_USAGE, "--systems: '%s' is not one of %s, or an encrypted one of stip-bench he", name, DEFAULT_SYSTEMS);
+            return err_set(err, ERR_USAGE, "--systems: '%s' is not one of %s", name, DEFAULT_SYSTEMS);
         c->count++;
         list += list[n] == ',' ? n + 1 : n;
     }
@@ -245,7 +239,7 @@ static int measure(struct compare *c, bool talk, struct err *err)
     for (c->done = 0; c->done < c->repeats; c->done++)
         for (int i = 0; i < c->count; i++) {
             const uint64_t start = clock_us();
-            if (c->entry[i].kind == ENCRYPTED || c->entry[i].broken[0] != '\0')
+            if (c->entry[i].broken[0] != '\0')
                 continue;
             if (run_once(c, &c->entry[i], err) != 0)
                 return -1;
@@ -357,33 +351,18 @@ static int add_row(struct compare *c, struct entry *e, bool steps, struct err *e
     return 0;
 }
 
-/* Encrypted systems take minutes even where they are small: counted operations at this machine's prices, or one run on demand. */
-static int add_encrypted(struct compare *c, const struct entry *e, struct err *err)
-{
-    const struct config *config = c->plain.plain.config;
-    const struct encoder shape = {.L = config->L, .D = config->D, .H = config->H, .K = config->K, .F = config->F};
-    struct compare_row row;
-    int rc;
-    if (config->causal || c->job.count > 1)
-        return err_set(err, ERR_USAGE, "%s: for an encoder and --seq, not for decoders and texts", e->name);
-    if (c->run_encrypted)
-        rc = systems_measure(&row, e->encrypted, c->plain.plain.cp, c->shape, c->job.ids, c->job.most, NULL, err);
-    else
-        rc = systems_model(&row, e->encrypted, &shape, c->shape, c->job.most, NULL, err);
-    if (rc == 0)
-        put_row(c, &row);
-    return rc;
-}
-
 static int make_rows(struct compare *c, struct err *err)
 {
     for (int steps = 0; steps < 2; steps++)
         for (int i = 0; i < c->count; i++)
-            if (c->entry[i].kind != ENCRYPTED && add_row(c, &c->entry[i], steps != 0, err) != 0)
+            if (add_row(c, &c->entry[i], steps != 0, err) != 0)
                 return -1;
-    for (int i = 0; i < c->count; i++)
-        if (c->entry[i].kind == ENCRYPTED && add_encrypted(c, &c->entry[i], err) != 0)
+    if (c->he_s >= 0 && c->job.first == 0 && c->rows + ROWS_HE_MAX <= ROWS_MAX) {
+        size_t n = 0;
+        if (rows_he(c->row + c->rows, &n, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err) != 0)
             return -1;
+        c->rows += n;
+    }
     for (size_t i = 0; published_row(i) != NULL; i++)
         put_row(c, published_row(i));
     return 0;
@@ -456,8 +435,10 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         err_set(err, ERR_USAGE, "compare needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
         goto done;
     }
-    if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
-        read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 || read_tuned(c, tuned, err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
+    c->he_s = -1;
+    if (cli_num(cmd, "he", 0, 1e6, &c->he_s, err) != 0 || cli_int(cmd, "threads", 1, 256, &threads, err) != 0 ||
+        cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 || read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 ||
+        read_tuned(c, tuned, err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
         kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         goto done;
     if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))
@@ -470,7 +451,6 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     c->threads = (int)threads;
     c->repeats = (int)repeats;
     c->shape = shape;
-    c->run_encrypted = cli_on(cmd, "run-encrypted");
     if (shape == NULL) {
         const char *slash = strrchr(found, '/');
         c->shape = slash == NULL ? found : slash + 1;
