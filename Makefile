@@ -3,15 +3,17 @@
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
 #   make test-long                          faults, floods and disturbances in full: hours
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
+#   make test-many CLIENTS=32 SECONDS=600   as many streaming clients at once for so long: errors, speed, memory; needs node
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
 SECONDS ?= 60
+CLIENTS ?= 32
 MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo test test-release test-asan test-clang test-long test-clients test-page build install clean deps fuzz
+.PHONY: demo test test-release test-asan test-clang test-long test-clients test-many test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -37,6 +39,9 @@ test-long: build
 test-clients: build
 	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error
 	scripts/with-gateway.sh build node tests/clients/run.mjs '{}/v1'
+
+test-many: build
+	STIP_MEMORY_MB=128 scripts/with-gateway.sh build node tests/clients/many.mjs '{}/v1' $(CLIENTS) $(SECONDS)
 
 test-page: build
 	cd tests/page && npm install --no-audit --no-fund --package-lock=false --loglevel=error
