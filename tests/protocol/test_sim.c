@@ -139,8 +139,9 @@ static void same(uint64_t seed, const struct answer *calm, const struct answer *
                      (unsigned long long)seed, i, rough->token[i], calm->token[i], (unsigned long long)seed);
 }
 
-/* Mutations: a doubled step computed instead of answered from the cache; a rebuilt session under its old id; a rewind that the
- * replay forgets. */
+/* Mutations that were tried: a token that the transcript misses, a connection that does not greet again a server that has forgotten
+ * it. Not caught, for each is made good by another rule: a doubled step that is not known, an id that is kept when a session is
+ * built again. */
 Test(sim, no_trouble_changes_an_answer)
 {
     const char *one = getenv("STIP_SEED");
