@@ -78,7 +78,7 @@ int main(int argc, char **argv)
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
     struct cli_opt he_opts[] = {{"params", "N", "only parameter sets whose name starts so: 8192-200, 8192-218, 16384-436, 32768-840", NULL, false},
-                                {"system", "NAME", "instead: a whole encoder under the-x", NULL, false},
+                                {"system", "NAME", "instead: a whole encoder under the-x, polynomial or primer", NULL, false},
                                 {"model", "DIR", "really run this BERT checkpoint", NULL, false},
                                 {"shape", "NAME", "or model bert-tiny, bert-base or bert-large by counts and measured times", NULL, false},
                                 {"tokens", "N", "a power of two (default 32 with --model, 128 with --shape)", NULL, false},
@@ -101,6 +101,7 @@ int main(int argc, char **argv)
                                      {"limit", "N", "lines of the text to use (default 20)", NULL, false},
                                      {"threads", "N", "threads of plain and of stip's server (default 1: a party has one, too)", NULL, false},
                                      {"repeats", "N", "rounds, all systems in turn, that the medians are of (default 3)", NULL, false},
+                                     {"he", "S", "BERT: homomorphic encryption too, modelled, and really run where that takes at most S seconds", NULL, false},
                                      {"markdown", "FILE", "write the tables as Markdown", NULL, false},
                                      {"plot", "FILE", "write the figure as SVG", NULL, false},
                                      {"json", NULL, "print one JSON object", NULL, false},

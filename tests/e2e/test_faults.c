@@ -55,6 +55,7 @@ struct path {
     void (*run)(struct shell *s);
     bool (*whole)(const struct shell *s); /* the result is there and complete */
     bool (*nothing)(void);                /* nothing lies under its final name; NULL: stdout is all there is */
+    bool moves; /* what is there is moved aside; when nothing can be renamed any more it cannot be moved back either */
 };
 
 struct counts {
@@ -119,7 +120,7 @@ static void every_call(const struct path *p)
         const uint64_t calls = count(p, kind);
         const uint64_t step = fault_all() || calls <= SAMPLE ? 1 : (calls - 1) / (SAMPLE - 1);
         for (uint64_t n = 1; n <= calls; n += step) {
-            (void)one(p, kind, n, n / step % 2 == 0 ? "on" : "once", &c);
+            (void)one(p, kind, n, n / step % 2 == 0 && !(p->moves && kind == FAULT_RENAME) ? "on" : "once", &c);
             if (kind == FAULT_READ || kind == FAULT_WRITE)
                 (void)one(p, kind, n, n / step % 2 == 0 ? "interrupted" : "short", &c);
         }
@@ -166,7 +167,49 @@ static void keygen(const char *program, const char *out)
 Test(faults, protect)
 {
     keygen("stip-model-dev", at("model_dev.id"));
-    every_call(&(struct path){"protect", "stip-model-dev", remove_out, protect, protected, not_protected});
+    every_call(&(struct path){"protect", "stip-model-dev", remove_out, protect, protected, not_protected, false});
+}
+
+/* A new package where one is: either the new one is there and the old one beside it, or all is as before. */
+static void protect_again(void)
+{
+    struct shell s;
+    remove_out();
+    protect(&s);
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    shell_free(&s);
+}
+
+static void rotate(struct shell *s)
+{
+    shell_run(s, SHELL_ARGV("stip-model-dev", "rotate", "--protected", at("out"), "--model", model, "--identity", at("model_dev.id")));
+}
+
+static bool whole(void)
+{
+    struct shell s;
+    shell_run(&s, SHELL_ARGV("stip-model-dev", "inspect", "--check", at("out")));
+    const bool ok = s.status == 0 && strstr(s.out, "belongs to this package") != NULL;
+    shell_free(&s);
+    return ok;
+}
+
+static bool rotated(const struct shell *s)
+{
+    (void)s;
+    return whole() && file_exists(at("out/package.1")) && file_exists(at("out/context.key.1"));
+}
+
+static bool not_rotated(void)
+{
+    return whole() && !file_exists(at("out/package.1")) && !file_exists(at("out/context.key.1"));
+}
+
+/* Mutation: what was moved aside stays aside. */
+Test(faults, rotate)
+{
+    keygen("stip-model-dev", at("model_dev.id"));
+    every_call(&(struct path){"rotate", "stip-model-dev", protect_again, rotate, rotated, not_rotated, true});
 }
 
 static void make_key(struct shell *s)
@@ -182,7 +225,7 @@ static bool have_key(const struct shell *s)
 
 Test(faults, keygen)
 {
-    every_call(&(struct path){"keygen", "stip-user", remove_out, make_key, have_key, NULL});
+    every_call(&(struct path){"keygen", "stip-user", remove_out, make_key, have_key, NULL, false});
 }
 
 static void remove_grant(void)
@@ -216,7 +259,7 @@ Test(faults, grant)
     protect(&s);
     cr_assert_eq(s.status, 0, "%s", s.err);
     shell_free(&s);
-    every_call(&(struct path){"grant", "stip-model-dev", remove_grant, grant, granted, not_granted});
+    every_call(&(struct path){"grant", "stip-model-dev", remove_grant, grant, granted, not_granted, false});
 }
 
 /* ------------------------------------------------------------------ the user's commands */
@@ -237,7 +280,7 @@ static bool tokenized(const struct shell *s)
 
 Test(faults, tokenize)
 {
-    every_call(&(struct path){"tokenize", "stip-user", leave, tokenize, tokenized, NULL});
+    every_call(&(struct path){"tokenize", "stip-user", leave, tokenize, tokenized, NULL, false});
 }
 
 static char answer[256];
@@ -277,7 +320,7 @@ static bool not_joined(void)
 Test(faults, join)
 {
     trio_open(&trio, model, "server");
-    every_call(&(struct path){"join", "stip-user", remove_joined, join, joined, not_joined});
+    every_call(&(struct path){"join", "stip-user", remove_joined, join, joined, not_joined, false});
     trio_close(&trio);
 }
 
@@ -289,7 +332,7 @@ Test(faults, generate)
     cr_assert(s.status == 0 && s.out_len > 0 && s.out_len < sizeof answer, "%s", s.err);
     (void)snprintf(answer, sizeof answer, "%s", s.out);
     shell_free(&s);
-    every_call(&(struct path){"generate", "stip-user", leave, generate, generated, NULL});
+    every_call(&(struct path){"generate", "stip-user", leave, generate, generated, NULL, false});
     trio_close(&trio);
 }
 
