@@ -303,8 +303,9 @@ static void describe(const struct compare *c, const struct entry *e, bool steps,
     if (e->kind == STIP)
         (void)snprintf(row->note, sizeof row->note, "three processes, encrypted; bytes without the encryption's own");
     if (e->kind == SHARED)
-        (void)snprintf(row->note, sizeof row->note, "not encrypted; %s%.2g truncations expected to wrap", e->tuned != NULL ? "weights tuned for its functions; " : e->system->exact ? "" : "weights not fine-tuned for its functions; ",
-                       e->wraps);
+        (void)snprintf(row->note, sizeof row->note, "not encrypted; %sonline %.3g s of processor a party; %.2g truncations expected to wrap",
+                       e->tuned != NULL ? "weights tuned for its functions; " : e->system->exact ? "" : "weights not fine-tuned for its functions; ",
+                       steps ? e->last.steps.cpu_s : e->last.first.cpu_s, e->wraps);
 }
 
 static void put_row(struct compare *c, const struct compare_row *row)

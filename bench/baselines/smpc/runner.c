@@ -168,14 +168,14 @@ static int start_child(struct child *children, int index, const char *program, c
 static int read_sum(const struct json_doc *doc, const char *name, struct job_sum *out, struct err *err)
 {
     const struct json *o = json_get(json_root(doc), name);
-    int64_t passes, v[4];
-    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent"};
+    int64_t passes, v[5];
+    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent", "cpu_us"};
     if (json_get_int(doc, o, "passes", 0, 1 << 30, &passes, err) != 0)
         return -1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (json_get_int(doc, o, keys[i], 0, (int64_t)1 << 52, &v[i], err) != 0)
             return -1;
-    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3]};
+    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3], (uint64_t)v[4]};
     return 0;
 }
 
@@ -226,6 +226,7 @@ static void merge(struct runner_cost *out, const struct child *children, int par
         const struct job_sum *s = steps ? &children[i].steps : &children[i].first;
         out->offline_s = parties == 2 ? fmax(out->offline_s, (double)s->offline_us / 1e6 / n) : 0;
         out->online_s = fmax(out->online_s, (double)s->online_us / 1e6 / n);
+        out->cpu_s = fmax(out->cpu_s, (double)s->cpu_us / 1e6 / n);
         out->wait_s = fmax(out->wait_s, (double)s->wait_us / 1e6 / n);
     }
     out->bytes /= n;

@@ -17,6 +17,7 @@
 struct runner_cost {
     int passes;
     double offline_s, online_s, wait_s; /* of one pass: the slowest party, the mean over the passes */
+    double cpu_s;                       /* of online_s: processor time of the busiest party */
     double bytes, path_bytes, rounds, offline_bytes;
 };
 struct runner_result {
