@@ -352,6 +352,32 @@ static int add_row(struct compare *c, struct entry *e, bool steps, struct err *e
     return 0;
 }
 
+/* What each system would send, without running it. */
+static int plan_rows(struct compare *c, struct err *err)
+{
+    for (int i = 0; i < c->count; i++) {
+        struct entry *e = &c->entry[i];
+        e->job = c->job;
+        e->job.system = e->system;
+        if (e->kind == SHARED && runner_plan(&e->job, &e->last, err) != 0)
+            return -1;
+        for (int steps = 0; e->kind == SHARED && steps < 2; steps++) {
+            const struct runner_cost *cost = steps ? &e->last.steps : &e->last.first;
+            struct compare_row row = compare_row_empty(COMPARE_MODELLED);
+            if (cost->passes == 0)
+                continue;
+            describe(c, e, steps, &row);
+            row.note[0] = '\0';
+            row.bytes = cost->bytes;
+            row.path_bytes = cost->path_bytes;
+            row.rounds = cost->rounds;
+            row.offline_bytes = cost->offline_bytes;
+            put_row(c, &row);
+        }
+    }
+    return 0;
+}
+
 static int make_rows(struct compare *c, struct err *err)
 {
     for (int steps = 0; steps < 2; steps++)
@@ -456,8 +482,13 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         const char *slash = strrchr(found, '/');
         c->shape = slash == NULL ? found : slash + 1;
     }
-    if (make_job(c, cmd, shape != NULL ? dir : found, err) == 0 && set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0 &&
-        make_rows(c, err) == 0)
+    if (make_job(c, cmd, shape != NULL ? dir : found, err) != 0)
+        goto done;
+    if (cli_on(cmd, "plan"))
+        rc = plan_rows(c, err);
+    else if (set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0)
+        rc = make_rows(c, err);
+    if (rc == 0)
         rc = report(c, cmd, err);
     if (rc == 0 && c->bad)
         rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says how");

@@ -102,6 +102,16 @@ Test(compare, a_decoder_takes_one_more_token_with_and_without_kept_keys)
         }
     cr_expect_lt(value(row_of(doc, "crypten", 1), "bytes"), value(row_of(doc, "crypten", 0), "bytes"));
     cr_expect_not_null(strstr(json_string(json_get(row_of(doc, "stip", 1), "shape")), "1 token after 8"));
+    const double sent = value(row_of(doc, "puma", 1), "bytes");
+    json_free(doc);
+    shell_free(&s);
+    /* Counting alone comes to the same. */
+    shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--model", dir, "--seq", "8", "--systems", "puma", "--plan", "--json"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    doc = shell_json(&s);
+    const struct json *second = json_next(json_first(json_get(json_root(doc), "rows")));
+    cr_expect_str_eq(json_string(json_get(second, "how")), "modelled");
+    cr_expect_eq(value(second, "bytes"), sent);
     json_free(doc);
     shell_free(&s);
 }

@@ -229,10 +229,32 @@ static void merge(struct runner_cost *out, const struct child *children, int par
         out->cpu_s = fmax(out->cpu_s, (double)s->cpu_us / 1e6 / n);
         out->wait_s = fmax(out->wait_s, (double)s->wait_us / 1e6 / n);
     }
-    out->bytes /= n;
-    out->path_bytes /= n;
-    out->rounds /= n;
-    out->offline_bytes /= n;
+}
+
+/* Sums of a plan -> means. */
+static void mean(struct runner_cost *c)
+{
+    const double n = c->passes > 0 ? c->passes : 1;
+    c->bytes /= n;
+    c->path_bytes /= n;
+    c->rounds /= n;
+    c->offline_bytes /= n;
+}
+
+int runner_plan(const struct job *job, struct runner_result *out, struct err *err)
+{
+    struct runner_result r = {0};
+    struct config c = {0};
+    if (config_read(&c, job->model, err) != 0)
+        return -1;
+    int rc = plan_all(job, &c, &r.first, &r.steps, err);
+    config_free(&c);
+    if (rc != 0)
+        return -1;
+    mean(&r.first);
+    mean(&r.steps);
+    *out = r;
+    return 0;
 }
 
 static int run_children(const struct job *job, const char *program, const char *dir, const struct runner_line *line, struct child *children,
@@ -281,6 +303,8 @@ int runner_run(const struct job *job, const char *program, const struct runner_l
     }
     merge(&r.first, children, parties, false);
     merge(&r.steps, children, parties, true);
+    mean(&r.first);
+    mean(&r.steps);
     if (file_join(path, dir, JOB_ROWS, err) != 0 || file_read(path, (size_t)job->total * (size_t)c.D * sizeof(float), &rows, &len, err) != 0)
         goto done;
     r.rows = (void *)rows;
