@@ -18,7 +18,9 @@ struct pass {
     const struct forward_seq *seqs;
     int B, rows, layer;
     const struct norm *norm; /* of the step that runs */
+    const float *raw;        /* what it reads */
     float *normed;           /* where it writes */
+    const float *cosine, *sine; /* of the layer that runs */
     struct attention shape;
     size_t offset; /* of the layer's blocks in a page */
     int tiles;     /* attention tasks */
@@ -40,6 +42,13 @@ static int rows_of(const struct pass *p, int i, int *first)
     return p->rows - *first < ROWS_PER_TASK ? p->rows - *first : ROWS_PER_TASK;
 }
 
+/* The angles of row r's position; frequency NULL: there are none. */
+static void turn(const struct pass *p, int r, const double *frequency, const struct rope_config *rope, float *cosine, float *sine)
+{
+    if (frequency != NULL)
+        rope_angles(cosine, sine, frequency, rope->attention_factor > 0 ? rope->attention_factor : 1.0, p->c->rotary, p->s->token[r]);
+}
+
 /* Puts the rows of all sequences under each other, with the angles of their positions. */
 static void stack_task(void *arg, int i)
 {
@@ -50,9 +59,9 @@ static void stack_task(void *arg, int i)
         const struct forward_seq *seq = &p->seqs[p->s->sequence[r]];
         int t = p->s->token[r] - seq->kv->len;
         memcpy(p->s->x + (size_t)r * D, seq->x + (size_t)t * D, D * sizeof *p->s->x);
-        if (p->net->rope != NULL)
-            rope_angles(p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half, p->net->rope, p->c->rotary,
-                        p->s->token[r]);
+        turn(p, r, p->net->rope, &p->c->rope, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
+        turn(p, r, p->net->rope_sliding, &p->c->rope_sliding, p->s->cosine_sliding + (size_t)r * half,
+             p->s->sine_sliding + (size_t)r * half);
     }
 }
 
@@ -61,14 +70,20 @@ static void norm_task(void *arg, int i)
     const struct pass *p = arg;
     int first, n = rows_of(p, i, &first);
     size_t at = (size_t)first * (size_t)p->c->D;
-    norm_apply(p->c, p->norm, p->normed + at, p->s->x + at, n);
+    norm_apply(p->c, p->norm, p->normed + at, p->raw + at, n);
+}
+
+static void norm_rows(struct pass *p, const struct norm *norm, const float *from, float *to)
+{
+    p->norm = norm;
+    p->raw = from;
+    p->normed = to;
+    run_rows(p, norm_task);
 }
 
 static void apply_norm(struct pass *p, const struct norm *norm, float *to)
 {
-    p->norm = norm;
-    p->normed = to;
-    run_rows(p, norm_task);
+    norm_rows(p, norm, p->s->x, to);
 }
 
 static void add_task(void *arg, int i)
@@ -78,6 +93,14 @@ static void add_task(void *arg, int i)
     size_t at = (size_t)first * (size_t)p->c->D, end = at + (size_t)n * (size_t)p->c->D;
     for (; at < end; at++)
         p->s->x[at] += p->s->added[at];
+}
+
+/* Adds what a part has computed to the residual; post: a norm that it goes through first, w NULL for none. */
+static void add_part(struct pass *p, const struct norm *post)
+{
+    if (post->w != NULL)
+        norm_rows(p, post, p->s->added, p->s->added);
+    run_rows(p, add_task);
 }
 
 static void activate_task(void *arg, int i)
@@ -118,7 +141,7 @@ static void place_task(void *arg, int i)
             norm_rms(k, k, layer->k_norm.w, c->norm_eps, c->G, c->K);
         }
         if (p->net->rope != NULL) /* query and key heads lie side by side */
-            rope_rotate(q, c->H + c->G, c->K, c->rotary, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
+            rope_rotate(q, c->H + c->G, c->K, c->rotary, p->cosine + (size_t)r * half, p->sine + (size_t)r * half);
         attention_store(&p->shape, p->seqs[p->s->sequence[r]].kv->pages, p->offset, p->s->token[r], k, v, width, 1);
     }
 }
@@ -175,6 +198,9 @@ static void run_layer(struct pass *p)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
     p->shape.window = config_window(p->c, p->layer);
+    const bool sliding = config_rope(p->c, p->layer) == &p->c->rope_sliding;
+    p->cosine = sliding ? p->s->cosine_sliding : p->s->cosine;
+    p->sine = sliding ? p->s->sine_sliding : p->s->sine;
     p->offset = (size_t)p->layer * (size_t)p->c->G * p->shape.block_bytes;
     if (p->c->post_norm) {
         attend(p, p->s->x);
@@ -188,11 +214,11 @@ static void run_layer(struct pass *p)
         attend(p, p->s->normed);
         if (p->c->parallel)
             apply_norm(p, &layer->mlp_norm, p->s->normed);
-        run_rows(p, add_task);
+        add_part(p, &layer->attn_post);
         if (!p->c->parallel)
             apply_norm(p, &layer->mlp_norm, p->s->normed);
         feed_forward(p, p->s->normed);
-        run_rows(p, add_task);
+        add_part(p, &layer->mlp_post);
     }
 }
 
@@ -247,7 +273,7 @@ static void plan(struct pass *p)
 {
     const struct config *c = p->c;
     const struct kvpool *pool = p->seqs[0].kv->pool;
-    p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .dtype = kvpool_dtype(pool),
+    p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .scale = c->query_scale, .cap = c->score_cap, .dtype = kvpool_dtype(pool),
                                   .block_bytes = kvpool_block_bytes(pool)};
     for (int b = 0; b < p->B; b++) {
         const struct forward_seq *seq = &p->seqs[b];

@@ -51,17 +51,20 @@ static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum c
     if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
                                            norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))
         return err_wrap(err, "layer %d", l);
+    if (checkpoint_config(cp)->post_norms && (norm_load(&out->attn_post, cp, ROLE_ATTN_POST_W, ROLE_COUNT, l, err) != 0 ||
+                                              norm_load(&out->mlp_post, cp, ROLE_MLP_POST_W, ROLE_COUNT, l, err) != 0))
+        return err_wrap(err, "layer %d", l);
     return 0;
 }
 
-static int load_rope(double **out, const struct config *c, struct err *err)
+static int load_rope(double **out, const struct config *c, const struct rope_config *rope, struct err *err)
 {
     if (c->position != POSITION_ROPE)
         return 0;
     double *frequency = calloc((size_t)c->rotary / 2, sizeof *frequency);
     if (frequency == NULL)
         return err_oom(err, (size_t)c->rotary / 2 * sizeof *frequency);
-    rope_frequencies(frequency, &c->rope, c->rotary);
+    rope_frequencies(frequency, rope, c->rotary);
     *out = frequency;
     return 0;
 }
@@ -85,7 +88,7 @@ int net_load(struct net **out, const struct checkpoint *cp, bool head, enum comp
             goto fail;
     if (!c->post_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
         goto fail;
-    if (load_rope(&net->rope, c, err) != 0)
+    if (load_rope(&net->rope, c, &c->rope, err) != 0 || (c->two_ropes && load_rope(&net->rope_sliding, c, &c->rope_sliding, err) != 0))
         goto fail;
     if (head && head_load(&net->head, cp, compute, err) != 0)
         goto fail;
@@ -106,6 +109,8 @@ void net_free(struct net *net)
         norm_free(&layer->mlp_norm);
         norm_free(&layer->q_norm);
         norm_free(&layer->k_norm);
+        norm_free(&layer->attn_post);
+        norm_free(&layer->mlp_post);
         linear_free(&layer->qkv);
         linear_free(&layer->o);
         linear_free(&layer->up);
@@ -115,6 +120,7 @@ void net_free(struct net *net)
     norm_free(&net->final_norm);
     head_free(net->head);
     free(net->rope);
+    free(net->rope_sliding);
     free(net);
 }
 
@@ -132,7 +138,7 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
     enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : arch_tensor(c, ROLE_Q) != NULL ? ROLE_Q : ROLE_QKV_HEADS;
     enum role gate_up = arch_tensor(c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
     /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
+    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 4 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
     size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
                                    matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
     if (head && c->head != HEAD_NONE) {

@@ -44,7 +44,9 @@ int scratch_new(struct scratch **out, const struct net *net, int rows, int outpu
         floats_alloc(&s->picked, m, D, err) != 0)
         goto fail;
     if (net->rope != NULL && (floats_alloc(&s->cosine, n, (size_t)c->rotary / 2, err) != 0 ||
-                              floats_alloc(&s->sine, n, (size_t)c->rotary / 2, err) != 0))
+                              floats_alloc(&s->sine, n, (size_t)c->rotary / 2, err) != 0 ||
+                              floats_alloc(&s->cosine_sliding, n, (size_t)c->rotary / 2, err) != 0 ||
+                              floats_alloc(&s->sine_sliding, n, (size_t)c->rotary / 2, err) != 0))
         goto fail;
     if (net->head != NULL && (floats_alloc(&s->out, m, (size_t)net_outputs(net), err) != 0 ||
                               bytes_alloc(&s->head_work, head_work_bytes(net->head, outputs), err) != 0))
@@ -68,7 +70,7 @@ void scratch_free(struct scratch *s)
     if (s == NULL)
         return;
     float *const all[] = {s->x,      s->normed, s->added, s->qkv,    s->mix,       s->up, s->gated,
-                          s->cosine, s->sine,   s->pack,  s->picked, s->head_work, s->out};
+                          s->cosine, s->sine, s->cosine_sliding, s->sine_sliding,   s->pack,  s->picked, s->head_work, s->out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     free(s->sequence);

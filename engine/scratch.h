@@ -18,6 +18,7 @@ struct scratch {
     float *up;            /* [rows,F], gated [rows,2F] */
     float *gated;         /* [rows,F], gated only */
     float *cosine, *sine; /* [rows,rotary/2] of each row's position, rotary only */
+    float *cosine_sliding, *sine_sliding; /* the same of layers with a window */
     int *sequence;        /* [rows] which of the pass's sequences a row belongs to */
     int *token;           /* [rows] and its place in that sequence */
     float *pack;          /* rows in the order of the product kernels (bytes, kept as floats for the alignment) */

@@ -31,33 +31,29 @@ const struct arch_tensor arch_llama_tensors[] = {
     {.role = ROLE_COUNT},
 };
 
-/* "layer_types" of transformers 5 names each layer; only a run of full layers followed by a run of sliding ones fits
- * struct config. */
-static int read_layer_types(struct config *c, const struct json_doc *doc, struct err *err)
+int arch_read_sliding(struct config *c, const struct json_doc *doc, int from, struct err *err)
 {
     const struct json *list = json_get(json_root(doc), "layer_types");
+    int layer = 0;
+    for (int l = from; l < c->L && json_is_null(list); l++)
+        c->sliding[l / 64] |= (uint64_t)1 << (l % 64);
     if (json_is_null(list))
         return 0;
     if ((int)json_count(list) != c->L)
         return err_set(err, ERR_INPUT, "%s: field 'layer_types': expected %d entries, found %zu", json_name(doc), c->L,
                        json_count(list));
-    int layer = 0, sliding_from = c->L;
     for (const struct json *t = json_first(list); t != NULL; t = json_next(t), layer++) {
         const char *type = json_string(t);
         bool sliding = type != NULL && strcmp(type, "sliding_attention") == 0;
         if (!sliding && (type == NULL || strcmp(type, "full_attention") != 0))
             return err_set(err, ERR_INPUT, "%s: field 'layer_types': '%.40s' is not implemented", json_name(doc),
                            type == NULL ? json_type_name(t) : type);
-        if (sliding && sliding_from == c->L)
-            sliding_from = layer;
-        if (!sliding && sliding_from < layer)
-            return err_set(err, ERR_INPUT, "%s: field 'layer_types': a full layer after a sliding one is not implemented for "
-                                           "this architecture", json_name(doc));
+        if (sliding && c->window == 0)
+            return err_set(err, ERR_INPUT, "%s: field 'layer_types' has sliding layers but 'sliding_window' is not set",
+                           json_name(doc));
+        if (sliding)
+            c->sliding[layer / 64] |= (uint64_t)1 << (layer % 64);
     }
-    if (sliding_from < c->L && c->window == 0)
-        return err_set(err, ERR_INPUT, "%s: field 'layer_types' has sliding layers but 'sliding_window' is not set",
-                       json_name(doc));
-    c->window_from = sliding_from;
     return 0;
 }
 
@@ -82,21 +78,21 @@ int arch_read_decoder(struct config *c, const struct json_doc *doc, bool may_be_
     if (json_opt_int(doc, root, "num_key_value_heads", 1, SHAPE_MAX_H, &groups, err) != 0)
         return -1;
     c->G = (int)groups;
-    if (json_is_null(json_get(root, "head_dim")) && c->D % c->H != 0)
+    if (json_is_null(json_get(root, "head_dim")) && c->K == 0 && c->D % c->H != 0)
         return err_set(err, ERR_INPUT, "%s: hidden_size (%d) is not a multiple of num_attention_heads (%d) and there is no "
                                        "head_dim", json_name(doc), c->D, c->H);
-    width = c->D / c->H;
+    width = c->K > 0 ? c->K : c->D / c->H;
     if (json_opt_int(doc, root, "head_dim", 1, SHAPE_MAX_D, &width, err) != 0 ||
         json_opt_num(doc, root, "rms_norm_eps", &c->norm_eps, err) != 0 ||
         json_opt_bool(doc, root, "tie_word_embeddings", &c->tied, err) != 0 ||
-        arch_read_act(doc, "hidden_act", "silu", &c->act, err) != 0 || arch_read_rope(doc, &c->rope, &partial, err) != 0)
+        arch_read_act(doc, "hidden_act", "silu", &c->act, err) != 0 || arch_read_rope(c, doc, &partial, err) != 0)
         return -1;
     if (!(partial > 0 && partial <= 1) || (partial < 1 && !may_be_partial))
         return err_set(err, ERR_INPUT, "%s: field 'partial_rotary_factor': %g is not implemented for %s", json_name(doc), partial,
                        c->architecture);
     c->K = (int)width;
     c->rotary = (int)(partial * (double)c->K);
-    return 0;
+    return arch_check_rope(c, &c->rope, doc, err) == 0 ? arch_check_rope(c, &c->rope_sliding, doc, err) : -1;
 }
 
 #define WINDOW 4096 /* transformers' default where the key is absent */
@@ -124,7 +120,7 @@ int arch_read_mistral(struct config *c, const struct json_doc *doc, struct err *
 {
     if (arch_read_decoder(c, doc, false, err) != 0 || arch_read_window(c, doc, WINDOW, err) != 0)
         return -1;
-    return read_layer_types(c, doc, err);
+    return arch_read_sliding(c, doc, 0, err);
 }
 
 static int read_qwen(struct config *c, const struct json_doc *doc, struct err *err)
@@ -139,8 +135,7 @@ static int read_qwen(struct config *c, const struct json_doc *doc, struct err *e
     if (arch_read_window(c, doc, WINDOW, err) != 0 ||
         json_opt_int(doc, json_root(doc), "max_window_layers", 0, SHAPE_MAX_L, &from, err) != 0)
         return -1;
-    c->window_from = (int)from;
-    return read_layer_types(c, doc, err);
+    return arch_read_sliding(c, doc, (int)from, err);
 }
 
 int arch_read_qwen2(struct config *c, const struct json_doc *doc, struct err *err)

@@ -86,7 +86,7 @@ static bool any_of(const char *key, const char *const *list)
 static bool keeps(const struct json *member)
 {
     static const char *const structured[] = {
-        "architectures", "model_type", "hidden_act", "activation_function", "activation", "position_embedding_type",
+        "architectures", "model_type", "hidden_act", "hidden_activation", "activation_function", "activation", "position_embedding_type",
         "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "torch_dtype", "dtype", NULL};
     switch (json_type(member)) {
     case JSON_NULL:
@@ -100,15 +100,25 @@ static bool keeps(const struct json *member)
 
 #define SAME(field) (a->field == b->field)
 
+static bool same_rope(const struct rope_config *a, const struct rope_config *b)
+{
+    bool same = SAME(kind) && SAME(theta) && SAME(factor) && SAME(low_freq_factor) && SAME(high_freq_factor) && SAME(original) &&
+                SAME(beta_fast) && SAME(beta_slow) && SAME(truncate) && SAME(attention_factor);
+    for (int i = 0; same && i < ROPE_MAX_PAIRS; i++)
+        same = SAME(stretch[i]);
+    return same;
+}
+
 /* Guards the list above: a family whose reader asks for another text field must not be shipped as a different network. */
 static bool same_network(const struct config *a, const struct config *b)
 {
     bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
                 SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
                 SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
-                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && SAME(rope.kind) && SAME(rope.theta) &&
-                SAME(rope.factor) && SAME(rope.low_freq_factor) && SAME(rope.high_freq_factor) && SAME(rope.original) &&
-                SAME(window) && SAME(window_from) && SAME(head) && SAME(bos) && SAME(pad) && SAME(eos_count);
+                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && same_rope(&a->rope, &b->rope) &&
+                same_rope(&a->rope_sliding, &b->rope_sliding) && SAME(two_ropes) && SAME(window) && SAME(query_scale) &&
+                SAME(score_cap) && SAME(logit_cap) && SAME(embed_scale) && SAME(gain_plus_one) && SAME(post_norms) && SAME(head) &&
+                SAME(bos) && SAME(pad) && SAME(eos_count) && memcmp(a->sliding, b->sliding, sizeof a->sliding) == 0;
     for (int i = 0; same && i < a->eos_count; i++)
         same = SAME(eos[i]);
     return same;

@@ -35,7 +35,7 @@ struct synth_shape {
     bool head_only;          /* tied: the one table is stored under the head's name */
     enum dtype dtype;        /* DTYPE_F32 is 0 */
     const char *act;         /* Hugging Face name, NULL: the family's own */
-    struct rope_config rope; /* theta 0: 10000 */
+    struct rope_config rope; /* theta 0: 10000; longrope: the lists are made up */
     bool rope_v5;            /* written the way transformers 5 does, as rope_parameters */
     int window, window_from; /* Mistral, Qwen2; window 0: none */
     int prefix, alias;       /* which of the accepted name prefixes and spellings */
