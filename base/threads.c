@@ -125,7 +125,7 @@ static void announce(void)
     pthread_mutex_unlock(&pool.lock);
 }
 
-static int allowed_cpus(void)
+int threads_cpus(void)
 {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
@@ -133,7 +133,7 @@ static int allowed_cpus(void)
 
 int threads_fit(int asked)
 {
-    int cpus = allowed_cpus();
+    int cpus = threads_cpus();
     if (asked > cpus)
         log_warn("threads: %d asked for, this process may run on %d CPUs; taking %d", asked, cpus, cpus);
     return asked == 0 || asked > cpus ? cpus : asked;
@@ -143,13 +143,13 @@ int threads_start(int n, struct err *err)
 {
     assert(n >= 0);
     if (n == 0)
-        n = allowed_cpus();
+        n = threads_cpus();
     if (n > THREADS_MAX)
         n = THREADS_MAX;
     threads_stop();
     unsigned generation = atomic_load(&pool.generation);
     for (int i = 0; i < n - 1; i++) {
-        pool.start[i] = (struct start){generation, n == allowed_cpus() ? i + 1 : 0};
+        pool.start[i] = (struct start){generation, n == threads_cpus() ? i + 1 : 0};
         int error = pthread_create(&pool.thread[i], NULL, run, &pool.start[i]);
         if (error != 0) {
             threads_stop();

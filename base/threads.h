@@ -19,6 +19,8 @@
 MUST_CHECK int threads_start(int n, struct err *err);
 /* How many of those that a config asks for make sense: not more than there are CPUs (said in the log). 0: as many as those. */
 int threads_fit(int asked);
+/* CPUs that this process may run on. */
+int threads_cpus(void);
 void threads_stop(void);
 int threads_count(void);
 /* task(arg, i) for each i in 0..n-1. Without threads_start: one after another. */

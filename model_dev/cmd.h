@@ -20,6 +20,7 @@ int cmd_push(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_rotate(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_revoke(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_doctor(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
 /* One line on stdout. */

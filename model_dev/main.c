@@ -68,6 +68,10 @@ static struct cli_opt serve_opts[] = {
     {.name = "config", .arg = "FILE", .help = "model_dev.json"},
     {.name = "json", .help = "one JSON object on stdout when ready"}, END_OPT};
 
+static struct cli_opt doctor_opts[] = {
+    {.name = "config", .arg = "FILE", .help = "model_dev.json; ./model_dev.json without it"},
+    {.name = "json", .help = "one JSON object per check"}, END_OPT};
+
 static const struct cli_cmd cmds[] = {
     {.name = "keygen", .line = "make an identity and print its public key", .run = cmd_keygen, .opts = keygen_opts,
      .example = "stip-model-dev keygen --out ~/.stip/model_dev"},
@@ -87,6 +91,8 @@ static const struct cli_cmd cmds[] = {
      .opts = revoke_opts, .example = "stip-model-dev revoke --user alice.pub --config model_dev.json"},
     {.name = "serve", .line = "daemon: push the package to the servers, answer grants of allowed users", .run = cmd_serve,
      .opts = serve_opts, .example = "stip-model-dev serve --config model_dev.json"},
+    {.name = "doctor", .line = "check config, keys, package and the way to the servers, a line each", .run = cmd_doctor,
+     .opts = doctor_opts, .example = "stip-model-dev doctor --config model_dev.json"},
     {.name = NULL}};
 
 int main(int argc, char **argv)

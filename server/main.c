@@ -8,6 +8,7 @@
 #include "base/expiry.h"
 #include "base/secret.h"
 #include "model/manifest.h"
+#include "server/cmd.h"
 #include "server/serve.h"
 #include "transport/role_keygen.h"
 
@@ -80,11 +81,16 @@ int main(int argc, char **argv)
                                     {"json", NULL, "print one JSON object", NULL, false},
                                     {NULL, NULL, NULL, NULL, false}};
     struct cli_opt inspect_opts[] = {{"json", NULL, "print one JSON object", NULL, false}, {NULL, NULL, NULL, NULL, false}};
+    struct cli_opt doctor_opts[] = {{"config", "FILE", "server.json (see configs/server.json)", NULL, false},
+                                    {"json", NULL, "one JSON object per check", NULL, false},
+                                    {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd cmds[] = {
         {"serve", "serve permuted inference until SIGTERM; SIGHUP reads the allow-lists again", "stip-server serve --config configs/server.json", serve_opts, run_serve,
          NULL},
         {"keygen", "make this server's identity", "stip-server keygen --out server.id", keygen_opts, run_keygen, NULL},
         {"inspect", "show and check an installed package", "stip-server inspect package", inspect_opts, run_inspect, "DIR"},
+        {"doctor", "check config, keys, package and machine, a line each", "stip-server doctor --config server.json", doctor_opts,
+         cmd_doctor, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-server", "computes on permuted tensors, holds no key", cmds};
     return cli_main(&program, argc, argv);

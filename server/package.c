@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/memory.h"
+#include "base/memory.h"
 
 static int check_signer(const char *text, size_t len, const uint8_t sig[CRYPTO_SIG_LEN], const struct peer_key *developers,
                         size_t n, struct err *err)
@@ -15,6 +15,11 @@ static int check_signer(const char *text, size_t len, const uint8_t sig[CRYPTO_S
             return 0;
     }
     return err_set(err, ERR_AUTH, "the manifest is signed by none of the %zu developers in allow.model_devs", n);
+}
+
+static bool head_here(const struct package *p)
+{
+    return strcmp(p->manifest.head, "server") == 0;
 }
 
 static int check_memory(const char *dir, size_t bytes, const struct package_limits *limits, struct err *err)
@@ -32,14 +37,13 @@ static int check_memory(const char *dir, size_t bytes, const struct package_limi
     return 0;
 }
 
-static int load(struct package *p, const char *dir, const struct peer_key *developers, size_t n,
-                const struct package_limits *limits, struct err *err)
+/* Signature, hashes, tensors; all that can be known before weights are loaded. */
+static int examine(struct package *p, struct checkpoint **out, const char *dir, const struct peer_key *developers, size_t n,
+                   struct err *err)
 {
     char *text = NULL;
     size_t len = 0;
     uint8_t sig[CRYPTO_SIG_LEN];
-    struct checkpoint *checkpoint = NULL;
-    bool head;
     int rc = -1;
     if (manifest_load(&p->manifest, dir, &text, &len, sig, err) != 0)
         return -1;
@@ -53,31 +57,52 @@ static int load(struct package *p, const char *dir, const struct peer_key *devel
     memcpy(p->proof, text, len);
     memcpy(p->proof + len, sig, sizeof sig);
     p->proof_len = len + sizeof sig;
-    head = strcmp(p->manifest.head, "server") == 0;
-    if (checkpoint_open(&checkpoint, dir, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0), err) != 0)
+    if (checkpoint_open(out, dir, CHECKPOINT_CORE | (head_here(p) ? CHECKPOINT_HEAD : 0), err) != 0)
         goto done;
-    p->bytes = net_bytes(checkpoint, head, p->manifest.compute);
-    if (check_memory(dir, p->bytes, limits, err) != 0)
-        goto done;
-    rc = net_load(&p->net, checkpoint, head, p->manifest.compute, err);
+    p->bytes = net_bytes(*out, head_here(p), p->manifest.compute);
+    rc = 0;
 done:
-    checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
     free(text);
     return rc;
 }
 
-int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
-                 const struct package_limits *limits, struct err *err)
+static int load(struct package *p, const struct checkpoint *checkpoint, const char *dir, const struct package_limits *limits,
+                struct err *err)
 {
+    if (limits == NULL)
+        return 0;
+    return check_memory(dir, p->bytes, limits, err) != 0 ? -1 : net_load(&p->net, checkpoint, head_here(p), p->manifest.compute, err);
+}
+
+/* limits NULL: the weights are not loaded. */
+static int open_package(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
+                        const struct package_limits *limits, struct err *err)
+{
+    struct checkpoint *checkpoint = NULL;
     struct package *p = calloc(1, sizeof *p);
     if (p == NULL)
         return err_oom(err, sizeof *p);
-    if (load(p, dir, developers, n, limits, err) != 0) {
+    int rc = examine(p, &checkpoint, dir, developers, n, err);
+    if (rc == 0)
+        rc = load(p, checkpoint, dir, limits, err);
+    checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
+    if (rc != 0) {
         package_free(p);
         return err_wrap(err, "package %s", dir);
     }
     *out = p;
     return 0;
+}
+
+int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
+                 const struct package_limits *limits, struct err *err)
+{
+    return open_package(out, dir, developers, n, limits, err);
+}
+
+int package_examine(struct package **out, const char *dir, const struct peer_key *developers, size_t n, struct err *err)
+{
+    return open_package(out, dir, developers, n, NULL, err);
 }
 
 void package_free(struct package *p)

@@ -33,6 +33,8 @@ struct package_limits {
 
 MUST_CHECK int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,
                             const struct package_limits *limits, struct err *err);
+/* All checks of package_load but those of memory; gives a package without `net`. */
+MUST_CHECK int package_examine(struct package **out, const char *dir, const struct peer_key *developers, size_t n, struct err *err);
 void package_free(struct package *p);
 /* What the core announces and serves. */
 struct core_model package_model(const struct package *p, struct kvpool *pool);

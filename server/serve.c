@@ -13,7 +13,7 @@
 #include "base/threads.h"
 #include "server/generation.h"
 #include "server/install.h"
-#include "server/memory.h"
+#include "base/memory.h"
 #include "transport/listener.h"
 
 #define LOOP_MS 1000 /* at least so often everything is looked at */

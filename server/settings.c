@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/memory.h"
+#include "base/memory.h"
 #include "server/schedule.h"
 
 #define MEMORY_MB 4096 /* or half of the machine, where that is less */

@@ -16,7 +16,9 @@ MUST_CHECK int cmd_classify(const struct cli_cmd *cmd, int argc, char **argv, st
 MUST_CHECK int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_score(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_peek(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_doctor(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_tokenize(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
 /* --prompt, --text or --file of a command: exactly one. Gives the bytes (free()). */

@@ -71,6 +71,8 @@ int main(int argc, char **argv)
                                       {"no-special", NULL, "leave out the tokens that the model puts around a text", NULL, false},
                                       CMD_JSON,
                                       END};
+    struct cli_opt peek_opts[] = {CMD_CONFIG, TEXT, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt doctor_opts[] = {CMD_CONFIG, {"json", NULL, "one JSON object per check", NULL, false}, END};
     const struct cli_cmd cmds[] = {
         {"keygen", "make this user's identity", "stip-user keygen --out user.id", keygen_opts, run_keygen, NULL},
         {"join", "fetch the grant: end keys, tokenizer, embeddings", "stip-user join --config configs/user.json", join_opts, cmd_join,
@@ -78,6 +80,8 @@ int main(int argc, char **argv)
         {"generate", "continue a text", "stip-user generate --config configs/user.json --prompt \"Once upon a time\" --max-tokens 64",
          generate_opts, cmd_generate, NULL},
         {"chat", "talk, line by line", "stip-user chat --config configs/user.json", chat_opts, cmd_chat, NULL},
+        {"peek", "a text, its token ids, and the numbers that the server received for it",
+         "stip-user peek --config configs/user.json --text \"my secret\"", peek_opts, cmd_peek, NULL},
         {"serve", "an OpenAI API and a chat page on this machine", "stip-user serve --config configs/user.json", serve_opts, cmd_serve, NULL},
         {"classify", "label a text", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
          cmd_classify, NULL},
@@ -87,6 +91,8 @@ int main(int argc, char **argv)
          NULL},
         {"tokenize", "text to token ids and back; needs no server", "stip-user tokenize --model HFDIR --text \"hello\" --json",
          tokenize_opts, cmd_tokenize, NULL},
+        {"doctor", "check config, keys, grant and the way to the server, a line each", "stip-user doctor --config configs/user.json",
+         doctor_opts, cmd_doctor, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-user", "private prompts to a server that cannot read them", cmds};
     struct err err;

@@ -19,6 +19,9 @@ table='
 <unicode/ user/unicode\.c
 <microhttpd user/http\.c
 <curl/ user/backend\.c
+<histedit user/line\.c
+<editline/ user/line\.c
+<readline/ user/line\.c
 '
 
 check() {
@@ -40,4 +43,5 @@ bad user/bpe.c '#include <pcre2.h>\n'
 bad user/c.h '#include "utf8proc.h"\n'
 bad user/serve.c '#include <microhttpd.h>\n'
 bad user/setup.c '#include <curl/curl.h>\n'
+bad user/cmd_chat.c '#include <histedit.h>\n'
 run_lint "$1"

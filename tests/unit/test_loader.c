@@ -9,7 +9,7 @@
 
 #include "model_dev/protect.h"
 #include "server/loader.h"
-#include "server/memory.h"
+#include "base/memory.h"
 #include "tests/support/protected.h"
 #include "tests/support/tempdir.h"
 #include "transport/msg_error.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/memory.h"
+#include "base/memory.h"
 #include "server/settings.h"
 #include "tests/support/tempdir.h"
 #include "transport/identity.h"

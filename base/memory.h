@@ -1,13 +1,13 @@
-/* server/memory.h - how much memory this machine has.
+/* base/memory.h - how much memory this machine has, and how much of it this process may take.
  *
- * Data flow   the kernel -> default and check of limits.memory_mb.
+ * Data flow   the kernel -> default and check of limits.memory_mb; doctor.
  * Units       bytes.
  * Errors      none: UINT64_MAX where the kernel does not say.
  * Memory      none.
  * Secrets     none.
  */
-#ifndef STIP_SERVER_MEMORY_H
-#define STIP_SERVER_MEMORY_H
+#ifndef STIP_BASE_MEMORY_H
+#define STIP_BASE_MEMORY_H
 
 #include <stdint.h>
 #include <unistd.h>
@@ -18,5 +18,8 @@ static inline uint64_t memory_physical(void)
     const long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
     return pages <= 0 || bytes <= 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)bytes;
 }
+
+/* The smallest memory.max of the control groups that this process is in (version 2); UINT64_MAX for none. */
+uint64_t memory_group_limit(void);
 
 #endif

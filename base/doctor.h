@@ -1,0 +1,36 @@
+/* base/doctor.h - what the three `doctor` commands print: one line per check, with what to do about each that fails.
+ *
+ * Data flow   a role's checks -> doctor_ok, doctor_warn, doctor_fail -> a line each on stdout -> doctor_end -> exit status.
+ * Units       bytes.
+ * Errors      doctor_end: ERR_CHECK when a check failed, with how many.
+ * Memory      no allocation; the caller owns the struct.
+ * Secrets     none printed: names, sizes, fingerprints and public keys.
+ */
+#ifndef STIP_BASE_DOCTOR_H
+#define STIP_BASE_DOCTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum doctor_state { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
+
+struct doctor {
+    bool json; /* one object per line instead of text */
+    int count[3];
+};
+
+void doctor_ok(struct doctor *d, const char *hop, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Works, and will not for long or not well. `fix`: what to do, one sentence. */
+void doctor_warn(struct doctor *d, const char *hop, const char *fix, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void doctor_fail(struct doctor *d, const char *hop, const char *fix, const char *fmt, ...) PRINTF_LIKE(4, 5);
+MUST_CHECK int doctor_end(const struct doctor *d, struct err *err);
+
+/* Checks of the machine. */
+void doctor_clock(struct doctor *d);
+void doctor_threads(struct doctor *d, int asked);                 /* 0: as many as there are CPUs */
+void doctor_memory(struct doctor *d, uint64_t need);              /* at most, `need` being all that the config allows */
+void doctor_disk(struct doctor *d, const char *path, uint64_t need); /* path: what will be written, its folder or a parent exists */
+
+#endif
