@@ -8,6 +8,7 @@
 #include "engine/kernels/attention.h"
 #include "engine/kernels/norm.h"
 #include "engine/kernels/rope.h"
+#include "engine/route.h"
 #include "engine/scratch.h"
 
 /* Everything that the steps of one pass share; tasks of the thread pool get it as their argument. */
@@ -17,6 +18,8 @@ struct pass {
     struct scratch *s;
     const struct forward_seq *seqs;
     int B, rows, layer;
+    int count;               /* rows of the step that runs */
+    int expert;              /* of the step that runs */
     const struct norm *norm; /* of the step that runs */
     const float *raw;        /* what it reads */
     float *normed;           /* where it writes */
@@ -30,16 +33,22 @@ struct pass {
 
 #define ROWS_PER_TASK 8
 
+static void run_some(struct pass *p, int count, void (*task)(void *arg, int i))
+{
+    p->count = count;
+    threads_for((count + ROWS_PER_TASK - 1) / ROWS_PER_TASK, task, p);
+}
+
 static void run_rows(struct pass *p, void (*task)(void *arg, int i))
 {
-    threads_for((p->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, task, p);
+    run_some(p, p->rows, task);
 }
 
 /* Rows first..first+n-1 of task i. */
 static int rows_of(const struct pass *p, int i, int *first)
 {
     *first = i * ROWS_PER_TASK;
-    return p->rows - *first < ROWS_PER_TASK ? p->rows - *first : ROWS_PER_TASK;
+    return p->count - *first < ROWS_PER_TASK ? p->count - *first : ROWS_PER_TASK;
 }
 
 /* The angles of row r's position; frequency NULL: there are none. */
@@ -185,13 +194,80 @@ static void attend(struct pass *p, const float *x)
 
 /* ------------------------------------------------------------------ the rest of a layer */
 
-/* s->added = down(act(up x)), gated: down(act(gate x) * up x) */
-static void feed_forward(struct pass *p, const float *x)
+/* y = down(act(up x)), gated: down(act(gate x) * up x), of n rows. */
+static void feed(struct pass *p, const struct feed *feed, float *y, const float *x, int n)
+{
+    linear_apply(&feed->up, p->s->up, x, n, p->s->pack);
+    run_some(p, n, activate_task);
+    linear_apply(&feed->down, y, p->c->gated ? p->s->gated : p->s->up, n, p->s->pack);
+}
+
+/* ------------------------------------------------------------------ experts */
+
+static void route_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t E = (size_t)p->c->experts, D = (size_t)p->c->D;
+    for (int r = first; r < first + n; r++) {
+        route(p->s->routed + (size_t)r * E, (int)E, p->c->experts_used, p->c->renormalise);
+        memset(p->s->added + (size_t)r * D, 0, D * sizeof *p->s->added);
+    }
+}
+
+static void gather_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t D = (size_t)p->c->D;
+    for (int r = first; r < first + n; r++)
+        memcpy(p->s->gathered + (size_t)r * D, p->s->normed + (size_t)p->s->members[r] * D, D * sizeof *p->s->gathered);
+}
+
+static void scatter_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t D = (size_t)p->c->D;
+    for (int r = first; r < first + n; r++) {
+        const float *from = p->s->fed + (size_t)r * D;
+        float *to = p->s->added + (size_t)p->s->members[r] * D;
+        float weight = p->s->routed[(size_t)p->s->members[r] * (size_t)p->c->experts + (size_t)p->expert];
+        for (size_t d = 0; d < D; d++)
+            to[d] += weight * from[d];
+    }
+}
+
+/* s->added = sum over the experts of a row of weight * feed(row). The rows of one expert go through it together; a row's sum is in
+ * the order of the experts, whatever shares the pass. */
+static void feed_experts(struct pass *p)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
-    linear_apply(&layer->up, p->s->up, x, p->rows, p->s->pack);
-    run_rows(p, activate_task);
-    linear_apply(&layer->down, p->s->added, p->c->gated ? p->s->gated : p->s->up, p->rows, p->s->pack);
+    struct scratch *s = p->s;
+    linear_apply(&layer->router, s->routed, s->normed, p->rows, s->pack);
+    run_rows(p, route_task);
+    for (p->expert = 0; p->expert < p->c->experts; p->expert++) {
+        int n = 0;
+        for (int r = 0; r < p->rows; r++) /* a weight of NaN is a row's own, and it is the one that it spoils */
+            if (!(s->routed[(size_t)r * (size_t)p->c->experts + (size_t)p->expert] <= 0.0f))
+                s->members[n++] = r;
+        if (n == 0)
+            continue;
+        run_some(p, n, gather_task);
+        feed(p, &layer->feeds[p->expert], s->fed, s->gathered, n);
+        run_some(p, n, scatter_task);
+    }
+}
+
+/* ------------------------------------------------------------------ a layer */
+
+/* s->added = what the feed-forward part makes of x; x is s->normed where there are experts. */
+static void feed_forward(struct pass *p, const float *x)
+{
+    if (p->c->experts > 0)
+        feed_experts(p);
+    else
+        feed(p, p->net->layers[p->layer].feeds, p->s->added, x, p->rows);
 }
 
 static void run_layer(struct pass *p)

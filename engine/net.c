@@ -39,14 +39,26 @@ static int load_one(struct linear *out, const struct checkpoint *cp, enum comput
     return linear_load(out, cp, compute, &w, &b, 1, layer, err);
 }
 
+static int load_feeds(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    const int n = config_feeds(c);
+    if ((out->feeds = calloc((size_t)n, sizeof *out->feeds)) == NULL)
+        return err_oom(err, (size_t)n * sizeof *out->feeds);
+    for (int e = 0; e < n; e++)
+        if (load_up(&out->feeds[e].up, cp, compute, l * n + e, err) != 0 ||
+            load_one(&out->feeds[e].down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l * n + e, err) != 0)
+            return -1;
+    return c->experts > 0 ? linear_load(&out->router, cp, COMPUTE_F32, (enum role[]){ROLE_ROUTER}, NULL, 1, l, err) : 0;
+}
+
 static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
     if (norm_load(&out->attn_norm, cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, err) != 0 ||
         load_qkv(&out->qkv, cp, compute, l, err) != 0 ||
         load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
         norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 ||
-        load_up(&out->up, cp, compute, l, err) != 0 ||
-        load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
+        load_feeds(out, cp, compute, l, err) != 0)
         return err_wrap(err, "layer %d", l);
     if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
                                            norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))
@@ -113,8 +125,12 @@ void net_free(struct net *net)
         norm_free(&layer->mlp_post);
         linear_free(&layer->qkv);
         linear_free(&layer->o);
-        linear_free(&layer->up);
-        linear_free(&layer->down);
+        for (int e = 0; layer->feeds != NULL && e < config_feeds(&net->config); e++) {
+            linear_free(&layer->feeds[e].up);
+            linear_free(&layer->feeds[e].down);
+        }
+        free(layer->feeds);
+        linear_free(&layer->router);
     }
     free(net->layers);
     norm_free(&net->final_norm);
@@ -134,13 +150,15 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
 {
     const struct config *c = checkpoint_config(cp);
     size_t D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K;
-    size_t up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
+    size_t feeds = (size_t)config_feeds(c), E = (size_t)c->experts, up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
     enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : arch_tensor(c, ROLE_Q) != NULL ? ROLE_Q : ROLE_QKV_HEADS;
     enum role gate_up = arch_tensor(c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
     /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 4 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
+    size_t floats = (size_t)c->L * (Q + 2 * keys + feeds * (up + D) + D + E +  4 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
     size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
-                                   matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
+                                   feeds * (matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F)));
+    if (c->experts > 0)
+        bytes += (size_t)c->L * matrix_bytes(cp, ROLE_ROUTER, COMPUTE_F32, E, D);
     if (head && c->head != HEAD_NONE) {
         size_t outputs = (size_t)config_outputs(c);
         bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);

@@ -27,13 +27,18 @@ struct norm {
     float *w, *b; /* b NULL for RMS */
 };
 
+/* One feed-forward part. gated: gate rows first, then up rows, [2F,D] */
+struct feed {
+    struct linear up, down;
+};
+
 struct net_layer {
     struct norm attn_norm, mlp_norm;
     struct norm q_norm, k_norm; /* w NULL: none */
     struct norm attn_post, mlp_post; /* of what is added; w NULL: none */
     struct linear qkv, o;
-    struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
-    struct linear down;
+    struct feed *feeds;   /* one, or config.experts of them */
+    struct linear router; /* [E,D] in f32; w.data NULL: one part without choice */
 };
 
 /* What stands on top of the last hidden rows; on the server, or on the user with `head: user`. */

@@ -26,6 +26,8 @@ static const struct arch archs[] = {
     {"MistralForCausalLM", "mistral", HEAD_LM, LLAMA, .read = arch_read_mistral},
     {"Qwen2ForCausalLM", "qwen2", HEAD_LM, LLAMA, .read = arch_read_qwen2},
     {"Qwen3ForCausalLM", "qwen3", HEAD_LM, LLAMA, .read = arch_read_qwen3},
+    {"MixtralForCausalLM", "mixtral", HEAD_LM, {"model.", ""}, arch_mixtral_tensors, llama_skip, arch_read_mixtral},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", HEAD_LM, {"model.", ""}, arch_qwen3_moe_tensors, llama_skip, arch_read_qwen3_moe},
     {"Phi3ForCausalLM", "phi3", HEAD_LM, {"model.", ""}, arch_phi3_tensors, llama_skip, arch_read_phi3},
     {"GemmaForCausalLM", "gemma", HEAD_LM, LLAMA, .read = arch_read_gemma},
     {"Gemma2ForCausalLM", "gemma2", HEAD_LM, {"model.", ""}, arch_gemma2_tensors, llama_skip, arch_read_gemma2},
@@ -116,6 +118,11 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     }
 }
 
+int arch_count(const struct config *c, const struct arch_tensor *t)
+{
+    return !t->per_layer ? 1 : t->per_expert ? c->L * c->experts : c->L;
+}
+
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role)
 {
     for (const struct arch_tensor *t = c->arch->tensors; t->role != ROLE_COUNT; t++)
@@ -143,7 +150,7 @@ const char *arch_role_name(enum role role)
         [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
         [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
         [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
-        [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
+        [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
     };
     return names[role];
 }
@@ -173,6 +180,8 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return c->F;
     case AX_GATE_UP:
         return 2 * (int64_t)c->F;
+    case AX_EXPERT:
+        return c->experts;
     case AX_V:
     case AX_TOKEN:
         return c->V;

@@ -1,4 +1,5 @@
-/* Llama family: Llama 1/2/3, Mistral, Qwen2, Qwen3. RMS norm before, rotary positions, grouped-query attention, gated MLP. */
+/* Llama family: Llama 1/2/3, Mistral, Mixtral, Qwen2, Qwen3. RMS norm before, rotary positions, grouped-query attention, gated MLP
+ * or experts of that kind. */
 #include <string.h>
 
 #include "model/arch_read.h"
@@ -6,28 +7,55 @@
 
 #define LAYER "layers.%d."
 
+/* clang-format off */
+#define EMBEDDING_AND_ATTENTION \
+    {ROLE_TOKEN_EMBED, PART_EMBED, AX_TOKEN, AX_D, .names = {"embed_tokens.weight"}}, \
+    {ROLE_ATTN_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "input_layernorm.weight"}}, \
+    {ROLE_Q, PART_CORE, AX_Q, AX_D, .per_layer = true, .names = {LAYER "self_attn.q_proj.weight"}}, \
+    {ROLE_Q_BIAS, PART_CORE, AX_Q, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.q_proj.bias"}}, \
+    {ROLE_K, PART_CORE, AX_KEY, AX_D, .per_layer = true, .names = {LAYER "self_attn.k_proj.weight"}}, \
+    {ROLE_K_BIAS, PART_CORE, AX_KEY, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_proj.bias"}}, \
+    {ROLE_V, PART_CORE, AX_VALUE, AX_D, .per_layer = true, .names = {LAYER "self_attn.v_proj.weight"}}, \
+    {ROLE_V_BIAS, PART_CORE, AX_VALUE, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.v_proj.bias"}}, \
+    {ROLE_Q_NORM, PART_CORE, AX_HEAD, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.q_norm.weight"}}, \
+    {ROLE_K_NORM, PART_CORE, AX_HEAD, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_norm.weight"}}, \
+    {ROLE_O, PART_CORE, AX_D, AX_MIX, .per_layer = true, .names = {LAYER "self_attn.o_proj.weight"}}, \
+    {ROLE_O_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.o_proj.bias"}}, \
+    {ROLE_MLP_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "post_attention_layernorm.weight"}}
+#define LAST_NORM_AND_HEAD \
+    {ROLE_FINAL_NORM_W, PART_CORE, AX_D, AX_ONE, .names = {"norm.weight"}}, \
+    {ROLE_LM_HEAD, PART_HEAD, AX_V, AX_D, .names = {"lm_head.weight"}, .absolute = true}
+/* clang-format on */
+
 const struct arch_tensor arch_llama_tensors[] = {
-    {ROLE_TOKEN_EMBED, PART_EMBED, AX_TOKEN, AX_D, .names = {"embed_tokens.weight"}},
-    {ROLE_ATTN_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "input_layernorm.weight"}},
-    {ROLE_Q, PART_CORE, AX_Q, AX_D, .per_layer = true, .names = {LAYER "self_attn.q_proj.weight"}},
-    {ROLE_Q_BIAS, PART_CORE, AX_Q, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.q_proj.bias"}},
-    {ROLE_K, PART_CORE, AX_KEY, AX_D, .per_layer = true, .names = {LAYER "self_attn.k_proj.weight"}},
-    {ROLE_K_BIAS, PART_CORE, AX_KEY, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_proj.bias"}},
-    {ROLE_V, PART_CORE, AX_VALUE, AX_D, .per_layer = true, .names = {LAYER "self_attn.v_proj.weight"}},
-    {ROLE_V_BIAS, PART_CORE, AX_VALUE, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.v_proj.bias"}},
-    {ROLE_Q_NORM, PART_CORE, AX_HEAD, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.q_norm.weight"}},
-    {ROLE_K_NORM, PART_CORE, AX_HEAD, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.k_norm.weight"}},
-    {ROLE_O, PART_CORE, AX_D, AX_MIX, .per_layer = true, .names = {LAYER "self_attn.o_proj.weight"}},
-    {ROLE_O_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "self_attn.o_proj.bias"}},
-    {ROLE_MLP_NORM_W, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "post_attention_layernorm.weight"}},
+    EMBEDDING_AND_ATTENTION,
     {ROLE_GATE, PART_CORE, AX_F, AX_D, .per_layer = true, .names = {LAYER "mlp.gate_proj.weight"}},
     {ROLE_GATE_BIAS, PART_CORE, AX_F, AX_ONE, .per_layer = true, .names = {LAYER "mlp.gate_proj.bias"}},
     {ROLE_UP, PART_CORE, AX_F, AX_D, .per_layer = true, .names = {LAYER "mlp.up_proj.weight"}},
     {ROLE_UP_BIAS, PART_CORE, AX_F, AX_ONE, .per_layer = true, .names = {LAYER "mlp.up_proj.bias"}},
     {ROLE_DOWN, PART_CORE, AX_D, AX_F, .per_layer = true, .names = {LAYER "mlp.down_proj.weight"}},
     {ROLE_DOWN_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = {LAYER "mlp.down_proj.bias"}},
-    {ROLE_FINAL_NORM_W, PART_CORE, AX_D, AX_ONE, .names = {"norm.weight"}},
-    {ROLE_LM_HEAD, PART_HEAD, AX_V, AX_D, .names = {"lm_head.weight"}, .absolute = true},
+    LAST_NORM_AND_HEAD,
+    {.role = ROLE_COUNT},
+};
+
+const struct arch_tensor arch_mixtral_tensors[] = {
+    EMBEDDING_AND_ATTENTION,
+    {ROLE_ROUTER, PART_CORE, AX_EXPERT, AX_D, .per_layer = true, .names = {LAYER "block_sparse_moe.gate.weight"}},
+    {ROLE_GATE, PART_CORE, AX_F, AX_D, .per_layer = true, .per_expert = true, .names = {LAYER "block_sparse_moe.experts.%d.w1.weight"}},
+    {ROLE_UP, PART_CORE, AX_F, AX_D, .per_layer = true, .per_expert = true, .names = {LAYER "block_sparse_moe.experts.%d.w3.weight"}},
+    {ROLE_DOWN, PART_CORE, AX_D, AX_F, .per_layer = true, .per_expert = true, .names = {LAYER "block_sparse_moe.experts.%d.w2.weight"}},
+    LAST_NORM_AND_HEAD,
+    {.role = ROLE_COUNT},
+};
+
+const struct arch_tensor arch_qwen3_moe_tensors[] = {
+    EMBEDDING_AND_ATTENTION,
+    {ROLE_ROUTER, PART_CORE, AX_EXPERT, AX_D, .per_layer = true, .names = {LAYER "mlp.gate.weight"}},
+    {ROLE_GATE, PART_CORE, AX_F, AX_D, .per_layer = true, .per_expert = true, .names = {LAYER "mlp.experts.%d.gate_proj.weight"}},
+    {ROLE_UP, PART_CORE, AX_F, AX_D, .per_layer = true, .per_expert = true, .names = {LAYER "mlp.experts.%d.up_proj.weight"}},
+    {ROLE_DOWN, PART_CORE, AX_D, AX_F, .per_layer = true, .per_expert = true, .names = {LAYER "mlp.experts.%d.down_proj.weight"}},
+    LAST_NORM_AND_HEAD,
     {.role = ROLE_COUNT},
 };
 
@@ -152,4 +180,38 @@ int arch_read_qwen3(struct config *c, const struct json_doc *doc, struct err *er
     c->qkv_bias = c->o_bias = bias;
     c->qk_norm = true;
     return read_qwen(c, doc, err);
+}
+
+static int check_experts(const struct config *c, const struct json_doc *doc, struct err *err)
+{
+    return c->experts_used <= c->experts ? 0
+                                         : err_set(err, ERR_INPUT, "%s: field 'num_experts_per_tok': %d of %d experts", json_name(doc),
+                                                   c->experts_used, c->experts);
+}
+
+int arch_read_mixtral(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    c->norm_eps = 1e-5;
+    c->rope.theta = 1e6;
+    c->renormalise = true;
+    if (arch_read_decoder(c, doc, false, err) != 0 || arch_read_window(c, doc, 0, err) != 0 || arch_read_sliding(c, doc, 0, err) != 0 ||
+        arch_read_size(doc, "num_local_experts", SHAPE_MAX_EXPERTS, &c->experts, err) != 0 ||
+        arch_read_size(doc, "num_experts_per_tok", SHAPE_MAX_EXPERTS, &c->experts_used, err) != 0)
+        return -1;
+    return check_experts(c, doc, err);
+}
+
+int arch_read_qwen3_moe(struct config *c, const struct json_doc *doc, struct err *err)
+{
+    int64_t step = 1;
+    if (arch_read_qwen3(c, doc, err) != 0 || arch_read_size(doc, "num_experts", SHAPE_MAX_EXPERTS, &c->experts, err) != 0 ||
+        arch_read_size(doc, "num_experts_per_tok", SHAPE_MAX_EXPERTS, &c->experts_used, err) != 0 ||
+        arch_read_size(doc, "moe_intermediate_size", SHAPE_MAX_F, &c->F, err) != 0 ||
+        json_opt_bool(doc, json_root(doc), "norm_topk_prob", &c->renormalise, err) != 0 ||
+        json_opt_int(doc, json_root(doc), "decoder_sparse_step", 1, SHAPE_MAX_L, &step, err) != 0)
+        return -1;
+    if (step != 1 || json_count(json_get(json_root(doc), "mlp_only_layers")) != 0)
+        return err_set(err, ERR_INPUT, "%s: fields 'decoder_sparse_step', 'mlp_only_layers': layers without experts among layers with "
+                                       "experts are not implemented", json_name(doc));
+    return check_experts(c, doc, err);
 }

@@ -46,6 +46,8 @@ struct config {
     char architecture[64]; /* "LlamaForCausalLM" */
     const struct arch *arch;
     int D, L, H, G, K, F, V, C;
+    int experts, experts_used; /* feed-forward parts of each layer, and how many of them a row goes through; 0: one, without choice */
+    bool renormalise;          /* the weights of the experts used are divided by their sum */
     int positions;       /* longest sequence */
     int position_offset; /* row of the position table that the first token takes (RoBERTa: behind the padding's) */
     int type_vocab;      /* rows of the token type table, 0 for none */
@@ -92,6 +94,11 @@ static inline int config_window(const struct config *c, int layer)
 static inline const struct rope_config *config_rope(const struct config *c, int layer)
 {
     return c->two_ropes && config_window(c, layer) > 0 ? &c->rope_sliding : &c->rope;
+}
+/* Feed-forward parts of a layer. */
+static inline int config_feeds(const struct config *c)
+{
+    return c->experts > 0 ? c->experts : 1;
 }
 /* Output width of the head: V, C, or D without one. */
 int config_outputs(const struct config *c);

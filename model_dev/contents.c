@@ -58,11 +58,11 @@ int contents_list(struct contents *out, const struct checkpoint *cp, unsigned pa
     size_t n = 0;
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
         if (goes(c, row, parts))
-            n += row->per_layer ? (size_t)c->L : 1;
+            n += (size_t)arch_count(c, row);
     if ((list.items = calloc(n + 1, sizeof *list.items)) == NULL)
         return err_oom(err, n * sizeof *list.items);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; goes(c, row, parts) && l < (row->per_layer ? c->L : 1); l++)
+        for (int l = 0; goes(c, row, parts) && l < arch_count(c, row); l++)
             if (add(&list, cp, row, l, err) != 0) {
                 contents_free(&list);
                 return -1;
@@ -70,6 +70,27 @@ int contents_list(struct contents *out, const struct checkpoint *cp, unsigned pa
     qsort(list.items, list.count, sizeof *list.items, by_name);
     *out = list;
     return 0;
+}
+
+int contents_mix_experts(struct contents *list, const struct checkpoint *cp, const struct keyset *keys, struct err *err)
+{
+    const int experts = checkpoint_config(cp)->experts;
+    struct perm order = {0};
+    int layer = -1, rc = 0;
+    for (size_t i = 0; rc == 0 && i < list->count; i++) {
+        struct contents_item *item = &list->items[i];
+        if (!item->row->per_expert)
+            continue;
+        if (item->layer / experts != layer) {
+            perm_wipe(&order);
+            layer = item->layer / experts;
+            rc = keyset_perm(keys, KEY_EXPERTS, layer, &order, err);
+        }
+        if (rc == 0)
+            item->src = checkpoint_tensor(cp, item->row->role, layer * experts + (int)order.to[item->layer % experts]);
+    }
+    perm_wipe(&order);
+    return rc;
 }
 
 /* ------------------------------------------------------------------ config.json */
@@ -112,7 +133,7 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b)
 /* Guards the list above: a family whose reader asks for another text field must not be shipped as a different network. */
 static bool same_network(const struct config *a, const struct config *b)
 {
-    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
+    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) && SAME(experts) && SAME(experts_used) && SAME(renormalise) &&
                 SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
                 SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
                 SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && same_rope(&a->rope, &b->rope) &&
@@ -145,13 +166,15 @@ static void put_numbers(struct json_doc *doc, struct json *parent, const char *k
 }
 
 /* Weights per output channel, activations per token: what compressed-tensors calls int-quantized. */
-static void put_quantization(struct json_doc *doc, struct json *root)
+static void put_quantization(struct json_doc *doc, struct json *root, bool experts)
 {
     struct json *q = json_put_object(doc, root, "quantization_config");
     json_put_str(doc, q, "quant_method", "compressed-tensors");
     json_put_str(doc, q, "format", "int-quantized");
     json_put_str(doc, q, "quantization_status", "compressed");
-    (void)json_put_array(doc, q, "ignore");
+    struct json *ignore = json_put_array(doc, q, "ignore");
+    if (experts)
+        json_put_str(doc, ignore, NULL, "re:.*gate$"); /* routers choose in f32 */
     struct json *group = json_put_object(doc, json_put_object(doc, q, "config_groups"), "group_0");
     json_put_str(doc, json_put_array(doc, group, "targets"), NULL, "Linear");
     put_numbers(doc, group, "weights", "channel", false);
@@ -176,7 +199,7 @@ int contents_config(const struct checkpoint *cp, bool head, const char *dtype, e
     if (dtype != NULL)
         json_put_str(doc, root, "torch_dtype", dtype);
     if (compute == COMPUTE_INT8)
-        put_quantization(doc, root);
+        put_quantization(doc, root, c->experts > 0);
     char *printed = NULL;
     int rc = json_print(doc, true, &printed, err);
     if (rc == 0)

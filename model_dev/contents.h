@@ -16,7 +16,7 @@ struct contents_item {
     char *name; /* as packages spell it */
     const struct arch_tensor *row;
     const struct rule *rule;
-    int layer;
+    int layer; /* of an expert: as arch_count numbers them, by its place in the package */
     const struct tensor *src;
     size_t file; /* index of the checkpoint's weight file */
 };
@@ -29,6 +29,8 @@ struct contents {
 
 /* parts: CHECKPOINT_CORE for the server, with CHECKPOINT_HEAD the output head; CHECKPOINT_ALL for an engine of others. */
 MUST_CHECK int contents_list(struct contents *out, const struct checkpoint *cp, unsigned parts, struct err *err);
+/* The experts of each layer in the order of KEY_EXPERTS: place e of the package, also its place in the files, gets expert to[e]. */
+MUST_CHECK int contents_mix_experts(struct contents *list, const struct checkpoint *cp, const struct keyset *keys, struct err *err);
 const struct contents_item *contents_find(const struct contents *c, const char *name);
 void contents_free(struct contents *c);
 

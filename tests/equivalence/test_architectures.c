@@ -169,3 +169,20 @@ Test(architectures, gemma_norms_caps_and_takes_turns)
     s.dtype = DTYPE_BF16;
     check("gemma2 untied bf16", "Gemma2ForCausalLM", &s);
 }
+
+/* Catches experts in plain order beside a permuted router and the other way round, experts with one key, a choice that is not
+ * renormalised where it should be and the other way round, one expert too few, weights left out (each tried). */
+Test(architectures, rows_go_through_the_experts_that_the_router_chooses)
+{
+    struct synth_shape s = {.D = 48, .H = 6, .G = 2, .L = 3, .V = 101, .F = 40, .untied = true};
+    check("mixtral", "MixtralForCausalLM", &s);
+    s.experts = 13;
+    s.experts_used = 4;
+    check("qwen3-moe 4 of 13", "Qwen3MoeForCausalLM", &s);
+    s.renormalise = true;
+    s.window = 8;
+    check("qwen3-moe renormalised", "Qwen3MoeForCausalLM", &s);
+    s.experts = s.experts_used = 3;
+    s.dtype = DTYPE_BF16;
+    check("mixtral all of 3, bf16", "MixtralForCausalLM", &s);
+}

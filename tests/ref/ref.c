@@ -331,24 +331,68 @@ static double *self_attention(const struct model *m, int l, const double *x, int
     return y;
 }
 
-static double *feed_forward(const struct model *m, int l, const double *x, int T)
+/* part: number of the layer, or of the expert among those of all layers. */
+static double *feed(const struct model *m, int part, const double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
     double *up, *gate = NULL;
     if (arch_tensor(c, ROLE_GATE_UP) != NULL) {
-        double *both = linear(m, ROLE_GATE_UP, ROLE_COUNT, l, x, T);
+        double *both = linear(m, ROLE_GATE_UP, ROLE_COUNT, part, x, T);
         gate = columns(both, T, 2 * c->F, 0, c->F);
         up = columns(both, T, 2 * c->F, c->F, c->F);
         free(both);
     } else {
-        up = linear(m, ROLE_UP, ROLE_UP_BIAS, l, x, T);
-        gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
+        up = linear(m, ROLE_UP, ROLE_UP_BIAS, part, x, T);
+        gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, part, x, T) : NULL;
     }
     for (size_t i = 0; i < (size_t)T * (size_t)c->F; i++)
         up[i] = gate != NULL ? act(c->act, gate[i]) * up[i] : act(c->act, up[i]);
-    double *y = linear(m, ROLE_DOWN, ROLE_DOWN_BIAS, l, up, T);
+    double *y = linear(m, ROLE_DOWN, ROLE_DOWN_BIAS, part, up, T);
     free(up);
     free(gate);
+    return y;
+}
+
+/* Weights of the experts for one row of scores: the largest are taken one by one. Random scores have no ties. */
+static void choose(const struct config *c, double *score)
+{
+    double sum = 0, taken = 0, *weight = numbers((size_t)c->experts);
+    for (int e = 0; e < c->experts; e++)
+        sum += exp(score[e]);
+    for (int n = 0; n < c->experts_used; n++) {
+        int best = 0;
+        for (int e = 1; e < c->experts; e++)
+            if (score[e] > score[best])
+                best = e;
+        weight[best] = exp(score[best]) / sum;
+        taken += weight[best];
+        score[best] = -INFINITY;
+    }
+    for (int e = 0; e < c->experts; e++)
+        score[e] = c->renormalise ? weight[e] / taken : weight[e];
+    free(weight);
+}
+
+static double *feed_forward(const struct model *m, int l, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(m->cp);
+    const struct model exact = {.cp = m->cp, .compute = COMPUTE_F32};
+    if (c->experts == 0)
+        return feed(m, l, x, T);
+    size_t D = (size_t)c->D, E = (size_t)c->experts;
+    double *y = numbers((size_t)T * D), *score = linear(&exact, ROLE_ROUTER, ROLE_COUNT, l, x, T);
+    for (size_t t = 0; t < (size_t)T; t++) {
+        choose(c, score + t * E);
+        for (size_t e = 0; e < E; e++) {
+            if (!(score[t * E + e] > 0))
+                continue;
+            double *one = feed(m, l * c->experts + (int)e, x + t * D, 1);
+            for (size_t d = 0; d < D; d++)
+                y[t * D + d] += score[t * E + e] * one[d];
+            free(one);
+        }
+    }
+    free(score);
     return y;
 }
 

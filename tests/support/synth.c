@@ -107,15 +107,23 @@ static void put_llama(struct json_doc *doc, struct json *root, const struct synt
     json_put_num(doc, root, "rms_norm_eps", 1e-5);
     json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "silu");
     json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
-    if (is(type, "llama") || is(type, "qwen3"))
+    if (is(type, "llama") || strncmp(type, "qwen3", 5) == 0)
         json_put_bool(doc, root, "attention_bias", s->qkv_bias);
     if (is(type, "llama"))
         json_put_bool(doc, root, "mlp_bias", s->mlp_bias);
     else if (s->window != 0)
         json_put_int(doc, root, "sliding_window", s->window);
-    if (is(type, "qwen2") || is(type, "qwen3")) {
+    if (is(type, "qwen2") || strncmp(type, "qwen3", 5) == 0) {
         json_put_bool(doc, root, "use_sliding_window", s->window != 0);
         json_put_int(doc, root, "max_window_layers", s->window_from);
+    }
+    if (is(type, "mixtral") || is(type, "qwen3_moe")) {
+        json_put_int(doc, root, is(type, "mixtral") ? "num_local_experts" : "num_experts", or_else(s->experts, 5));
+        json_put_int(doc, root, "num_experts_per_tok", or_else(s->experts_used, 2));
+    }
+    if (is(type, "qwen3_moe")) {
+        json_put_int(doc, root, "moe_intermediate_size", or_else(s->F, 4 * s->D));
+        json_put_bool(doc, root, "norm_topk_prob", s->renormalise);
     }
     if (is(type, "phi3") && s->partial > 0)
         json_put_num(doc, root, "partial_rotary_factor", s->partial);
@@ -267,7 +275,7 @@ static int make_plan(struct plan *plan, const struct config *c, const struct syn
         if (!is_stored(c, row, s))
             continue;
         int alias = s->alias < 3 && row->names[s->alias] != NULL ? s->alias : 0;
-        for (int l = 0; l < (row->per_layer ? c->L : 1); l++, (*count)++) {
+        for (int l = 0; l < arch_count(c, row); l++, (*count)++) {
             plan[*count].row = row;
             plan[*count].layer = l;
             if (checkpoint_name(plan[*count].name, c, row, l, s->prefix, alias, err) != 0)
@@ -377,7 +385,7 @@ int synth_checkpoint(const char *dir, const char *architecture, const struct syn
     if (json_print(doc, true, &text, err) != 0 || file_write(config_path, text, strlen(text), 0644, err) != 0 ||
         config_read(&c, dir, err) != 0)
         goto done;
-    size_t most = (size_t)ROLE_COUNT * (size_t)c.L;
+    size_t most = (size_t)ROLE_COUNT * (size_t)c.L * (size_t)config_feeds(&c);
     if ((plan = calloc(most, sizeof *plan)) == NULL) {
         err_oom(err, most * sizeof *plan);
         goto done;

@@ -28,6 +28,8 @@ struct synth_shape {
     int classes;     /* 0: 2; classifiers only */
     bool qkv_bias;   /* Llama, Qwen3: biases of q, k, v and o; the other families have theirs always */
     double partial;  /* Phi-3, GPT-NeoX: part of a head that positions turn, 0: the family's own */
+    int experts, experts_used; /* Mixtral, Qwen3-MoE; 0: 5 and 2 */
+    bool renormalise;          /* Qwen3-MoE: norm_topk_prob */
     bool sequential; /* GPT-NeoX: feed-forward after attention, not beside it */
     bool mlp_bias;   /* Llama */
     bool untied;
