@@ -12,7 +12,8 @@ static void print_commands(const struct cli_program *p, FILE *to)
 {
     (void)fprintf(to, "%s - %s\n\nusage: %s COMMAND [flags]\n\n", p->name, p->line, p->name);
     for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++)
-        (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
+        if (c->line != NULL)
+            (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
     (void)fprintf(to,
                   "\n%s COMMAND --help shows the flags of a command. A flag --max-tokens can also be given as the\n"
                   "environment variable STIP_MAX_TOKENS; flags win over the environment, and both over a config file where it has\n"
@@ -24,7 +25,7 @@ static void print_commands(const struct cli_program *p, FILE *to)
 
 static void print_command(const struct cli_program *p, const struct cli_cmd *c)
 {
-    printf("%s %s - %s\n\nusage: %s %s [flags]%s%s\n\n", p->name, c->name, c->line, p->name, c->name,
+    printf("%s %s - %s\n\nusage: %s %s [flags]%s%s\n\n", p->name, c->name, c->line == NULL ? "started by other commands" : c->line, p->name, c->name,
            c->args == NULL ? "" : " ", c->args == NULL ? "" : c->args);
     for (const struct cli_opt *o = c->opts; o->name != NULL; o++) {
         char left[64];

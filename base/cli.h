@@ -25,7 +25,7 @@ struct cli_opt {
 
 struct cli_cmd {
     const char *name;
-    const char *line;    /* one line of help */
+    const char *line;    /* one line of help; NULL: not for people, not in the list */
     const char *example;
     struct cli_opt *opts; /* ends with a NULL name */
     /* Positional arguments follow the flags. */

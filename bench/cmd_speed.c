@@ -16,6 +16,7 @@
 #include "base/threads.h"
 #include "model/hub.h"
 #include "tests/support/plain.h"
+#include "user/local.h"
 #include "user/report.h"
 #include "user/sample.h"
 #include "user/seal.h"
@@ -37,6 +38,7 @@ struct side {
     const struct embed *embed;
     const struct grant *grant; /* NULL: plain */
     struct kvcache *kv[BATCH_MAX];
+    struct local *local[BATCH_MAX]; /* the user's layers, NULL without */
     struct scratch *scratch;
     float *x, *x_p, *y, *hidden, *logits;
     void *work;
@@ -71,7 +73,8 @@ static int pass(struct speed *sp, struct side *s, const int32_t *ids, int B, int
     size_t D = (size_t)c->D, width = (size_t)net_outputs(s->net);
     for (int b = 0; b < B; b++) {
         float *x = s->x + (size_t)b * (size_t)T * D, *x_p = s->x_p + (size_t)b * (size_t)T * D;
-        if (embed_rows(s->embed, ids + (size_t)b * (size_t)T, NULL, T, s->kv[b]->len, x, err) != 0)
+        if (embed_rows(s->embed, ids + (size_t)b * (size_t)T, NULL, T, s->kv[b]->len, x, err) != 0 ||
+            (s->local[b] != NULL && local_rows(s->local[b], s->kv[b]->len, x, T, err) != 0))
             return -1;
         const float *rows = s->grant == NULL ? x : seal_rows(x_p, x, (size_t)T, &s->grant->residual).data;
         seqs[b] = (struct forward_seq){.kv = s->kv[b], .x = rows, .T = T, .out_from = c->causal ? T - 1 : 0, .out_n = 1,
@@ -201,8 +204,10 @@ static int parse_list(const char *text, const char *flag, int max, int *out, int
 
 static void close_side(struct side *s)
 {
-    for (int b = 0; b < BATCH_MAX; b++)
+    for (int b = 0; b < BATCH_MAX; b++) {
         kvcache_free(s->kv[b]);
+        local_free(s->local[b]);
+    }
     scratch_free(s->scratch);
     free(s->x);
     free(s->x_p);
@@ -222,9 +227,14 @@ static int open_side(const struct speed *sp, struct side *s, struct err *err)
     const struct config *c = sp->config;
     size_t rows = (size_t)sp->rows, D = (size_t)c->D, outputs = (size_t)config_outputs(c);
     size_t width = outputs > D ? outputs : D;
-    for (int b = 0; b < sp->batch_max; b++)
-        if (kvcache_new_alone(&s->kv[b], c, sp->kv, b == 0 || !c->causal ? sp->context : sp->gen, err) != 0)
+    for (int b = 0; b < sp->batch_max; b++) {
+        const int tokens = b == 0 || !c->causal ? sp->context : sp->gen;
+        if (kvcache_new_alone(&s->kv[b], &s->net->config, sp->kv, tokens, err) != 0)
             return -1;
+        if (s->grant != NULL && s->grant->local != NULL &&
+            local_new(&s->local[b], s->grant->local, sp->kv, tokens, sp->rows, err) != 0)
+            return -1;
+    }
     if (scratch_new(&s->scratch, s->net, sp->rows, sp->batch_max, err) != 0)
         return -1;
     s->x = floats(rows, D);

@@ -76,6 +76,14 @@ int main(int argc, char **argv)
                                   KV,
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
+    struct cli_opt he_opts[] = {{"params", "N", "only parameter sets whose name starts so: 8192-200, 8192-218, 16384-436, 32768-840", NULL, false},
+                                {"system", "NAME", "instead: a whole encoder under the-x", NULL, false},
+                                {"model", "DIR", "really run this BERT checkpoint", NULL, false},
+                                {"shape", "NAME", "or model bert-tiny, bert-base or bert-large by counts and measured times", NULL, false},
+                                {"tokens", "N", "a power of two (default 32 with --model, 128 with --shape)", NULL, false},
+                                {"prompt", "TEXT", "what the tokens are of (default: a film review)", NULL, false},
+                                {"json", NULL, "print one JSON object", NULL, false},
+                                END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
                                    {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
@@ -83,6 +91,22 @@ int main(int argc, char **argv)
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
                                    {"gguf", "FILE", "write the model as a GGUF file too, for timing other engines", NULL, false},
                                    {"gguf-type", "TYPE", "f32, bf16 or q8_0 (default: as --dtype)", NULL, false},
+                                   END};
+    struct cli_opt compare_opts[] = {{"model", "DIR", "a Hugging Face checkpoint of BERT or GPT-2: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
+                                     {"shape", "NAME", "or random weights of a named shape (see synth)", NULL, false},
+                                     {"systems", "NAME,...", "of plain, stip, crypten, mpcformer, secformer, puma (default: all)", NULL, false},
+                                     {"seq", "N", "tokens (default 128); a decoder then takes one more, with its keys and values kept", NULL, false},
+                                     {"text", "FILE", "classifiers: texts, one a line (up to a tab), and whether the labels agree", NULL, false},
+                                     {"limit", "N", "lines of the text to use (default 20)", NULL, false},
+                                     {"threads", "N", "threads of plain and of stip's server (default 1: a party has one, too)", NULL, false},
+                                     {"repeats", "N", "rounds, all systems in turn, that the medians are of (default 3)", NULL, false},
+                                     {"markdown", "FILE", "write the tables as Markdown", NULL, false},
+                                     {"plot", "FILE", "write the figure as SVG", NULL, false},
+                                     {"json", NULL, "print one JSON object", NULL, false},
+                                     END};
+    struct cli_opt party_opts[] = {{"job", "DIR", "what to do", NULL, true},
+                                   {"index", "N", "which party this is", NULL, true},
+                                   {"connect", "ENDPOINT,...", "where the earlier ones listen", NULL, true},
                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
@@ -95,10 +119,15 @@ int main(int argc, char **argv)
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},
         {"load", "many users at once on a server: tokens per second and latencies",
          "stip-bench load --config user.json --sessions 32 --duration 30 --json", load_opts, cmd_load, NULL},
+        {"he", "times of homomorphic encryption, for comparison; protects nothing",
+         "stip-bench he --params 8192 --json", he_opts, cmd_he, NULL},
         {"synth", "a checkpoint of random weights of a named shape",
          "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",
          "stip-bench loopback --model HFDIR -- generate --prompt \"Once\" --json", loopback_opts, cmd_loopback, "COMMAND ..."},
+        {"compare", "the secure peers beside us in one table: secret sharing, measured in the same run, and what others published",
+         "stip-bench compare --shape bert-tiny --systems plain,stip,crypten,mpcformer --json", compare_opts, cmd_compare, NULL},
+        {"party", NULL, "stip-bench party --job DIR --index 0", party_opts, cmd_party, NULL},
         {"link", "a slow line: a relay that delays what passes and limits its rate",
          "stip-bench link --to tcp://127.0.0.1:7401 --rtt 50 --rate 100", link_opts, cmd_link, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};

@@ -8,6 +8,7 @@
 #include "model_dev/grant.h"
 #include "model_dev/protect.h"
 #include "model_dev/release.h"
+#include "user/local.h"
 #include "user/seal.h"
 
 struct private {
@@ -18,6 +19,7 @@ struct private {
     struct kvcache *kv;
     struct scratch *scratch;
     struct grant *grant;
+    struct local *local; /* the user's layers, NULL without */
     float *x, *x_p, *y_p, *y;
     void *work;
     int cap;
@@ -31,13 +33,16 @@ static int make(struct private *p, const char *model, const struct cli_cmd *cmd,
     uint8_t seed[CRYPTO_KEY_LEN];
     char grant[FILE_PATH_MAX];
     const char *hex = cli_str(cmd, "seed", NULL);
+    int64_t local_layers = 0;
     int rc = -1;
+    if (cli_int(cmd, "local-layers", 0, UINT16_MAX, &local_layers, err) != 0)
+        return -1;
     if (hex != NULL && !crypto_unhex(hex, seed, sizeof seed))
         return err_set(err, ERR_USAGE, "--seed: expected 64 hex digits");
     if (file_join(grant, p->dir, "grant", err) != 0 || file_mkdirs(grant, 0700, err) != 0 || identity_generate(&id, err) != 0)
         return -1;
     struct protect_opts opts = {.model = model, .out = p->dir, .profile = cli_str(cmd, "profile", NULL),
-                                .head = cli_str(cmd, "head", NULL), .dtype = cli_str(cmd, "dtype", NULL),
+                                .head = cli_str(cmd, "head", NULL), .local_layers = (int)local_layers, .dtype = cli_str(cmd, "dtype", NULL),
                                 .seed = hex != NULL ? seed : NULL, .sign_pub = id->sign_pub, .sign_key = id->sign_key};
     struct grant_source source = {.model = model, .from = &release, .identity = id};
     if (protect_checkpoint(&opts, &report, err) == 0 && release_open(&release, p->dir, id->sign_pub, err) == 0 &&
@@ -78,7 +83,8 @@ int private_open(struct private **out, const char *model, const struct cli_cmd *
     if (!p->made)
         err_set(err, ERR_INTERNAL, "cannot make a temporary folder %s", p->dir);
     if (!p->made || private_kv(cmd, &kv, err) != 0 || make(p, model, cmd, err) != 0 ||
-        kvcache_new_alone(&p->kv, p->grant->config, kv, cap, err) != 0 ||
+        kvcache_new_alone(&p->kv, &p->net->config, kv, cap, err) != 0 ||
+        (p->grant->local != NULL && local_new(&p->local, p->grant->local, kv, cap, cap, err) != 0) ||
         scratch_new(&p->scratch, p->net, cap, 64, err) != 0) {
         private_close(p);
         return -1;
@@ -107,6 +113,7 @@ void private_close(struct private *p)
     struct err left;
     if (p->made && file_remove_tree(p->dir, &left) != 0)
         (void)fprintf(stderr, "%s\n", left.text);
+    local_free(p->local);
     grant_free(p->grant);
     scratch_free(p->scratch);
     kvcache_free(p->kv);
@@ -124,7 +131,8 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
                    struct err *err)
 {
     const struct grant *g = p->grant;
-    if (embed_rows(g->embed, ids, types, T, p->kv->len, p->x, err) != 0)
+    if (embed_rows(g->embed, ids, types, T, p->kv->len, p->x, err) != 0 ||
+        (p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0))
         return -1;
     struct sealed_rows x_p = seal_rows(p->x_p, p->x, (size_t)T, &g->residual);
     struct forward_seq seq = {.kv = p->kv, .x = x_p.data, .T = T, .out_from = out_from, .out_n = out_n, .out = p->y_p};

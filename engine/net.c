@@ -81,16 +81,16 @@ static int load_rope(double **out, const struct config *c, const struct rope_con
     return 0;
 }
 
-int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err)
+static int load(struct net **out, const struct checkpoint *cp, int layers, bool final_norm, bool head, enum compute compute,
+                struct err *err)
 {
-    const struct config *c = checkpoint_config(cp);
-    if (!checkpoint_has(cp, PART_CORE))
-        return err_set(err, ERR_INPUT, "%s: the layers of the model are missing", checkpoint_dir(cp));
     struct net *net = calloc(1, sizeof *net);
     if (net == NULL)
         return err_oom(err, sizeof *net);
-    net->config = *c;
+    net->config = *checkpoint_config(cp);
     net->config.labels = NULL;
+    net->config.L = layers;
+    const struct config *c = &net->config;
     if ((net->layers = calloc((size_t)c->L, sizeof *net->layers)) == NULL) {
         err_oom(err, (size_t)c->L * sizeof *net->layers);
         goto fail;
@@ -98,7 +98,7 @@ int net_load(struct net **out, const struct checkpoint *cp, bool head, enum comp
     for (int l = 0; l < c->L; l++)
         if (load_layer(&net->layers[l], cp, compute, l, err) != 0)
             goto fail;
-    if (!c->post_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
+    if (final_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
         goto fail;
     if (load_rope(&net->rope, c, &c->rope, err) != 0 || (c->two_ropes && load_rope(&net->rope_sliding, c, &c->rope_sliding, err) != 0))
         goto fail;
@@ -109,6 +109,27 @@ int net_load(struct net **out, const struct checkpoint *cp, bool head, enum comp
 fail:
     net_free(net);
     return err_wrap(err, "%s", checkpoint_dir(cp));
+}
+
+int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (!checkpoint_has(cp, PART_CORE))
+        return err_set(err, ERR_INPUT, "%s: the layers of the model are missing", checkpoint_dir(cp));
+    return load(out, cp, c->L, !c->post_norm, head, compute, err);
+}
+
+int net_load_first(struct net **out, const struct checkpoint *cp, int layers, enum compute compute, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (layers < 1 || layers > c->L)
+        return err_set(err, ERR_INPUT, "%s: %d first layers are asked for, the model has %d", checkpoint_dir(cp), layers, c->L);
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        for (int l = 0; arch_present(c, row) && l < arch_below(c, row, layers); l++)
+            if (checkpoint_tensor(cp, row->role, l) == NULL)
+                return err_set(err, ERR_INPUT, "%s: the %s of the first layers is missing (number %d)", checkpoint_dir(cp), arch_role_name(row->role),
+                               l);
+    return load(out, cp, layers, false, false, compute, err);
 }
 
 void net_free(struct net *net)

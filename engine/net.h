@@ -60,6 +60,9 @@ struct net {
 
 /* head: load the head too (the checkpoint must have it). */
 MUST_CHECK int net_load(struct net **out, const struct checkpoint *cp, bool head, enum compute compute, struct err *err);
+/* The first `layers` layers alone, without final norm and head, for a user who runs them: outputs are the rows that enter the
+ * next layer. Only those layers have to be in the checkpoint. */
+MUST_CHECK int net_load_first(struct net **out, const struct checkpoint *cp, int layers, enum compute compute, struct err *err);
 void net_free(struct net *net);
 /* Bytes that net_load will take, to refuse before loading. */
 size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute);

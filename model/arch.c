@@ -120,7 +120,12 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
 
 int arch_count(const struct config *c, const struct arch_tensor *t)
 {
-    return !t->per_layer ? 1 : t->per_expert ? c->L * c->experts : c->L;
+    return t->per_layer ? arch_below(c, t, c->L) : 1;
+}
+
+int arch_below(const struct config *c, const struct arch_tensor *t, int layer)
+{
+    return t->per_expert ? layer * c->experts : t->per_layer ? layer : 0;
 }
 
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role)

@@ -83,6 +83,8 @@ const char *arch_names(void);
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role);
 /* How many tensors of this row the model has: one, L, or L * E with expert e of layer l as number l * E + e. */
 int arch_count(const struct config *c, const struct arch_tensor *t);
+/* How many of a per-layer row are in the layers before `layer`; 0 for other rows. */
+int arch_below(const struct config *c, const struct arch_tensor *t, int layer);
 /* True if the model that c describes has this tensor (conditions on biases, head, tying). */
 bool arch_present(const struct config *c, const struct arch_tensor *t);
 const char *arch_role_name(enum role role);

@@ -63,7 +63,7 @@ int arch_read_sliding(struct config *c, const struct json_doc *doc, int from, st
 {
     const struct json *list = json_get(json_root(doc), "layer_types");
     int layer = 0;
-    for (int l = from; l < c->L && json_is_null(list); l++)
+    for (int l = from; l < c->L && c->window > 0 && json_is_null(list); l++)
         c->sliding[l / 64] |= (uint64_t)1 << (l % 64);
     if (json_is_null(list))
         return 0;

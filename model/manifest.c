@@ -255,7 +255,9 @@ static int print(const struct manifest *m, char **text, struct err *err)
     json_put_str(doc, root, "compute", compute_name(m->compute));
     json_put_int(doc, root, "epoch", m->epoch);
     json_put_str(doc, root, "created", m->created);
-    /* Both are left out where there is nothing to say: a program that does not know them must not take a package that needs them. */
+    /* The next are left out where there is nothing to say: a program that does not know them must not take a package that needs them. */
+    if (m->local_layers > 0)
+        json_put_int(doc, root, "local_layers", m->local_layers);
     if (m->expires != EXPIRY_NEVER) {
         clock_iso(m->expires, expires);
         json_put_str(doc, root, "expires", expires);
@@ -416,17 +418,18 @@ static int get_life(struct manifest *m, const struct json_doc *doc, struct err *
 static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err *err)
 {
     static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "compute", "epoch", "created",
-                                       "expires", "previous", "signer", "chunk_size", "files", NULL};
+                                       "local_layers", "expires", "previous", "signer", "chunk_size", "files", NULL};
     static const char *const profiles[] = {"stip", "engine", NULL}, *const heads[] = {"server", "user", NULL};
     static const char *const dtypes[] = {"F32", "BF16", "F16", "I8", "mixed", NULL};
     const struct json *root = json_root(doc);
-    int64_t version, chunk, epoch;
+    int64_t version, chunk, epoch, local_layers = 0;
     if (json_type(root) != JSON_OBJECT)
         return err_set(err, ERR_INPUT, "%s: expected an object, found %s", json_name(doc), json_type_name(root));
     /* The version first: a newer one may well have other fields. */
     if (json_get_int(doc, root, "version", VERSION, VERSION, &version, err) != 0 || only(doc, root, keys, err) != 0 ||
         json_get_int(doc, root, "chunk_size", (int64_t)MANIFEST_CHUNK, (int64_t)MANIFEST_CHUNK, &chunk, err) != 0 ||
         json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 ||
+        json_opt_int(doc, root, "local_layers", 0, UINT16_MAX, &local_layers, err) != 0 ||
         get_text(doc, root, "model", m->model, sizeof m->model, err) != 0 ||
         get_text(doc, root, "created", m->created, sizeof m->created, err) != 0 ||
         get_one_of(doc, "profile", profiles, m->profile, sizeof m->profile, err) != 0 ||
@@ -435,6 +438,7 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
         get_life(m, doc, err) != 0 || get_hex(doc, root, "signer", m->signer, sizeof m->signer, err) != 0)
         return -1;
     m->epoch = (uint32_t)epoch;
+    m->local_layers = (uint32_t)local_layers;
     return parse_files(m, doc, err);
 }
 

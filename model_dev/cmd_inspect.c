@@ -46,6 +46,7 @@ static int print_json(const struct release *p, bool checked, bool key, const dou
     json_put_str(doc, root, "architecture", p->manifest.model);
     json_put_str(doc, root, "profile", p->manifest.profile);
     json_put_str(doc, root, "head", p->manifest.head);
+    json_put_int(doc, root, "local_layers", p->manifest.local_layers);
     json_put_str(doc, root, "dtype", p->manifest.dtype);
     json_put_str(doc, root, "compute", compute_name(p->manifest.compute));
     json_put_int(doc, root, "epoch", p->manifest.epoch);

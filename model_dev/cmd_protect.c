@@ -13,13 +13,8 @@
 static int refuse_later(const struct cli_cmd *cmd, struct err *err)
 {
     const char *profile = cli_str(cmd, "profile", "stip");
-    int64_t local_layers = 0;
-    if (cli_int(cmd, "local-layers", 0, 1024, &local_layers, err) != 0)
-        return -1;
     if (strcmp(profile, "gauge") == 0)
         return err_set(err, ERR_USAGE, "--profile %s is not available in this version; known: stip, engine", profile);
-    if (local_layers != 0)
-        return err_set(err, ERR_USAGE, "--local-layers %lld is not available in this version; known: 0", (long long)local_layers);
     return 0;
 }
 
@@ -54,6 +49,7 @@ static int print_json(const struct protect_report *r, const struct identity *id,
     json_put_str(doc, root, "architecture", r->architecture);
     json_put_str(doc, root, "profile", r->engine ? "engine" : "stip");
     json_put_str(doc, root, "head", r->head_user ? "user" : "server");
+    json_put_int(doc, root, "local_layers", r->local_layers);
     json_put_str(doc, root, "compute", compute_name(r->compute));
     json_put_bool(doc, root, "table_exposed", r->table_exposed);
     json_put_int(doc, root, "epoch", r->epoch);
@@ -76,13 +72,13 @@ static void print_text(const struct protect_report *r, const char *identity)
     crypto_hex(r->context_id, sizeof r->context_id, context);
     cmd_expires(expires, r->expires);
     printf("package   %s  (for the %s: %zu tensors, %.1f MB, %s, computed in %s, head at the %s)\n"
-           "profile   %s\n"
+           "profile   %s, first layers at the user: %d\n"
            "key       %s  (the developer's secret: keep a copy, give it to nobody)\n"
            "context   %s (epoch %u, expires %s)\n"
            "signed by %s\n"
            "time      %.2f s\n",
            r->package, r->engine ? "engine" : "server", r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute),
-           r->head_user ? "user" : "server", r->engine ? "engine" : "stip", r->key, context, r->epoch, expires, identity, r->seconds);
+           r->head_user ? "user" : "server", r->engine ? "engine" : "stip", r->local_layers, r->key, context, r->epoch, expires, identity, r->seconds);
 }
 
 static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err *err)
@@ -95,12 +91,15 @@ static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err
     struct protect_report report;
     struct identity *id = NULL;
     bool made = false, made_out;
-    int64_t epoch = 0;
+    int64_t epoch = 0, local_layers = 0;
     if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0)
         return -1;
     if (cli_int(cmd, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || cmd_option_expires(cmd, &o.expires, err) != 0)
         return -1;
     o.epoch = (uint32_t)epoch;
+    if (cli_int(cmd, "local-layers", 0, UINT16_MAX, &local_layers, err) != 0)
+        return -1;
+    o.local_layers = (int)local_layers;
     o.model = model;
     if (seed != NULL) {
         if (!crypto_unhex(seed, given_seed, sizeof given_seed))

@@ -31,7 +31,18 @@ static bool goes(const struct config *c, const struct arch_tensor *row, unsigned
     return arch_present(c, row) && (parts & 1u << row->part) != 0;
 }
 
-static int add(struct contents *list, const struct checkpoint *cp, const struct arch_tensor *row, int layer, struct err *err)
+int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers)
+{
+    if (!arch_present(c, row))
+        return 0;
+    if (row->per_layer)
+        return arch_below(c, row, local_layers);
+    const bool head = row->part == PART_HEAD && head_user && !(row->role == ROLE_LM_HEAD && c->tied);
+    return row->part == PART_EMBED || head ? 1 : 0;
+}
+
+static int add(struct contents *list, const struct checkpoint *cp, const struct arch_tensor *row, int layer, int first,
+               struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     struct contents_item item = {.row = row, .layer = layer, .src = checkpoint_tensor(cp, row->role, layer)};
@@ -42,7 +53,7 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
     if (item.rule == NULL) /* sending it as it is would be the one unforgivable default */
         return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role), c->architecture);
     item.file = checkpoint_file_of(cp, item.src);
-    if (checkpoint_name(name, c, row, layer, 0, 0, err) != 0)
+    if (checkpoint_name(name, c, row, layer - first, 0, 0, err) != 0)
         return -1;
     if ((item.name = strdup(name)) == NULL)
         return err_oom(err, strlen(name));
@@ -51,19 +62,19 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
     return 0;
 }
 
-int contents_list(struct contents *out, const struct checkpoint *cp, unsigned parts, struct err *err)
+int contents_list(struct contents *out, const struct checkpoint *cp, unsigned parts, int first, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     struct contents list = {0};
     size_t n = 0;
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
         if (goes(c, row, parts))
-            n += (size_t)arch_count(c, row);
+            n += (size_t)(arch_count(c, row) - arch_below(c, row, first));
     if ((list.items = calloc(n + 1, sizeof *list.items)) == NULL)
         return err_oom(err, n * sizeof *list.items);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; goes(c, row, parts) && l < arch_count(c, row); l++)
-            if (add(&list, cp, row, l, err) != 0) {
+        for (int l = arch_below(c, row, first); goes(c, row, parts) && l < arch_count(c, row); l++)
+            if (add(&list, cp, row, l, arch_below(c, row, first), err) != 0) {
                 contents_free(&list);
                 return -1;
             }
@@ -133,8 +144,8 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b)
 /* Guards the list above: a family whose reader asks for another text field must not be shipped as a different network. */
 static bool same_network(const struct config *a, const struct config *b)
 {
-    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) && SAME(experts) && SAME(experts_used) && SAME(renormalise) &&
-                SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
+    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
+                SAME(experts) && SAME(experts_used) && SAME(renormalise) && SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
                 SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
                 SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && same_rope(&a->rope, &b->rope) &&
                 same_rope(&a->rope_sliding, &b->rope_sliding) && SAME(two_ropes) && SAME(window) && SAME(query_scale) &&
@@ -145,14 +156,34 @@ static bool same_network(const struct config *a, const struct config *b)
     return same;
 }
 
-static int check_same(const struct json_doc *doc, const struct config *source, struct err *err)
+static int check_same(const struct json_doc *doc, const struct config *source, int first, struct err *err)
 {
-    struct config c;
+    struct config c, want = *source;
+    want.L -= first;
+    memset(want.sliding, 0, sizeof want.sliding);
+    for (int l = first; l < source->L; l++)
+        if (config_window(source, l) > 0)
+            want.sliding[(l - first) / 64] |= (uint64_t)1 << ((l - first) % 64);
     if (config_parse(&c, doc, err) != 0)
         return err_wrap(err, "the package's config.json");
-    bool same = same_network(&c, source);
+    bool same = same_network(&c, &want);
     config_free(&c);
     return same ? 0 : err_set(err, ERR_INTERNAL, "the package's config.json would describe another network");
+}
+
+/* The fields that count layers or list them, for a model that starts at layer `first`. */
+static void put_layers(struct json_doc *doc, struct json *root, const struct json_doc *from, const struct config *c, int first)
+{
+    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", NULL};
+    const struct json *source = json_root(from);
+    for (const char *const *key = counts; *key != NULL; key++)
+        if (!json_is_null(json_get(source, *key)))
+            json_put_int(doc, root, *key, c->L - first);
+    if (c->window == 0)
+        return;
+    struct json *list = json_put_array(doc, root, "layer_types"); /* what the other keys say would be counted from another layer */
+    for (int l = first; l < c->L; l++)
+        json_put_str(doc, list, NULL, config_window(c, l) > 0 ? "sliding_attention" : "full_attention");
 }
 
 static void put_numbers(struct json_doc *doc, struct json *parent, const char *key, const char *strategy, bool dynamic)
@@ -181,17 +212,22 @@ static void put_quantization(struct json_doc *doc, struct json *root, bool exper
     put_numbers(doc, group, "input_activations", "token", true);
 }
 
-int contents_config(const struct checkpoint *cp, bool head, const char *dtype, enum compute compute, char **text, struct err *err)
+int contents_config(const struct checkpoint *cp, bool head, int first, const char *dtype, enum compute compute, char **text,
+                    struct err *err)
 {
     static const char *const set_here[] = {"num_labels", "tie_word_embeddings", NULL};
     static const char *const dtypes[] = {"torch_dtype", "dtype", NULL};
+    static const char *const of_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "max_window_layers", "layer_types", NULL};
     const struct config *c = checkpoint_config(cp);
     struct json_doc *doc = json_new_object("config.json");
     struct json *root = json_node(doc);
     bool stores_table = head && (c->head == HEAD_LM || c->head == HEAD_MLM);
     for (const struct json *m = json_first(json_root(checkpoint_json(cp))); m != NULL; m = json_next(m))
-        if (keeps(m) && !any_of(json_key(m), set_here) && (dtype == NULL || !any_of(json_key(m), dtypes)))
+        if (keeps(m) && !any_of(json_key(m), set_here) && (dtype == NULL || !any_of(json_key(m), dtypes)) &&
+            (first == 0 || !any_of(json_key(m), of_layers)))
             json_put_copy(doc, root, json_key(m), m);
+    if (first > 0)
+        put_layers(doc, root, checkpoint_json(cp), c, first);
     if (c->head == HEAD_CLASSIFY)
         json_put_int(doc, root, "num_labels", c->C); /* in place of the labels' names */
     /* The server's table stands alone: the embedding that it could be tied to is not in the package. */
@@ -203,7 +239,7 @@ int contents_config(const struct checkpoint *cp, bool head, const char *dtype, e
     char *printed = NULL;
     int rc = json_print(doc, true, &printed, err);
     if (rc == 0)
-        rc = check_same(doc, c, err);
+        rc = check_same(doc, c, first, err);
     json_free(doc);
     if (rc != 0)
         free(printed);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "model/checkpoint.h"
+#include "model_dev/contents.h"
 #include "model_dev/rules.h"
 #include "permute/gather.h"
 #include "transport/bundle.h"
@@ -36,7 +37,8 @@ static int check_shapes(const struct release *from, const struct context_key *ke
         return err_set(err, ERR_INPUT, "%s was not made from this checkpoint: %s here, %s there", from->package,
                        plain->architecture, packed->architecture);
     if (check_number(from->package, "the width", a.D, b.D, err) != 0 ||
-        check_number(from->package, "the number of layers", plain->L, packed->L, err) != 0 ||
+        check_number(from->package, "the number of layers", plain->L,
+                     (long long)packed->L + from->manifest.local_layers, err) != 0 ||
         check_number(from->package, "the number of heads", a.H, b.H, err) != 0 ||
         check_number(from->package, "the number of key/value heads", a.G, b.G, err) != 0 ||
         check_number(from->package, "the head width", a.K, b.K, err) != 0 ||
@@ -57,13 +59,15 @@ static int check_gains(const struct release *from, const struct keyset *keys, co
 {
     const struct config *c = checkpoint_config(plain);
     const size_t width = (size_t)c->D;
+    const int first = c->L - checkpoint_config(packed)->L; /* the layers before it are the users' */
     struct perm residual = {0};
     float *a = malloc(3 * width * sizeof *a), *b = a + width, *moved = b + width;
     if (a == NULL)
         return err_oom(err, 3 * width * sizeof *a);
     int rc = keyset_perm(keys, KEY_RESIDUAL, 0, &residual, err);
-    for (int l = 0; rc == 0 && l < c->L; l++) {
-        const struct tensor *x = checkpoint_tensor(plain, ROLE_MLP_NORM_W, l), *y = checkpoint_tensor(packed, ROLE_MLP_NORM_W, l);
+    for (int l = first; rc == 0 && l < c->L; l++) {
+        const struct tensor *x = checkpoint_tensor(plain, ROLE_MLP_NORM_W, l),
+                            *y = checkpoint_tensor(packed, ROLE_MLP_NORM_W, l - first);
         if ((rc = checkpoint_rows_f32(x, 0, width, a, err)) != 0 || (rc = checkpoint_rows_f32(y, 0, width, b, err)) != 0)
             break;
         dtype_from_f32(y->dtype, a, moved, width); /* what protect did if it stored another dtype */
@@ -92,18 +96,6 @@ static int check_match(const struct grant_source *src, const struct context_key 
 
 /* ------------------------------------------------------------------ the tables */
 
-struct table {
-    char name[512];
-    const struct tensor *src;
-};
-
-/* A tied output table is the token embedding, which is there already. */
-static bool granted(const struct config *c, const struct arch_tensor *row, bool head_user)
-{
-    return arch_present(c, row) &&
-           (row->part == PART_EMBED || (row->part == PART_HEAD && head_user && !(row->role == ROLE_LM_HEAD && c->tied)));
-}
-
 static int write_table(struct safetensors_out *st, const struct tensor *t, struct err *err)
 {
     size_t elements = BLOCK / dtype_size(t->dtype), size = dtype_size(t->dtype);
@@ -120,31 +112,36 @@ static int write_table(struct safetensors_out *st, const struct tensor *t, struc
     return 0;
 }
 
-static int write_tables(const struct checkpoint *cp, bool head_user, const char *dir, struct err *err)
+/* Declares what is granted, or, with `name`, writes the tensor of that name. */
+static int each_table(struct safetensors_out *st, const struct checkpoint *cp, bool head_user, int local_layers, const char *name,
+                      struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
+    char own[512];
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        for (int l = 0; l < contents_granted(c, row, head_user, local_layers); l++) {
+            const struct tensor *t = checkpoint_tensor(cp, row->role, l);
+            if (checkpoint_name(own, c, row, l, 0, 0, err) != 0)
+                return -1;
+            if (name == NULL && safetensors_out_declare(st, own, t->dtype, t->rank, t->dim, err) != 0)
+                return -1;
+            if (name != NULL && strcmp(own, name) == 0)
+                return write_table(st, t, err);
+        }
+    return 0;
+}
+
+static int write_tables(const struct checkpoint *cp, bool head_user, int local_layers, const char *dir, struct err *err)
+{
     struct safetensors_out *st = NULL;
-    struct table tables[ROLE_COUNT]; /* none of these roles is per layer */
-    size_t count = 0;
     char path[FILE_PATH_MAX];
     int rc = safetensors_out_new(&st, err);
-    for (const struct arch_tensor *row = c->arch->tensors; rc == 0 && row->role != ROLE_COUNT; row++) {
-        if (!granted(c, row, head_user))
-            continue;
-        struct table *t = &tables[count++];
-        t->src = checkpoint_tensor(cp, row->role, 0);
-        rc = checkpoint_name(t->name, c, row, 0, 0, 0, err);
-        if (rc == 0)
-            rc = safetensors_out_declare(st, t->name, t->src->dtype, t->src->rank, t->src->dim, err);
-    }
+    if (rc == 0)
+        rc = each_table(st, cp, head_user, local_layers, NULL, err);
     if (rc == 0 && (rc = file_join(path, dir, "model.safetensors", err)) == 0)
         rc = safetensors_out_begin(st, path, 0600, err);
     for (const char *name; rc == 0 && (name = safetensors_out_next(st)) != NULL;)
-        for (size_t i = 0; i < count; i++)
-            if (strcmp(tables[i].name, name) == 0) {
-                rc = write_table(st, tables[i].src, err);
-                break;
-            }
+        rc = each_table(st, cp, head_user, local_layers, name, err);
     if (rc == 0)
         rc = safetensors_out_commit(st, err);
     safetensors_out_free(st);
@@ -219,6 +216,8 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     json_put_str(doc, root, "architecture", from->manifest.model);
     json_put_str(doc, root, "profile", from->manifest.profile);
     json_put_str(doc, root, "head", from->manifest.head);
+    if (from->manifest.local_layers > 0)
+        json_put_int(doc, root, "local_layers", from->manifest.local_layers);
     json_put_str(doc, root, "compute", compute_name(from->manifest.compute));
     json_put_int(doc, root, "epoch", from->manifest.epoch);
     json_put_str(doc, root, "created", created);
@@ -291,7 +290,7 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
     if (rc == 0 && !engine)
-        rc = write_tables(o.plain, o.head_user, dir, err);
+        rc = write_tables(o.plain, o.head_user, (int)src->from->manifest.local_layers, dir, err);
     if (rc == 0)
         rc = write_about(src, dir, err);
     close_source(&o);

@@ -2,7 +2,8 @@
  *
  * Data flow   checkpoint + context key -> folder -> bundle (kind "grant") -> sealed to a user, or over CURVE by serve.
  *             The folder: grant.json, keys.bin (the two end keys), config.json with its labels, the tokenizer's files,
- *             model.safetensors (embedding tables in plain order; the head too when it is the user's), manifest.json and
+ *             model.safetensors (embedding tables in plain order; the head too when it is the user's,
+ *             and the first layers when they are), manifest.json and
  *             manifest.sig of the package.
  * Shapes      tensors as stored in the checkpoint, under the names that packages use.
  *             Profile "engine": no tables, since the engine embeds; and no residual sub-key (zeros).

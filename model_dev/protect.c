@@ -35,6 +35,7 @@ struct plan {
     struct keyset *keys;
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
+    int local_layers;
     bool engine; /* profile "engine": embeddings and all, ids and tokenizer in the order of the output key */
     bool chained; /* a package of the same developer is replaced ... */
     uint8_t previous[CRYPTO_HASH_LEN]; /* ... of this context */
@@ -64,6 +65,9 @@ static int check_options(const struct protect_opts *o, struct plan *p, struct er
         return err_set(err, ERR_USAGE, "--head user: an engine computes the whole model; use --profile stip");
     if (strcmp(head, "auto") != 0 && strcmp(head, "server") != 0 && strcmp(head, "user") != 0)
         return err_set(err, ERR_USAGE, "--head: '%.40s' is not known; known: auto, server, user", head);
+    if (p->engine && o->local_layers != 0)
+        return err_set(err, ERR_USAGE, "--local-layers: an engine computes the whole model; use --profile stip");
+    p->local_layers = o->local_layers;
     static const enum dtype stored[] = {[COMPUTE_F32] = DTYPE_F32, [COMPUTE_BF16] = DTYPE_BF16, [COMPUTE_INT8] = DTYPE_I8};
     p->convert = strcmp(dtype, "keep") != 0;
     if (!protect_compute(dtype, &p->compute))
@@ -135,16 +139,27 @@ static void chain(struct plan *p, const struct protect_opts *o, uint32_t *epoch)
     manifest_free(&m);
 }
 
+/* The first layers are for the users, and something is left for the server. */
+static int check_layers(const struct plan *p, struct err *err)
+{
+    const struct config *c = checkpoint_config(p->cp);
+    return p->local_layers >= 0 && p->local_layers < c->L
+               ? 0
+               : err_set(err, ERR_USAGE, "--local-layers %d: this model has %d layers, and at least one is the server's", p->local_layers,
+                         c->L);
+}
+
 static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
-        refuse_int8(p->cp, err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0))
+        refuse_int8(p->cp, err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0) ||
+        check_layers(p, err) != 0)
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
     p->head_user = !p->engine && (automatic ? same : strcmp(o->head, "user") == 0);
     p->table_exposed = p->engine || (same && !p->head_user);
     const unsigned parts = CHECKPOINT_CORE | (p->head_user ? 0 : CHECKPOINT_HEAD) | (p->engine ? CHECKPOINT_EMBED : 0);
-    if (contents_list(&p->contents, p->cp, parts, err) != 0)
+    if (contents_list(&p->contents, p->cp, parts, p->local_layers, err) != 0)
         return -1;
     if (p->compute == COMPUTE_INT8 && check_terms(p->cp, &p->contents, err) != 0)
         return -1;
@@ -166,25 +181,29 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
 
 /* What stays out of the package goes to the users with their grants. Its values are looked at here, so that a bad one is found
  * before anything is written, and not by the first user. The package's own are looked at while they are copied. */
+static int check_tensor(const struct tensor *t, struct err *err)
+{
+    const size_t size = dtype_size(t->dtype), elements = BLOCK / size;
+    for (uint64_t at = 0; at < t->count; at += elements) {
+        size_t n = t->count - at < elements ? (size_t)(t->count - at) : elements;
+        size_t bad = dtype_first_nonfinite(t->dtype, t->data + at * size, n);
+        if (bad < n)
+            return err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %llu; the model cannot be protected", t->name,
+                           (unsigned long long)(at + bad));
+        if ((at / elements) % 32 == 31) /* constant memory */
+            safetensors_release(t);
+    }
+    safetensors_release(t);
+    return 0;
+}
+
 static int check_granted(const struct plan *p, struct err *err)
 {
     const struct config *c = checkpoint_config(p->cp);
-    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
-        if (p->engine || !arch_present(c, row) || (row->part != PART_EMBED && (row->part != PART_HEAD || !p->head_user)))
-            continue;
-        const struct tensor *t = checkpoint_tensor(p->cp, row->role, 0); /* none of these roles is per layer */
-        const size_t size = dtype_size(t->dtype), elements = BLOCK / size;
-        for (uint64_t at = 0; at < t->count; at += elements) {
-            size_t n = t->count - at < elements ? (size_t)(t->count - at) : elements;
-            size_t bad = dtype_first_nonfinite(t->dtype, t->data + at * size, n);
-            if (bad < n)
-                return err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %llu; the model cannot be protected", t->name,
-                               (unsigned long long)(at + bad));
-            if ((at / elements) % 32 == 31) /* constant memory */
-                safetensors_release(t);
-        }
-        safetensors_release(t);
-    }
+    for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
+        for (int l = 0; !p->engine && l < contents_granted(c, row, p->head_user, p->local_layers); l++)
+            if (check_tensor(checkpoint_tensor(p->cp, row->role, l), err) != 0)
+                return -1;
     return 0;
 }
 
@@ -377,7 +396,7 @@ static int write_config(const struct plan *p, const char *dir, struct err *err)
     const char *dtype = !p->convert || p->dtype == DTYPE_I8 ? NULL : p->dtype == DTYPE_F32 ? "float32" : "bfloat16";
     /* Embeddings that go along may stay tied to the output table. */
     bool untie = !p->head_user && !p->engine;
-    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, untie, dtype, p->compute, &text, err) != 0)
+    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, untie, p->local_layers, dtype, p->compute, &text, err) != 0)
         return -1;
     int rc = p->engine ? write_engine(p, dir, &text, err) : 0;
     if (rc == 0)
@@ -405,6 +424,7 @@ static int write_manifest(const struct plan *p, const struct protect_opts *o, co
 {
     struct manifest m = {.epoch = p->key->epoch, .compute = p->compute, .expires = o->expires, .chained = p->chained};
     memcpy(m.previous, p->previous, sizeof m.previous);
+    m.local_layers = (uint32_t)p->local_layers;
     (void)snprintf(m.model, sizeof m.model, "%s", checkpoint_config(p->cp)->architecture);
     (void)snprintf(m.profile, sizeof m.profile, "%s", p->engine ? "engine" : "stip");
     (void)snprintf(m.head, sizeof m.head, "%s", p->head_user ? "user" : "server");
@@ -545,6 +565,7 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
         memcpy(report.context_id, plan.key->context_id, sizeof report.context_id);
         report.head_user = plan.head_user;
         report.engine = plan.engine;
+        report.local_layers = plan.local_layers;
         report.compute = plan.compute;
         report.table_exposed = plan.table_exposed;
         report.tensors = plan.contents.count;

@@ -28,6 +28,7 @@ struct protect_opts {
     const char *model, *out; /* folders */
     const char *profile;     /* NULL or "stip"; "engine": a checkpoint for engines of others */
     const char *head;        /* NULL or "auto", "server", "user" */
+    int local_layers;        /* first layers that go to the users, with their grants, and not to the server */
     const char *dtype;       /* NULL or "keep", "f32", "bf16", "int8" */
     const uint8_t *seed;     /* CRYPTO_KEY_LEN bytes, tests only; NULL draws one */
     const uint8_t *sign_pub, *sign_key; /* the developer's Ed25519 pair */
@@ -42,6 +43,7 @@ struct protect_report {
     char architecture[64];
     uint8_t context_id[CRYPTO_HASH_LEN];
     bool head_user, engine;
+    int local_layers;
     enum compute compute;
     bool table_exposed; /* the server gets an output table that equals the embedding table: it can label every row */
     uint64_t bytes;     /* of the package's files */

@@ -32,6 +32,7 @@ int rotate(const struct rotate_opts *o, struct protect_report *out, uint8_t prev
         return -1;
     const struct protect_opts p = {
         .model = o->model, .out = o->dir, .head = old.manifest.head, .profile = old.manifest.profile,
+        .local_layers = (int)old.manifest.local_layers,
         .dtype = o->dtype != NULL ? o->dtype : dtype_of(&old.manifest),
         .sign_pub = o->identity->sign_pub, .sign_key = o->identity->sign_key, .force = true,
         .expires = o->expires != EXPIRY_NEVER ? o->expires : renewed(&old.manifest, clock_unix())};

@@ -9,11 +9,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
 #include "server/generation.h"
 #include "server/install.h"
-#include "base/memory.h"
 #include "transport/listener.h"
 
 #define LOOP_MS 1000 /* at least so often everything is looked at */

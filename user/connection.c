@@ -36,6 +36,11 @@ static int check_manifest(const struct connection *c, struct err *err)
         err_set(err, ERR_PEER, "%s: server and grant do not agree on who computes the head", channel_endpoint(c->channel));
         goto done;
     }
+    if (m.local_layers != (uint32_t)c->grant->local_layers) {
+        err_set(err, ERR_AUTH, "%s serves a package without its first %u layers, this grant has %d; join again",
+                channel_endpoint(c->channel), m.local_layers, c->grant->local_layers);
+        goto done;
+    }
     if (m.epoch != c->server.epoch || m.epoch != c->grant->epoch) {
         err_set(err, ERR_AUTH, "%s announces epoch %u, its manifest is of epoch %u and this grant of %u; join again",
                 channel_endpoint(c->channel), c->server.epoch, m.epoch, c->grant->epoch);
@@ -163,7 +168,7 @@ static int reconnect(struct connection *c, struct retry *r, struct err *err)
             channel_close(fresh.channel);
             hopeless = hopeless && err->code != ERR_PEER;
         }
-        if (hopeless || retry_wait(r, err) != 0)
+        if (hopeless || retry_wait(r, c->abandoned, err) != 0)
             return -1;
     }
 }
@@ -179,7 +184,7 @@ int connection_recover(struct connection *c, struct retry *r, bool *rebuild, str
         return -1;
     if (r->end_ms == 0)
         retry_begin(r, c->retry_ms);
-    if (retry_wait(r, err) != 0)
+    if (retry_wait(r, c->abandoned, err) != 0)
         return -1;
     if (broken || code == WIRE_DRAINING || code == WIRE_NO_MODEL || code == WIRE_EPOCH_CHANGED)
         return reconnect(c, r, err);

@@ -15,12 +15,12 @@ static const char keys_magic[8] = "STIPEND1";
 
 static int read_header(struct grant *g, const char *dir, struct err *err)
 {
-    static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "compute",
+    static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "local_layers", "compute",
                                        "epoch",   "created", "expires", "model_dev", NULL};
     char path[FILE_PATH_MAX];
     struct json_doc *doc;
     const char *context, *profile, *head, *developer, *expires = NULL, *compute = compute_name(COMPUTE_F32);
-    int64_t version, epoch;
+    int64_t version, epoch, local_layers = 0;
     if (file_join(path, dir, "grant.json", err) != 0)
         return -1;
     if (!file_exists(path))
@@ -32,6 +32,7 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     if (json_only(doc, root, keys, err) != 0 || json_get_int(doc, root, "version", 1, 1, &version, err) != 0 ||
         json_get_str(doc, root, "context", &context, err) != 0 || json_get_str(doc, root, "profile", &profile, err) != 0 ||
         json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 ||
+        json_opt_int(doc, root, "local_layers", 0, UINT16_MAX, &local_layers, err) != 0 ||
         json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || json_opt_str(doc, root, "expires", &expires, err) != 0 ||
         json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0)
         goto done;
@@ -57,6 +58,7 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
         goto done;
     }
     g->head_here = strcmp(head, "user") == 0;
+    g->local_layers = (int)local_layers;
     g->epoch = (uint32_t)epoch;
     rc = 0;
 done:
@@ -119,7 +121,7 @@ static int read_eos(struct grant *g, const char *dir, struct err *err)
     return rc;
 }
 
-/* The embedding tables, and the head where it is the user's. */
+/* The embedding tables, and head and first layers where they are the user's. */
 static int read_tables(struct grant *g, const char *dir, struct err *err)
 {
     if (g->engine) {
@@ -131,9 +133,10 @@ static int read_tables(struct grant *g, const char *dir, struct err *err)
     if (checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
         return -1;
     g->config = checkpoint_config(g->checkpoint);
-    return embed_load(&g->embed, g->checkpoint, err) != 0 || (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0)
-               ? -1
-               : 0;
+    if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
+        (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0))
+        return -1;
+    return g->local_layers == 0 ? 0 : net_load_first(&g->local, g->checkpoint, g->local_layers, g->compute, err);
 }
 
 int grant_open(struct grant **out, const char *dir, struct err *err)
@@ -158,6 +161,7 @@ void grant_free(struct grant *g)
     perm_wipe(&g->residual);
     perm_wipe(&g->output);
     tokenizer_free(g->tokenizer);
+    net_free(g->local);
     head_free(g->head);
     embed_free(g->embed);
     checkpoint_close(g->checkpoint);

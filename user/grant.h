@@ -25,6 +25,7 @@ struct grant {
     uint32_t epoch;
     int64_t expires;             /* seconds since 1970; 0: never */
     bool head_here;              /* the head is the user's work */
+    int local_layers;            /* first layers that are the user's work */
     bool engine;                 /* profile "engine": no embeddings, no residual key; an engine of others computes (user/backend.h) */
     enum compute compute;        /* how products are done, on both sides */
     struct checkpoint *checkpoint; /* NULL with `engine` */
@@ -32,6 +33,7 @@ struct grant {
     const struct config *config; /* of the plain model, with labels */
     struct embed *embed;
     struct head *head;           /* NULL unless head_here */
+    struct net *local;           /* the first layers, NULL without */
     struct tokenizer *tokenizer;
     struct perm residual, output;
     int eos[2 * CONFIG_MAX_EOS], eos_count; /* of config.json and generation_config.json */

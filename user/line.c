@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -107,6 +108,7 @@ static enum line_got edit_line(struct line *l, const char **text, size_t *len)
     int n = 0;
     const char *got = el_gets(l->edit, &n);
     if (line_interrupted()) {
+        (void)tcflush(STDIN_FILENO, TCIFLUSH); /* what was typed before it, too: libedit has the terminal keep that */
         (void)fprintf(stderr, "^C\n");
         return LINE_DROPPED;
     }

@@ -117,7 +117,11 @@ int peek_print(struct peek *p, FILE *to_file, const int32_t *ids, int from, int 
             (void)fprintf(to_file, " %*s", 10 * n - 1, "not kept, or not sent yet");
         (void)fputc('\n', to_file);
     }
-    (void)fprintf(to_file, "%d of %d numbers of each row; on the right the same numbers stand in the secret order.\n", n, p->grant->config->D);
+    if (p->grant->local == NULL)
+        (void)fprintf(to_file, "%d of %d numbers of each row; on the right the same numbers stand in the secret order.\n", n, p->grant->config->D);
+    else
+        (void)fprintf(to_file, "%d of %d numbers of each row; on the right what the first %d layers here made of them, in the secret order.\n",
+                      n, p->grant->config->D, p->grant->local_layers);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "base/le.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "user/local.h"
 #include "user/seal.h"
 
 #define STEP_TIMEOUT_MS 600000 /* a dead peer is noticed long before, by PING */
@@ -27,6 +28,7 @@ struct session {
     bool whole;             /* the server got everything up to `length` under this id */
     float *x, *x_p;         /* [rows, D] */
     float *y_p, *y;         /* [outputs, width], [outputs, D] */
+    struct local *local;    /* NULL when the server has all layers */
     void *work;             /* for head_apply; NULL when the server has the head */
     struct session_timing timing;
 };
@@ -62,7 +64,8 @@ static int send_rows(struct session *s, const int32_t *ids, const int32_t *types
 {
     const struct grant *g = s->c->grant;
     uint64_t start = clock_us();
-    if (embed_rows(g->embed, ids, types, T, s->length, s->x, err) != 0)
+    if (embed_rows(g->embed, ids, types, T, s->length, s->x, err) != 0 ||
+        (s->local != NULL && local_rows(s->local, s->length, s->x, T, err) != 0))
         return -1;
     struct sealed_rows x_p = (s->c->bf16 ? seal_rows_bf16 : seal_rows)(s->x_p, s->x, (size_t)T, &g->residual);
     struct msg_rows m = {.epoch = s->c->server.epoch, .seq = s->seq + 1, .pos = (uint32_t)s->length, .rows = (uint32_t)T,
@@ -192,6 +195,8 @@ int session_open(struct session **out, struct connection *c, int tokens, int out
     }
     if (c->grant->head_here && head_work_new(&s->work, c->grant->head, s->outputs, err) != 0)
         goto fail;
+    if (c->grant->local != NULL && local_new(&s->local, c->grant->local, KV_F32, tokens, s->rows, err) != 0)
+        goto fail;
     if ((s->ids = calloc((size_t)tokens, sizeof *s->ids)) == NULL || (s->types = calloc((size_t)tokens, sizeof *s->types)) == NULL) {
         err_oom(err, (unsigned long long)tokens * sizeof *s->ids);
         goto fail;
@@ -223,6 +228,7 @@ void session_close(struct session *s)
     free(s->x_p);
     free(s->y_p);
     free(s->y);
+    local_free(s->local);
     free(s->work);
     free(s->ids);
     free(s->types);
@@ -257,10 +263,15 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
 
 int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)
 {
+    return session_hidden_rows(s, ids, T, 0, T, x, err);
+}
+
+int session_hidden_rows(struct session *s, const int32_t *ids, int T, int out_from, int out_n, float *x, struct err *err)
+{
     if (!s->c->grant->head_here)
         return err_set(err, ERR_INPUT, "the server computes the head of this model and gives no hidden rows");
     s->hidden = true;
-    int rc = session_forward(s, ids, NULL, T, 0, T, x, err);
+    int rc = session_forward(s, ids, NULL, T, out_from, out_n, x, err);
     s->hidden = false;
     return rc;
 }

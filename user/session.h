@@ -1,6 +1,6 @@
 /* user/session.h - one private conversation with the server.
  *
- * Data flow   ids -embed-> x [T,D] -seal-> x_p -msg_rows-> |wire| -> server -> |wire| -msg_out-> y_p -unseal-> y -head-> logits
+ * Data flow   ids -embed-> x [T,D] (-first layers-> x, where they are the user's) -seal-> x_p -msg_rows-> |wire| -> server -> |wire| -msg_out-> y_p -unseal-> y -head-> logits
  * Shapes      logits [out_n, outputs]; outputs = V or C.
  * Units       microseconds, bytes.
  * Errors      ERR_PEER, ERR_AUTH from the wire, those that pass are met here as connection_keep allows: a session that the
@@ -30,6 +30,8 @@ MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int3
                                float *logits, struct err *err);
 /* Appends T tokens; their final hidden rows, in plain order, go to x [T, D]. Only where the head is the user's. */
 MUST_CHECK int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err);
+/* The same of rows out_from..out_from+out_n-1 only. */
+MUST_CHECK int session_hidden_rows(struct session *s, const int32_t *ids, int T, int out_from, int out_n, float *x, struct err *err);
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);

@@ -83,11 +83,13 @@ static void restart(struct trio *t)
 
 /* ------------------------------------------------------------------ the server */
 
-static void killed_twice(const char *const words[])
+static void killed_twice_with(const char *const flags[], const char *const words[])
 {
     struct trio t;
     struct shell whole, s;
-    open_slow(&t, NULL);
+    tempdir_make(dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
+    trio_open_protected(&t, model, flags);
     write_user(&t, t.users_at, NULL, 60);
     trio_user(&t, &whole, words);
     cr_assert_eq(whole.status, 0, "%s", whole.err);
@@ -99,6 +101,17 @@ static void killed_twice(const char *const words[])
     unharmed(&s, &whole);
     shell_free(&whole);
     close_slow(&t);
+}
+
+static void killed_twice(const char *const words[])
+{
+    killed_twice_with(SHELL_ARGV("--head", "server"), words);
+}
+
+/* The user's layers start anew with the session. Mutation: the cache is not cut when rows are sent again. */
+Test(resume, the_users_layers_outlive_two_servers_killed)
+{
+    killed_twice_with(SHELL_ARGV("--local-layers", "1"), SAMPLED);
 }
 
 Test(resume, a_greedy_answer_outlives_two_servers_killed)

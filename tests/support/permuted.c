@@ -13,7 +13,7 @@ static int open_package(struct permuted *p, const char *package, enum compute co
     size_t rows = (size_t)cap, D = (size_t)c->D, widest = D > (size_t)config_outputs(c) ? D : (size_t)config_outputs(c);
     unsigned need = CHECKPOINT_CORE | (p->head_user ? 0u : CHECKPOINT_HEAD);
     if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, compute, err) != 0 ||
-        kvcache_new_alone(&p->kv, c, KV_F32, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
+        kvcache_new_alone(&p->kv, &p->net->config, KV_F32, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
         keyset_perm(p->keys, KEY_RESIDUAL, 0, &p->residual, err) != 0 ||
         keyset_perm(p->keys, KEY_OUTPUT, 0, &p->output, err) != 0 || floats_alloc(&p->x_p, rows, D, err) != 0 ||
         floats_alloc(&p->y_p, rows, widest, err) != 0 || floats_alloc(&p->hidden, rows, D, err) != 0)
@@ -21,13 +21,15 @@ static int open_package(struct permuted *p, const char *package, enum compute co
     return p->head_user ? head_work_new(&p->work, p->plain.net->head, cap, err) : 0;
 }
 
-int permuted_open(struct permuted *out, const char *dir, const char *head, const char *dtype, int cap, struct err *err)
+int permuted_open_local(struct permuted *out, const char *dir, const char *head, const char *dtype, int layers, int cap,
+                        struct err *err)
 {
     struct permuted p = {0};
     struct protect_report report;
     struct protect_opts o = protected_opts(dir, SEED);
     o.head = head;
     o.dtype = dtype;
+    o.local_layers = layers;
     if (file_remove_tree(o.out, err) != 0 || protect_checkpoint(&o, &report, err) != 0)
         return -1;
     p.head_user = report.head_user;
@@ -36,6 +38,8 @@ int permuted_open(struct permuted *out, const char *dir, const char *head, const
         p.keys = protected_keys(p.plain.config, SEED);
         rc = open_package(&p, report.package, report.compute, cap, err);
     }
+    if (rc == 0 && layers > 0 && (rc = net_load_first(&p.first, p.plain.cp, layers, report.compute, err)) == 0)
+        rc = local_new(&p.local, p.first, KV_F32, cap, cap, err);
     if (rc != 0)
         permuted_close(&p);
     else
@@ -43,8 +47,15 @@ int permuted_open(struct permuted *out, const char *dir, const char *head, const
     return rc;
 }
 
+int permuted_open(struct permuted *out, const char *dir, const char *head, const char *dtype, int cap, struct err *err)
+{
+    return permuted_open_local(out, dir, head, dtype, 0, cap, err);
+}
+
 void permuted_close(struct permuted *p)
 {
+    local_free(p->local);
+    net_free(p->first);
     free(p->x_p);
     free(p->y_p);
     free(p->hidden);
@@ -71,7 +82,8 @@ int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types
     const struct config *c = p->plain.config;
     if (T < 1 || T > p->kv->cap - p->kv->len || out_n > T)
         return err_set(err, ERR_USAGE, "%d tokens with %d outputs do not fit the cache of %d", T, out_n, p->kv->cap);
-    if (embed_rows(p->plain.embed, ids, types, T, p->kv->len, p->plain.x, err) != 0)
+    if (embed_rows(p->plain.embed, ids, types, T, p->kv->len, p->plain.x, err) != 0 ||
+        (p->local != NULL && local_rows(p->local, p->kv->len, p->plain.x, T, err) != 0))
         return -1;
     gather_cols(p->x_p, p->plain.x, (size_t)T, &p->residual);
     struct forward_seq seq = {.kv = p->kv, .x = p->x_p, .T = T, .out_from = c->head == HEAD_CLASSIFY ? 0 : T - out_n,

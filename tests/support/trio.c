@@ -34,8 +34,10 @@ const char *trio_path(const struct trio *t, const char *name)
     return tempdir_path(t->dir, name);
 }
 
-void trio_make(struct trio *t, const char *model, const char *head)
+static void make(struct trio *t, const char *model, const char *const flags[])
 {
+    const char *protect[32] = {"stip-model-dev", "protect"};
+    size_t n = 2;
     char dir[FILE_PATH_MAX];
     *t =
         (struct trio){.server.out = -1, .model_dev.out = -1, .users_at = NOWHERE, .developers_at = NOWHERE, .grants_at = NOWHERE};
@@ -46,8 +48,17 @@ void trio_make(struct trio *t, const char *model, const char *head)
     run(SHELL_ARGV("stip-server", "keygen", "--out", trio_path(t, "server.id")));
     run(SHELL_ARGV("stip-user", "keygen", "--out", trio_path(t, "user.id")));
     run(SHELL_ARGV("stip-user", "keygen", "--out", trio_path(t, "other.id")));
-    run(SHELL_ARGV("stip-model-dev", "protect", "--model", model, "--out", trio_path(t, "protected"), "--identity",
-                   trio_path(t, "model_dev.id"), "--head", head));
+    const char *const fixed[] = {"--model", model, "--out", trio_path(t, "protected"), "--identity", trio_path(t, "model_dev.id")};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        protect[n++] = fixed[i];
+    for (size_t i = 0; flags[i] != NULL && n < 31; i++)
+        protect[n++] = flags[i];
+    run(protect);
+}
+
+void trio_make(struct trio *t, const char *model, const char *head)
+{
+    make(t, model, SHELL_ARGV("--head", head));
 }
 
 void trio_close(struct trio *t)
@@ -133,10 +144,9 @@ void trio_write_user(const struct trio *t, const char *name)
     tempdir_spill(trio_path(t, file), text, (size_t)n);
 }
 
-void trio_open_limited(struct trio *t, const char *model, const char *head, const char *limits)
+static void open_made(struct trio *t, const char *limits)
 {
     struct shell s;
-    trio_make(t, model, head);
     trio_start_server(t, limits);
     trio_start_model_dev(t);
     trio_wait_serving(t);
@@ -147,6 +157,18 @@ void trio_open_limited(struct trio *t, const char *model, const char *head, cons
         abort();
     }
     shell_free(&s);
+}
+
+void trio_open_limited(struct trio *t, const char *model, const char *head, const char *limits)
+{
+    trio_make(t, model, head);
+    open_made(t, limits);
+}
+
+void trio_open_protected(struct trio *t, const char *model, const char *const flags[])
+{
+    make(t, model, flags);
+    open_made(t, NULL);
 }
 
 void trio_open(struct trio *t, const char *model, const char *head)

@@ -33,6 +33,8 @@ void trio_wait_serving(struct trio *t);
 void trio_write_user(const struct trio *t, const char *name);
 /* All of it: both daemons, the package pushed, the user joined. limits as for trio_start_server. */
 void trio_open_limited(struct trio *t, const char *model, const char *head, const char *limits);
+/* The same with more flags for protect. */
+void trio_open_protected(struct trio *t, const char *model, const char *const flags[]);
 void trio_open(struct trio *t, const char *model, const char *head);
 /* stip-user COMMAND --config DIR/NAME.json WORDS... */
 void trio_start_as(const struct trio *t, const char *name, struct shell *s, const char *const words[]);
