@@ -215,16 +215,16 @@ static void route_task(void *arg, int i)
     }
 }
 
-static void gather_task(void *arg, int i)
+static void collect_task(void *arg, int i)
 {
     const struct pass *p = arg;
     int first, n = rows_of(p, i, &first);
     size_t D = (size_t)p->c->D;
     for (int r = first; r < first + n; r++)
-        memcpy(p->s->gathered + (size_t)r * D, p->s->normed + (size_t)p->s->members[r] * D, D * sizeof *p->s->gathered);
+        memcpy(p->s->collected + (size_t)r * D, p->s->normed + (size_t)p->s->members[r] * D, D * sizeof *p->s->collected);
 }
 
-static void scatter_task(void *arg, int i)
+static void spread_task(void *arg, int i)
 {
     const struct pass *p = arg;
     int first, n = rows_of(p, i, &first);
@@ -253,9 +253,9 @@ static void feed_experts(struct pass *p)
                 s->members[n++] = r;
         if (n == 0)
             continue;
-        run_some(p, n, gather_task);
-        feed(p, &layer->feeds[p->expert], s->fed, s->gathered, n);
-        run_some(p, n, scatter_task);
+        run_some(p, n, collect_task);
+        feed(p, &layer->feeds[p->expert], s->fed, s->collected, n);
+        run_some(p, n, spread_task);
     }
 }
 

@@ -50,7 +50,7 @@ int scratch_new(struct scratch **out, const struct net *net, int rows, int outpu
                               floats_alloc(&s->sine_sliding, n, (size_t)c->rotary / 2, err) != 0))
         goto fail;
     if (c->experts > 0) {
-        if (floats_alloc(&s->routed, n, (size_t)c->experts, err) != 0 || floats_alloc(&s->gathered, n, D, err) != 0 ||
+        if (floats_alloc(&s->routed, n, (size_t)c->experts, err) != 0 || floats_alloc(&s->collected, n, D, err) != 0 ||
             floats_alloc(&s->fed, n, D, err) != 0)
             goto fail;
         if ((s->members = calloc(n, sizeof *s->members)) == NULL) {
@@ -80,7 +80,7 @@ void scratch_free(struct scratch *s)
     if (s == NULL)
         return;
     float *const all[] = {s->x,      s->normed, s->added, s->qkv,    s->mix,       s->up, s->gated,
-                          s->cosine, s->sine, s->cosine_sliding, s->sine_sliding,   s->pack,  s->picked, s->head_work, s->out,    s->routed,    s->gathered, s->fed};
+                          s->cosine, s->sine, s->cosine_sliding, s->sine_sliding,   s->pack,  s->picked, s->head_work, s->out,    s->routed,    s->collected, s->fed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     free(s->members);

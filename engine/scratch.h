@@ -18,7 +18,7 @@ struct scratch {
     float *up;            /* [rows,F], gated [rows,2F] */
     float *gated;         /* [rows,F], gated only */
     float *routed;        /* [rows,E] weights of the experts, 0 where a row does not go; experts only */
-    float *gathered;      /* [rows,D] rows of one expert, and what it makes of them */
+    float *collected;      /* [rows,D] rows of one expert, and what it makes of them */
     float *fed;
     int *members;         /* [rows] which rows these are */
     float *cosine, *sine; /* [rows,rotary/2] of each row's position, rotary only */
