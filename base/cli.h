@@ -38,7 +38,8 @@ struct cli_program {
     const struct cli_cmd *cmds; /* ends with a NULL name */
 };
 
-/* Finds the subcommand, parses, runs, prints the error if any; gives the exit status for main. */
+/* Every program also has: --help, --version, completion bash|zsh, and --man for the build (base/cli_text.h).
+ * Finds the subcommand, parses, runs, prints the error if any; gives the exit status for main. */
 int cli_main(const struct cli_program *program, int argc, char **argv);
 
 /* Value of a flag, or fallback. */

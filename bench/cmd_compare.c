@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/threads.h"
+#include "bench/baselines/he/rows.h"
 #include "bench/baselines/ours.h"
 #include "bench/baselines/published.h"
 #include "bench/baselines/table.h"
@@ -49,6 +50,7 @@ struct compare {
     char program[FILE_PATH_MAX];
     struct compare_row row[ROWS_MAX];
     size_t rows;
+    double he_s; /* HE systems that the model says take at most so long are run, others only modelled; below 0: no such rows */
     bool bad;
 };
 
@@ -314,6 +316,12 @@ static int make_rows(struct compare *c, struct err *err)
         for (int i = 0; i < c->count; i++)
             if (add_row(c, &c->entry[i], steps != 0, err) != 0)
                 return -1;
+    if (c->he_s >= 0 && c->job.first == 0 && c->rows + ROWS_HE_MAX <= ROWS_MAX) {
+        size_t n = 0;
+        if (rows_he(c->row + c->rows, &n, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err) != 0)
+            return -1;
+        c->rows += n;
+    }
     for (size_t i = 0; published_row(i) != NULL && c->rows < ROWS_MAX; i++)
         c->row[c->rows++] = *published_row(i);
     return 0;
@@ -381,7 +389,8 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         err_set(err, ERR_USAGE, "compare needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
         goto done;
     }
-    if (cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
+    c->he_s = -1;
+    if (cli_num(cmd, "he", 0, 1e6, &c->he_s, err) != 0 || cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
         read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
         kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         goto done;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "bench/baselines/he/primer.h"
 #include "bench/baselines/he/systems.h"
 #include "bench/cmd.h"
 #include "bench/shapes.h"
@@ -23,7 +24,9 @@ static void put(struct json_doc *doc, const struct prices_set *set, const struct
 {
     const int top = set->params.count;
     struct json *row = json_put_object(doc, json_node(doc), set->name), *ms = json_put_object(doc, row, "ms"),
-                *seal = json_put_object(doc, row, "seal_ms");
+                *seal = json_put_object(doc, row, "seal_ms"), *first = json_put_array(doc, row, "first");
+    for (size_t i = 0; i < sizeof p->first / sizeof *p->first; i++)
+        json_put_num(doc, first, NULL, p->first[i]);
     json_put_int(doc, row, "levels", top - 1);
     json_put_int(doc, row, "ciphertext_bytes", (int64_t)2 * top * (8 << set->params.log_n));
     json_put_num(doc, row, "keys_ms", p->keys_us / 1e3);
@@ -103,7 +106,8 @@ static void put_row(struct json_doc *doc, const struct compare_row *r, const str
         double v;
     } numbers[] = {{"offline_s", r->offline_s}, {"online_s", r->online_s}, {"offline_bytes", r->offline_bytes}, {"bytes", r->bytes},
                    {"messages", r->rounds}, {"max_error", r->max_err}, {"mean_error", r->mean_err}, {"own_max_error", r->own_max_err},
-                   {"own_mean_error", r->own_mean_err}, {"priced_s", d->priced_s}, {"weights_s", d->weights_s}};
+                   {"own_mean_error", r->own_mean_err}, {"priced_s", d->priced_s}, {"weights_s", d->weights_s},
+                   {"processor_s", r->how == COMPARE_MEASURED ? d->cpu_s : NAN}};
     json_put_str(doc, row, "system", r->system);
     json_put_str(doc, row, "shape", r->shape);
     json_put_str(doc, row, "note", r->note);
@@ -123,8 +127,9 @@ static void put_row(struct json_doc *doc, const struct compare_row *r, const str
 
 static void show_row(const struct compare_row *r, const struct systems_detail *d)
 {
-    printf("%s, %s, %s\n  online %.2f s (by counts and prices %.2f s), offline %.2f s (weights %.2f s), %.1f MB in %.0f messages\n  %s\n", r->system,
-           r->shape, r->how == COMPARE_MEASURED ? "measured" : "modelled", r->online_s, d->priced_s, r->offline_s, d->weights_s, r->bytes / 1e6,
+    printf("%s, %s, %s\n  online %.2f s (processor %.2f s; by counts and prices %.2f s), offline %.2f s (weights %.2f s), %.1f MB in %.0f messages\n  %s\n", r->system,
+           r->shape, r->how == COMPARE_MEASURED ? "measured" : "modelled", r->online_s,
+           r->how == COMPARE_MEASURED ? d->cpu_s : d->priced_s, d->priced_s, r->offline_s, d->weights_s, r->bytes / 1e6,
            r->rounds, r->note);
     if (r->how == COMPARE_MEASURED)
         printf("  error: max %.2e, mean %.2e against exact; max %.2e, mean %.2e against its own formulas in float64; keys %.0f MB\n", r->max_err,
@@ -151,15 +156,23 @@ static int run_measured(enum systems_kind kind, const char *dir, int T, const ch
     return rc;
 }
 
-static int run_modelled(enum systems_kind kind, const char *name, int T, struct json_doc *doc, struct err *err)
+static int named(struct encoder *m, const char *name, struct err *err)
 {
     const struct named_shape *s = shapes_find(name);
-    struct compare_row row;
-    struct systems_detail detail;
     if (s == NULL || strncmp(name, "bert", 4) != 0)
         return err_set(err, ERR_USAGE, "--shape %s: expected bert-tiny, bert-base or bert-large", name);
-    const struct encoder m = {.L = s->shape.L, .D = s->shape.D, .H = s->shape.H, .K = s->shape.D / s->shape.H,
-                              .F = s->shape.F == 0 ? 4 * s->shape.D : s->shape.F};
+    *m = (struct encoder){.L = s->shape.L, .D = s->shape.D, .H = s->shape.H, .K = s->shape.D / s->shape.H,
+                          .F = s->shape.F == 0 ? 4 * s->shape.D : s->shape.F};
+    return 0;
+}
+
+static int run_modelled(enum systems_kind kind, const char *name, int T, struct json_doc *doc, struct err *err)
+{
+    struct encoder m;
+    struct compare_row row;
+    struct systems_detail detail;
+    if (named(&m, name, err) != 0)
+        return -1;
     if (systems_model(&row, kind, &m, name, T, &detail, err) != 0)
         return -1;
     if (doc != NULL)
@@ -169,18 +182,59 @@ static int run_modelled(enum systems_kind kind, const char *name, int T, struct 
     return 0;
 }
 
+/* Primer's products are run where a checkpoint's shape is given, and counted for a named one; its circuits are counted always. */
+static int run_primer(const struct encoder *m, const char *shape, int T, bool real, struct json_doc *doc, struct err *err)
+{
+    struct compare_row row;
+    struct primer_detail d;
+    if (primer_row(&row, m, shape, T, real, &d, err) != 0)
+        return -1;
+    if (doc == NULL) {
+        printf("%s, %s, modelled: products %s, circuits counted\n  online %.2f s (HE %.2f), offline %.2f s (HE %.2f), %.1f MB online, %.1f MB offline, %.0f "
+               "messages\n  %s\n",
+               row.system, row.shape, real ? "run" : "counted", row.online_s, d.he_online_s, row.offline_s, d.he_offline_s, row.bytes / 1e6,
+               row.offline_bytes / 1e6, row.rounds, row.note);
+        return 0;
+    }
+    struct json *to = json_put_object(doc, json_node(doc), "modelled");
+    const struct {
+        const char *name;
+        double v;
+    } numbers[] = {{"offline_s", row.offline_s}, {"online_s", row.online_s}, {"offline_bytes", row.offline_bytes}, {"bytes", row.bytes},
+                   {"messages", row.rounds}, {"he_offline_s", d.he_offline_s}, {"he_online_s", d.he_online_s}, {"and_gates", d.gates},
+                   {"garble_ns", d.garble_ns}, {"evaluate_ns", d.evaluate_ns}, {"macs", d.macs}, {"mac_ns", d.mac_ns}};
+    json_put_str(doc, to, "system", row.system);
+    json_put_str(doc, to, "shape", row.shape);
+    json_put_str(doc, to, "note", row.note);
+    json_put_bool(doc, to, "products_run", real);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        json_put_num(doc, to, numbers[i].name, numbers[i].v);
+    return 0;
+}
+
 static int run_system(const struct cli_cmd *cmd, const char *name, struct json_doc *doc, struct err *err)
 {
     char dir[FILE_PATH_MAX];
     const char *shape = cli_str(cmd, "shape", NULL);
     int64_t T = shape == NULL ? 32 : 128;
+    struct encoder m;
+    struct config c;
     int kind = 0;
+    if (cli_int(cmd, "tokens", 1, 512, &T, err) != 0)
+        return -1;
+    if (strcmp(name, "primer") == 0 && shape != NULL)
+        return named(&m, shape, err) != 0 ? -1 : run_primer(&m, shape, (int)T, false, doc, err);
+    if (strcmp(name, "primer") == 0) {
+        if (hub_option(dir, cmd, err) != 0 || config_read(&c, dir, err) != 0)
+            return -1;
+        m = (struct encoder){.L = c.L, .D = c.D, .H = c.H, .K = c.K, .F = c.F};
+        config_free(&c);
+        return run_primer(&m, basename(dir), (int)T, true, doc, err);
+    }
     while (kind < SYSTEMS_COUNT && strcmp(systems_name((enum systems_kind)kind), name) != 0)
         kind++;
     if (kind == SYSTEMS_COUNT)
-        return err_set(err, ERR_USAGE, "--system %s: expected the-x", name);
-    if (cli_int(cmd, "tokens", 1, 512, &T, err) != 0)
-        return -1;
+        return err_set(err, ERR_USAGE, "--system %s: expected the-x, polynomial or primer", name);
     if (shape != NULL)
         return run_modelled((enum systems_kind)kind, shape, (int)T, doc, err);
     if (hub_option(dir, cmd, err) != 0)

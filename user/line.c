@@ -68,6 +68,8 @@ static int read_char(EditLine *edit, wchar_t *out)
         ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n <= 0)
             return n == 0 ? 0 : -1;
+        if (byte == '\0') /* what a Ctrl-D becomes that was typed before the editor took the terminal */
+            continue;
         size_t done = mbrtowc(out, &byte, 1, &state);
         if (done != (size_t)-2) {
             *out = done == (size_t)-1 ? L'?' : *out;

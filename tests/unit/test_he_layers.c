@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "bench/baselines/he/poly_net.h"
 #include "bench/baselines/he/the_x.h"
 #include "tests/ref/ref.h"
 #include "tests/support/synth.h"
@@ -166,8 +167,34 @@ Test(he_encoder, exact_layers_are_the_reference)
     fixture_close(&f);
 }
 
-/* Two layers, two heads in one ciphertext, and in two; a counted run of the same shape counts the same. */
-static void the_x_agrees(int D, int H, int width)
+/* The two systems alike. */
+struct system {
+    int top;
+    uint64_t messages; /* of two layers */
+    bool (*params)(struct ckks_params *out, int T, int D, int K, bool toy);
+    bool poly;
+};
+
+static const struct system the_x = {THE_X_TOP, 1 + 2 * 4 + 2 * 2, the_x_params, false}, poly = {POLY_NET_TOP, 1 + 2 * 6 + 2 * 2, poly_net_params, true};
+
+static void layer_of(const struct system *s, struct ckks_eval *e, struct fixture *f, int l, double *twin, struct packed *x)
+{
+    struct the_x_fit tf = {0};
+    struct poly_net_fit pf = {0};
+    if (twin != NULL && s->poly)
+        cr_assert_eq(poly_net_twin(&f->m, l, twin, f->T, &pf, &err), 0, "%s", err.text);
+    else if (twin != NULL)
+        cr_assert_eq(the_x_twin(&f->m, l, twin, f->T, &tf, &err), 0, "%s", err.text);
+    if (s->poly)
+        cr_assert_eq(poly_net_layer(e, &f->m, l, &pf, x, &err), 0, "%s", err.text);
+    else
+        cr_assert_eq(the_x_layer(e, &f->m, l, &tf, x, &err), 0, "%s", err.text);
+    the_x_fit_free(&tf);
+    poly_net_fit_free(&pf);
+}
+
+/* Two layers against the twin, and a counted run of the same shape, which counts the same. width: features in a ciphertext. */
+static void agrees(const struct system *s, int D, int H, int width, double allowed)
 {
     struct fixture f;
     struct ckks_params p;
@@ -175,28 +202,25 @@ static void the_x_agrees(int D, int H, int width)
     struct packed x = {0}, dry_x = {0};
     struct ckks_eval dry;
     fixture_open(&f, 4, D, H);
-    cr_assert(the_x_params(&p, f.T, width, f.m.K, true));
+    cr_assert(s->params(&p, f.T, width, f.m.K, true));
     rig_open(&g, &p);
     size_t n = (size_t)(f.T * D);
     double *opened = malloc(n * sizeof *opened), *twin = malloc(n * sizeof *twin);
     memcpy(twin, f.x, n * sizeof *twin);
-    packed_seal(&g.e, &x, f.x, D, f.T, THE_X_TOP);
-    for (int l = 0; l < f.m.L; l++) {
-        struct the_x_fit fit = {0};
-        cr_assert_eq(the_x_twin(&f.m, l, twin, f.T, &fit, &err), 0, "%s", err.text);
-        cr_assert_eq(the_x_layer(&g.e, &f.m, l, &fit, &x, &err), 0, "%s", err.text);
-        cr_assert_eq(packed_refresh(&g.e, &x, false, THE_X_TOP, opened, &err), 0);
-        cr_assert_lt(off(opened, twin, n), 1e-4, "layer %d: %g", l, off(opened, twin, n));
-        the_x_fit_free(&fit);
-    }
     cr_assert_eq(ckks_eval_init(&dry, g.c, NULL, &err), 0);
-    packed_seal(&dry, &dry_x, NULL, D, f.T, THE_X_TOP);
-    for (int l = 0; l < f.m.L; l++)
-        cr_assert(the_x_layer(&dry, &f.m, l, NULL, &dry_x, &err) == 0 && packed_refresh(&dry, &dry_x, false, THE_X_TOP, NULL, &err) == 0);
+    packed_seal(&g.e, &x, f.x, D, f.T, s->top);
+    packed_seal(&dry, &dry_x, NULL, D, f.T, s->top);
+    for (int l = 0; l < f.m.L; l++) {
+        layer_of(s, &g.e, &f, l, twin, &x);
+        layer_of(s, &dry, &f, l, NULL, &dry_x);
+        cr_assert_eq(packed_refresh(&g.e, &x, false, s->top, opened, &err), 0);
+        cr_assert_eq(packed_refresh(&dry, &dry_x, false, s->top, NULL, &err), 0);
+        cr_assert_lt(off(opened, twin, n), allowed, "layer %d: %g", l, off(opened, twin, n));
+    }
     cr_assert_eq(memcmp(dry.tally.count, g.e.tally.count, sizeof dry.tally.count), 0);
     cr_assert_eq(dry.tally.up, g.e.tally.up);
     cr_assert_eq(dry.tally.down, g.e.tally.down);
-    cr_assert_eq(dry.tally.messages, 13);
+    cr_assert_eq(dry.tally.messages, s->messages);
     packed_free(&x);
     packed_free(&dry_x);
     free(opened);
@@ -207,30 +231,42 @@ static void the_x_agrees(int D, int H, int width)
 
 Test(he_the_x, layers_are_their_twin)
 {
-    the_x_agrees(16, 2, 16);
+    agrees(&the_x, 16, 2, 16, 1e-4);
 }
 
 Test(he_the_x, layers_in_several_ciphertexts_are_their_twin)
 {
-    the_x_agrees(32, 4, 16);
+    agrees(&the_x, 32, 4, 16, 1e-4);
 }
 
-/* The twin's approximations are not the exact layer, but not far from it where scores are small: it is no other network. */
-Test(he_the_x, twin_is_near_the_exact_layer)
+Test(he_poly_net, layers_are_their_twin)
+{
+    agrees(&poly, 16, 2, 8, 1e-3);
+}
+
+/* The twins' approximations are not the exact layer, but not far from it: they are no other network. */
+Test(he_encoder, twins_are_near_the_exact_layer)
 {
     struct fixture f;
     struct the_x_fit fit = {0};
+    struct poly_net_fit poly_fit = {0};
     fixture_open(&f, 4, 16, 2);
     size_t n = (size_t)(f.T * f.m.D);
-    double *exact = malloc(n * sizeof *exact), mean = 0;
+    double *exact = malloc(n * sizeof *exact), *twin = malloc(n * sizeof *twin), mean = 0, poly_mean = 0;
     memcpy(exact, f.x, n * sizeof *exact);
+    memcpy(twin, f.x, n * sizeof *twin);
     cr_assert_eq(encoder_exact(&f.m, 0, exact, f.T, &err), 0);
     cr_assert_eq(the_x_twin(&f.m, 0, f.x, f.T, &fit, &err), 0);
-    for (size_t i = 0; i < n; i++)
+    cr_assert_eq(poly_net_twin(&f.m, 0, twin, f.T, &poly_fit, &err), 0);
+    for (size_t i = 0; i < n; i++) {
         mean += fabs(f.x[i] - exact[i]) / (double)n;
-    cr_assert_lt(mean, 0.5);
-    cr_assert_gt(mean, 0);
+        poly_mean += fabs(twin[i] - exact[i]) / (double)n;
+    }
+    cr_assert(mean > 0 && mean < 0.5, "%g", mean);
+    cr_assert(poly_mean > 0 && poly_mean < 0.2, "%g", poly_mean);
     the_x_fit_free(&fit);
+    poly_net_fit_free(&poly_fit);
+    free(twin);
     free(exact);
     fixture_close(&f);
 }

@@ -6,7 +6,7 @@
  *             the same calls keep parts, level and scale, touch no numbers and count; counts times measured times is the model of
  *             a run that is too large to be done.
  * Shapes      slots [N/2], turned cyclically.
- * Units       microseconds; bytes as sent, 8 per coefficient.
+ * Units       microseconds of this thread's processor time; bytes as sent, 8 per coefficient.
  * Errors      sticky: after the first failure operations do nothing; ckks_check gives it. Levels, scales and parts that do not fit
  *             are asserted (scales: within 2^-16 of each other; the difference is an error of that size in the sum).
  * Memory      `out` is released and filled, and may be one of the inputs. Start with {0}; ckks_wipe_cipher at the end.
@@ -40,6 +40,7 @@ struct ckks_eval {
     struct err first;
 };
 
+double ckks_clock(void); /* microseconds that this thread has computed */
 const char *ckks_op_name(enum ckks_op op);
 MUST_CHECK int ckks_eval_init(struct ckks_eval *e, const struct ckks *c, struct ckks_keys *keys, struct err *err);
 void ckks_eval_free(struct ckks_eval *e);
@@ -63,6 +64,9 @@ void ckks_add_constant(struct ckks_eval *e, struct ckks_cipher *x, double v);
 /* out = x re, or out += x re, at `level` of x's primes, with x's scale times `scale`. */
 void ckks_mul_plain(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const double *re, int level, double scale,
                     bool add);
+/* The same with a plaintext that is encoded already; p is not read in a counted run. */
+void ckks_mul_encoded(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, const struct ckks_plain *p, int level, double scale,
+                      bool add);
 /* out = x v at x's scale times `scale`, rounded to a whole number over it. */
 void ckks_mul_constant(struct ckks_eval *e, struct ckks_cipher *out, const struct ckks_cipher *x, double v, double scale);
 /* Three parts; out = a b, or out += a b. At the lower of both levels. */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "bench/stats.h"
 
 #define REPEATS_MAX 101
@@ -30,7 +29,7 @@ const struct prices_set *prices_set(size_t i)
 }
 
 /* One round of every operation at one level; each is done once, so the tally's growth is its time. */
-static void once(struct ckks_eval *e, int level, double *re, double *error)
+static void once(struct ckks_eval *e, int level, double *re, struct prices *p)
 {
     const size_t slots = e->c->slots;
     struct ckks_cipher a = {0}, b = {0};
@@ -44,7 +43,8 @@ static void once(struct ckks_eval *e, int level, double *re, double *error)
         ckks_rescale(e, &b);
         ckks_open(e, got, &b);
         for (size_t i = 0; i < slots; i++)
-            *error = fmax(*error, fabs(got[i] - re[i] * (re[i] + re[(i + 1) % slots])));
+            p->max_error = fmax(p->max_error, fabs(got[i] - re[i] * (re[i] + re[(i + 1) % slots])));
+        memcpy(p->first, got, sizeof p->first);
     }
     /* Beside what was checked: its result may not fit the last prime. */
     ckks_mul_constant(e, &b, &a, 0.5, 2);
@@ -59,10 +59,10 @@ static void once(struct ckks_eval *e, int level, double *re, double *error)
 static int measure_level(struct prices *p, struct ckks_eval *e, int level, int repeats, double *re, struct err *err)
 {
     double us[CKKS_OPS][REPEATS_MAX] = {{0}};
-    once(e, level, re, &p->max_error); /* keys and pages */
+    once(e, level, re, p); /* keys and pages */
     for (int i = 0; i < repeats; i++) {
         memset(&e->tally, 0, sizeof e->tally);
-        once(e, level, re, &p->max_error);
+        once(e, level, re, p);
         for (int op = 0; op < CKKS_OPS; op++) {
             /* decrypting and decoding came after a rescale, one level below */
             int at = level > 1 && (op == CKKS_DECRYPT || op == CKKS_DECODE) ? level - 1 : level;
@@ -92,14 +92,14 @@ int prices_measure(struct prices *out, const struct ckks_params *params, int fro
     }
     for (size_t i = 0; i < c->slots; i++)
         re[i] = sin((double)i);
-    uint64_t start = clock_us();
+    double start = ckks_clock();
     if (ckks_keys_new(&keys, c, err) != 0)
         goto done;
-    p.keys_us = (double)(clock_us() - start);
-    start = clock_us();
+    p.keys_us = ckks_clock() - start;
+    start = ckks_clock();
     if (ckks_keys_rotation(keys, 1, &key, err) != 0 || ckks_eval_init(&e, c, keys, err) != 0)
         goto done;
-    p.rotation_key_us = (double)(clock_us() - start);
+    p.rotation_key_us = ckks_clock() - start;
     for (int level = from; level >= to; level--)
         if (measure_level(&p, &e, level, repeats, re, err) != 0)
             goto done;

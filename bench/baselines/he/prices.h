@@ -3,7 +3,7 @@
  * FOR MEASUREMENT, NOT FOR PROTECTING DATA.
  *
  * Data flow   parameters -> keys and random numbers -> each operation `repeats` times -> medians; counts times prices -> modelled time.
- * Units       microseconds on one thread.
+ * Units       microseconds of processor time on one thread.
  * Errors      those of the operations.
  * Memory      fills.
  * Secrets     throw-away keys.
@@ -23,7 +23,8 @@ struct prices_set {
 struct prices {
     double us[CKKS_OPS][CKKS_PRIMES_MAX + 1];
     double keys_us, rotation_key_us;
-    double max_error; /* of a product, a rotation and a sum of numbers below 1 */
+    double max_error; /* of x (x + x turned by one slot) for x = sin(slot), at the levels measured */
+    double first[4];  /* its first results */
 };
 
 const struct prices_set *prices_set(size_t i); /* NULL after the last */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "bench/baselines/he/poly_net.h"
 #include "bench/baselines/he/the_x.h"
 
 #define PRICE_REPEATS 3
@@ -14,6 +15,7 @@
 
 union fit {
     struct the_x_fit the_x;
+    struct poly_net_fit poly;
 };
 
 static int the_x_twin_of(const struct encoder *m, int layer, double *x, int T, union fit *fit, struct err *err)
@@ -31,6 +33,21 @@ static void the_x_free_of(union fit *fit)
     the_x_fit_free(&fit->the_x);
 }
 
+static int poly_twin_of(const struct encoder *m, int layer, double *x, int T, union fit *fit, struct err *err)
+{
+    return poly_net_twin(m, layer, x, T, &fit->poly, err);
+}
+
+static int poly_layer_of(struct ckks_eval *e, const struct encoder *m, int layer, const union fit *fit, struct packed *x, struct err *err)
+{
+    return poly_net_layer(e, m, layer, fit == NULL ? NULL : &fit->poly, x, err);
+}
+
+static void poly_free_of(union fit *fit)
+{
+    poly_net_fit_free(&fit->poly);
+}
+
 static const struct system {
     const char *name, *protects, *note;
     bool (*params)(struct ckks_params *out, int T, int D, int K, bool toy);
@@ -41,6 +58,9 @@ static const struct system {
     [SYSTEMS_THE_X] = {"the-x", "input and output from a semi-honest server; weights from a client that does not use the hidden values it opens",
                        "CKKS; client takes ReLU and refreshes; norms and reciprocal fitted, not fine-tuned", the_x_params, the_x_twin_of,
                        the_x_layer_of, the_x_free_of},
+    [SYSTEMS_POLY] = {"polynomial", "input, all hidden values and output from a semi-honest server; weights from the client, where bootstrapping is done",
+                      "CKKS; client refresh in place of bootstrapping (not implemented); polynomials fitted, not fine-tuned", poly_net_params,
+                      poly_twin_of, poly_layer_of, poly_free_of},
 };
 
 const char *systems_name(enum systems_kind kind)
@@ -81,7 +101,7 @@ static void describe(struct compare_row *row, const struct system *s, const char
 
 /* The client seals x; layers; what the client opens at the end is in `opened`. twin, exact NULL in a counted run. */
 static int encoder_run(struct ckks_eval *e, const struct system *s, const struct encoder *m, const double *start, double *opened, double *twin,
-                       double *exact, int T, uint64_t *aside_us, struct err *err)
+                       double *exact, int T, uint64_t *aside_us, double *aside_cpu_us, struct err *err)
 {
     struct packed x = {0};
     int rc = 0, top = e->c->count;
@@ -89,11 +109,13 @@ static int encoder_run(struct ckks_eval *e, const struct system *s, const struct
     for (int l = 0; rc == 0 && l < m->L; l++) {
         union fit fit;
         uint64_t begin = clock_us();
+        double begin_cpu = ckks_clock();
         if (twin != NULL && (s->twin(m, l, twin, T, &fit, err) != 0 || encoder_exact(m, l, exact, T, err) != 0)) {
             rc = -1;
             break;
         }
         *aside_us += clock_us() - begin;
+        *aside_cpu_us += ckks_clock() - begin_cpu;
         if (l > 0)
             rc = packed_refresh(e, &x, false, top, NULL, err);
         if (rc == 0)
@@ -119,13 +141,17 @@ static void compare(double *most, double *mean, const double *a, const double *b
     }
 }
 
-static int prepared(const struct system *s, struct ckks_params *p, const struct encoder *m, const char *shape, int T, struct err *err)
+bool systems_params(struct ckks_params *out, enum systems_kind kind, const struct encoder *m, int T)
 {
-    if (T < 1 || (T & (T - 1)) != 0)
-        return err_set(err, ERR_USAGE, "%s: %d tokens: expected a power of two", s->name, T);
-    if (!s->params(p, T, m->D, m->K, false))
-        return err_set(err, ERR_USAGE, "%s: %s with %d tokens: one head of width %d (a power of two) does not fit a ciphertext of 2^15 coefficients",
-                       s->name, shape, T, m->K);
+    return T >= 1 && (T & (T - 1)) == 0 && systems[kind].params(out, T, m->D, m->K, false);
+}
+
+static int prepared(enum systems_kind kind, struct ckks_params *p, const struct encoder *m, const char *shape, int T, struct err *err)
+{
+    if (!systems_params(p, kind, m, T))
+        return err_set(err, ERR_USAGE,
+                       "%s: %s with %d tokens: expected a power of two, and heads of width %d that fill ciphertexts of 2^14 or 2^15 coefficients",
+                       systems[kind].name, shape, T, m->K);
     return 0;
 }
 
@@ -143,7 +169,7 @@ int systems_measure(struct compare_row *row, enum systems_kind kind, const struc
     if (encoder_read(&m, cp, err) != 0)
         return -1;
     size_t n = (size_t)T * (size_t)m.D;
-    if (prepared(s, &p, &m, shape, T, err) != 0)
+    if (prepared(kind, &p, &m, shape, T, err) != 0)
         goto done;
     x = malloc(4 * n * sizeof *x);
     if (x == NULL) {
@@ -159,22 +185,26 @@ int systems_measure(struct compare_row *row, enum systems_kind kind, const struc
     if (ckks_new(&c, &p, err) != 0 || ckks_keys_new(&keys, c, err) != 0 || ckks_eval_init(&e, c, keys, err) != 0)
         goto done;
     double keys_us = (double)(clock_us() - start);
+    double cpu_us = ckks_clock(), aside_cpu_us = 0;
     start = clock_us();
-    if (encoder_run(&e, s, &m, x, opened, twin, exact, T, &aside, err) != 0)
+    if (encoder_run(&e, s, &m, x, opened, twin, exact, T, &aside, &aside_cpu_us, err) != 0)
         goto done;
+    cpu_us = ckks_clock() - cpu_us - aside_cpu_us;
     double wall_us = (double)(clock_us() - start - aside), weights_us = 0;
     for (int l = 0; l <= CKKS_PRIMES_MAX; l++)
         weights_us += e.tally.us[CKKS_WEIGHT][l];
     struct compare_row got = compare_row_empty(COMPARE_MEASURED);
     describe(&got, s, shape, T, &p, &e.tally);
-    got.online_s = (wall_us - weights_us - e.tally.keys_us) / 1e6;
-    got.offline_s = (keys_us + weights_us + e.tally.keys_us) / 1e6;
+    const double busy = wall_us / cpu_us, before_us = (weights_us + e.tally.keys_us) * busy; /* the tally is processor time */
+    got.online_s = (wall_us - before_us) / 1e6;
+    got.offline_s = (keys_us + before_us) / 1e6;
     got.offline_bytes = (double)ckks_keys_bytes(keys);
     got.wait_s = 0;
     compare(&got.max_err, &got.mean_err, opened, exact, n);
     compare(&got.own_max_err, &got.own_mean_err, opened, twin, n);
     if (detail != NULL) {
-        *detail = (struct systems_detail){.params = p, .tally = e.tally, .weights_s = weights_us / 1e6, .keys_bytes = ckks_keys_bytes(keys)};
+        *detail = (struct systems_detail){.params = p, .tally = e.tally, .weights_s = weights_us / 1e6,
+                                          .cpu_s = (cpu_us - weights_us - e.tally.keys_us) / 1e6, .keys_bytes = ckks_keys_bytes(keys)};
         if (prices_measure(&detail->prices, &p, p.count, 1, PRICE_REPEATS, err) != 0)
             goto done;
         detail->priced_s = prices_of(&detail->prices, &e.tally, online_ops) / 1e6;
@@ -198,11 +228,12 @@ int systems_model(struct compare_row *row, enum systems_kind kind, const struct 
     struct ckks *c = NULL;
     struct ckks_eval e;
     uint64_t aside = 0;
-    if (prepared(s, &d.params, m, shape, T, err) != 0 || ckks_new(&c, &d.params, err) != 0)
+    double aside_cpu = 0;
+    if (prepared(kind, &d.params, m, shape, T, err) != 0 || ckks_new(&c, &d.params, err) != 0)
         return -1;
     int rc = ckks_eval_init(&e, c, NULL, err);
     if (rc == 0)
-        rc = encoder_run(&e, s, m, NULL, NULL, NULL, NULL, T, &aside, err);
+        rc = encoder_run(&e, s, m, NULL, NULL, NULL, NULL, T, &aside, &aside_cpu, err);
     ckks_free(c);
     if (rc != 0 || prices_measure(&d.prices, &d.params, d.params.count, 1, PRICE_REPEATS, err) != 0)
         return -1;

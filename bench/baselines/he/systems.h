@@ -17,7 +17,7 @@
 #include "bench/baselines/he/prices.h"
 #include "bench/baselines/row.h"
 
-enum systems_kind { SYSTEMS_THE_X, SYSTEMS_COUNT };
+enum systems_kind { SYSTEMS_THE_X, SYSTEMS_POLY, SYSTEMS_COUNT };
 
 /* What stands behind a row. */
 struct systems_detail {
@@ -26,10 +26,13 @@ struct systems_detail {
     struct prices prices;
     double priced_s;  /* counts times prices: of a measured row, what the model would have said */
     double weights_s; /* of offline_s: encoding the weights */
+    double cpu_s;     /* measured: processor time of online_s, without what other jobs on the machine cost */
     size_t keys_bytes;
 };
 
 const char *systems_name(enum systems_kind kind);
+/* False if the system's packing does not take T tokens of this shape. */
+bool systems_params(struct ckks_params *out, enum systems_kind kind, const struct encoder *m, int T);
 /* shape is for the row: "bert-tiny". detail may be NULL; then prices are not measured. */
 MUST_CHECK int systems_measure(struct compare_row *row, enum systems_kind kind, const struct checkpoint *cp, const char *shape,
                                const int32_t *ids, int T, struct systems_detail *detail, struct err *err);

@@ -18,6 +18,8 @@ bool the_x_params(struct ckks_params *out, int T, int D, int K, bool toy)
     int log_n = 2, width = 1;
     while (width < D && 8 * T * width <= 1 << 15)
         width *= 2;
+    while (!toy && 4 * T * width < 1 << 14) /* fewer coefficients are not secure at this many levels: features stay empty */
+        width *= 2;
     while (1 << log_n < 4 * T * width)
         log_n++;
     *out = (struct ckks_params){.log_n = log_n, .first_bits = 56, .scale_bits = 40, .count = THE_X_TOP, .special_bits = 56, .toy = toy};

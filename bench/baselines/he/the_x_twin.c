@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/baselines/he/fit.h"
 #include "bench/baselines/he/the_x.h"
 
 #define FIT_POINTS 512
@@ -14,34 +15,15 @@ void the_x_fit_free(struct the_x_fit *fit)
     *fit = (struct the_x_fit){0};
 }
 
-/* Coefficients c with s (c0 + c1 s + ...) nearest to 1 in the mean square over [low,1]: normal equations by elimination. */
+/* The polynomial p with s p(s) nearest to 1 over [low,1]. */
 static int fit_reciprocal(double c[THE_X_DEGREE + 1], double low, struct err *err)
 {
-    enum { N = THE_X_DEGREE + 1 };
-    double a[N][N + 1] = {{0}};
+    struct fit_sample sample[FIT_POINTS];
     for (int k = 0; k < FIT_POINTS; k++) {
-        double s = low + (1 - low) * k / (FIT_POINTS - 1), power[N];
-        power[0] = s;
-        for (int i = 1; i < N; i++)
-            power[i] = power[i - 1] * s;
-        for (int i = 0; i < N; i++) {
-            for (int j = 0; j < N; j++)
-                a[i][j] += power[i] * power[j];
-            a[i][N] += power[i];
-        }
+        double s = low + (1 - low) * k / (FIT_POINTS - 1);
+        sample[k] = (struct fit_sample){s, 1 / s, s};
     }
-    for (int i = 0; i < N; i++) { /* positive definite: no pivoting */
-        if (!(a[i][i] > 1e-12))
-            return err_set(err, ERR_INPUT, "the reciprocal's range [%g, 1] is too narrow for a polynomial of degree %d", low, THE_X_DEGREE);
-        for (int r = 0; r < N; r++) {
-            double by = r == i ? 0 : a[r][i] / a[i][i];
-            for (int j = i; by != 0 && j <= N; j++)
-                a[r][j] -= by * a[i][j];
-        }
-    }
-    for (int i = 0; i < N; i++)
-        c[i] = a[i][N] / a[i][i];
-    return 0;
+    return fit_poly(c, THE_X_DEGREE, sample, FIT_POINTS, err);
 }
 
 /* The norm as g x + b with the mean of all tokens' means and deviations; folds it into the matrix in front: w, b become g w, g b + b'. */
@@ -114,11 +96,10 @@ static int attention(const struct encoder *m, const double *q, const double *k, 
     for (int h = 0; h < m->H; h++)
         for (int t = 0; t < T; t++) {
             const double *a = s + (size_t)h * square + (size_t)t * (size_t)T;
-            double sum = 0, inverse = 0;
+            double sum = 0;
             for (int u = 0; u < T; u++)
                 sum += a[u] * fit->shrink;
-            for (int d = THE_X_DEGREE; d >= 0; d--)
-                inverse = inverse * sum + fit->reciprocal[d];
+            double inverse = fit_at(fit->reciprocal, THE_X_DEGREE, sum);
             for (int u = 0; u < T; u++)
                 for (int i = h * m->K; i < (h + 1) * m->K; i++)
                     o[t * m->D + i] += a[u] * fit->shrink * inverse * v[u * m->D + i];
