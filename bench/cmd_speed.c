@@ -282,7 +282,7 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     sp->cost = (struct speed_model){
         .layer_weights = (double)c->L * ((double)(2 * c->H + 2 * c->G) * c->K * c->D + (c->gated ? 3.0 : 2.0) * c->D * c->F),
         .head_weights = (double)config_outputs(c) * c->D,
-        .weight_bytes = bytes[sp->loaded.net->layers[0].qkv.w.format],
+        .weight_bytes = bytes[sp->loaded.net->layers[0].up.w.format],
         .peak = machine_peak(&sp->machine, sp->dtype->name)};
     return open_side(sp, &sp->plain, err) != 0 ? -1 : open_side(sp, &sp->private, err);
 }

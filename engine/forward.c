@@ -195,11 +195,11 @@ static void attend(struct pass *p, const float *x)
 /* ------------------------------------------------------------------ the rest of a layer */
 
 /* y = down(act(up x)), gated: down(act(gate x) * up x), of n rows. */
-static void feed(struct pass *p, const struct feed *feed, float *y, const float *x, int n)
+static void feed(struct pass *p, const struct linear *up, const struct linear *down, float *y, const float *x, int n)
 {
-    linear_apply(&feed->up, p->s->up, x, n, p->s->pack);
+    linear_apply(up, p->s->up, x, n, p->s->pack);
     run_some(p, n, activate_task);
-    linear_apply(&feed->down, y, p->c->gated ? p->s->gated : p->s->up, n, p->s->pack);
+    linear_apply(down, y, p->c->gated ? p->s->gated : p->s->up, n, p->s->pack);
 }
 
 /* ------------------------------------------------------------------ experts */
@@ -254,7 +254,7 @@ static void feed_experts(struct pass *p)
         if (n == 0)
             continue;
         run_some(p, n, collect_task);
-        feed(p, &layer->feeds[p->expert], s->fed, s->collected, n);
+        feed(p, &layer->experts[p->expert].up, &layer->experts[p->expert].down, s->fed, s->collected, n);
         run_some(p, n, spread_task);
     }
 }
@@ -264,10 +264,11 @@ static void feed_experts(struct pass *p)
 /* s->added = what the feed-forward part makes of x; x is s->normed where there are experts. */
 static void feed_forward(struct pass *p, const float *x)
 {
-    if (p->c->experts > 0)
+    const struct net_layer *layer = &p->net->layers[p->layer];
+    if (layer->experts != NULL)
         feed_experts(p);
     else
-        feed(p, p->net->layers[p->layer].feeds, p->s->added, x, p->rows);
+        feed(p, &layer->up, &layer->down, p->s->added, x, p->rows);
 }
 
 static void run_layer(struct pass *p)

@@ -39,17 +39,24 @@ static int load_one(struct linear *out, const struct checkpoint *cp, enum comput
     return linear_load(out, cp, compute, &w, &b, 1, layer, err);
 }
 
-static int load_feeds(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
+static int load_experts(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
-    const struct config *c = checkpoint_config(cp);
-    const int n = config_feeds(c);
-    if ((out->feeds = calloc((size_t)n, sizeof *out->feeds)) == NULL)
-        return err_oom(err, (size_t)n * sizeof *out->feeds);
+    static const enum role router = ROLE_ROUTER;
+    const int n = checkpoint_config(cp)->experts;
+    if ((out->experts = calloc((size_t)n, sizeof *out->experts)) == NULL)
+        return err_oom(err, (size_t)n * sizeof *out->experts);
     for (int e = 0; e < n; e++)
-        if (load_up(&out->feeds[e].up, cp, compute, l * n + e, err) != 0 ||
-            load_one(&out->feeds[e].down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l * n + e, err) != 0)
+        if (load_up(&out->experts[e].up, cp, compute, l * n + e, err) != 0 ||
+            load_one(&out->experts[e].down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l * n + e, err) != 0)
             return -1;
-    return c->experts > 0 ? linear_load(&out->router, cp, COMPUTE_F32, (enum role[]){ROLE_ROUTER}, NULL, 1, l, err) : 0;
+    return linear_load(&out->router, cp, COMPUTE_F32, &router, NULL, 1, l, err);
+}
+
+static int load_feed(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
+{
+    if (checkpoint_config(cp)->experts > 0)
+        return load_experts(out, cp, compute, l, err);
+    return load_up(&out->up, cp, compute, l, err) == 0 ? load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) : -1;
 }
 
 static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
@@ -58,7 +65,7 @@ static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum c
         load_qkv(&out->qkv, cp, compute, l, err) != 0 ||
         load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
         norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 ||
-        load_feeds(out, cp, compute, l, err) != 0)
+        load_feed(out, cp, compute, l, err) != 0)
         return err_wrap(err, "layer %d", l);
     if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
                                            norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))
@@ -146,11 +153,13 @@ void net_free(struct net *net)
         norm_free(&layer->mlp_post);
         linear_free(&layer->qkv);
         linear_free(&layer->o);
-        for (int e = 0; layer->feeds != NULL && e < config_feeds(&net->config); e++) {
-            linear_free(&layer->feeds[e].up);
-            linear_free(&layer->feeds[e].down);
+        linear_free(&layer->up);
+        linear_free(&layer->down);
+        for (int e = 0; layer->experts != NULL && e < net->config.experts; e++) {
+            linear_free(&layer->experts[e].up);
+            linear_free(&layer->experts[e].down);
         }
-        free(layer->feeds);
+        free(layer->experts);
         linear_free(&layer->router);
     }
     free(net->layers);

@@ -27,8 +27,7 @@ struct norm {
     float *w, *b; /* b NULL for RMS */
 };
 
-/* One feed-forward part. gated: gate rows first, then up rows, [2F,D] */
-struct feed {
+struct expert {
     struct linear up, down;
 };
 
@@ -37,8 +36,10 @@ struct net_layer {
     struct norm q_norm, k_norm; /* w NULL: none */
     struct norm attn_post, mlp_post; /* of what is added; w NULL: none */
     struct linear qkv, o;
-    struct feed *feeds;   /* one, or config.experts of them */
-    struct linear router; /* [E,D] in f32; w.data NULL: one part without choice */
+    struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
+    struct linear down;
+    struct expert *experts; /* config.experts of them in place of up and down, or NULL */
+    struct linear router;   /* [E,D] in f32, with experts only */
 };
 
 /* What stands on top of the last hidden rows; on the server, or on the user with `head: user`. */

@@ -12,8 +12,9 @@ static size_t pack_bytes(const struct net *net, int rows)
     size_t most = 0;
     for (int l = 0; l < net->config.L; l++) {
         const struct net_layer *y = &net->layers[l];
-        /* Experts are of one shape. */
-        const struct linear *const all[] = {&y->qkv, &y->o, &y->feeds[0].up, &y->feeds[0].down, &y->router};
+        const struct expert *first = y->experts; /* all are of one shape */
+        const struct linear *const all[] = {&y->qkv, &y->o, first == NULL ? &y->up : &first->up, first == NULL ? &y->down : &first->down,
+                                            &y->router};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
             size_t bytes = all[i]->w.data == NULL ? 0 : linear_work_bytes(all[i], rows);
             most = bytes > most ? bytes : most;

@@ -167,14 +167,14 @@ Test(permuted_misprints, a_gate_without_the_feed_forward_key_is_wrong)
     struct permuted p = open_model("LlamaForCausalLM", 4);
     cr_expect_lt(difference(&p), RIGHT);
     for (int l = 0; l < 2; l++)
-        put_rows(&p, &p.net->layers[l].feeds->up, &p.plain.net->layers[l].feeds->up, 0, F, NULL);
+        put_rows(&p, &p.net->layers[l].up, &p.plain.net->layers[l].up, 0, F, NULL);
     cr_expect_gt(difference(&p), WRONG);
     /* Without the key on gate, up and down alike it is right again: what is wrong is the one without the others. */
     for (int l = 0; l < 2; l++) {
         struct perm none = {0};
         cr_assert_eq(perm_identity(&none, F, NULL), 0);
-        put_rows(&p, &p.net->layers[l].feeds->up, &p.plain.net->layers[l].feeds->up, 0, 2 * F, NULL);
-        put_mix(&p, &p.net->layers[l].feeds->down, &p.plain.net->layers[l].feeds->down, none.to);
+        put_rows(&p, &p.net->layers[l].up, &p.plain.net->layers[l].up, 0, 2 * F, NULL);
+        put_mix(&p, &p.net->layers[l].down, &p.plain.net->layers[l].down, none.to);
         perm_wipe(&none);
     }
     cr_expect_lt(difference(&p), RIGHT);

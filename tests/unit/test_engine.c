@@ -211,7 +211,7 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
             size_t norm = (net->config.norm == NORM_LAYER ? 2U : 1U) * 64 * sizeof(float), sum = 0;
             for (int l = 0; l < s.L; l++) {
                 const struct net_layer *y = &net->layers[l];
-                sum += linear_bytes(&y->qkv) + linear_bytes(&y->o) + linear_bytes(&y->feeds->up) + linear_bytes(&y->feeds->down) + 2 * norm;
+                sum += linear_bytes(&y->qkv) + linear_bytes(&y->o) + linear_bytes(&y->up) + linear_bytes(&y->down) + 2 * norm;
             }
             sum += net->final_norm.w != NULL ? norm : 0;
             sum += net->rope != NULL ? (size_t)net->config.K / 2 * sizeof(double) : 0;

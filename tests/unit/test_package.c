@@ -75,7 +75,7 @@ Test(package, is_computed_as_its_manifest_says)
         for (int l = 0; l < 2; l++) {
             const struct net_layer *y = &p->net->layers[l];
             cr_expect(y->qkv.w.compute == cases[i].compute && y->o.w.compute == cases[i].compute &&
-                      y->feeds->up.w.compute == cases[i].compute && y->feeds->down.w.compute == cases[i].compute, "%s", cases[i].dtype);
+                      y->up.w.compute == cases[i].compute && y->down.w.compute == cases[i].compute, "%s", cases[i].dtype);
         }
         cr_expect_eq(p->net->head->out.w.compute, cases[i].compute);
         package_free(p);
