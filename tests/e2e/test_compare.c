@@ -123,6 +123,8 @@ Test(compare, what_makes_no_sense_is_refused)
     }
 }
 
+static const struct runner_line loopback;
+
 static struct job small_job(const char *model, const char *system)
 {
     static int lengths[] = {4};
@@ -149,7 +151,7 @@ Test(compare, a_party_that_dies_ends_the_run_with_its_name)
                        dies, shell_program("stip-bench"), shell_program("stip-bench"));
         tempdir_spill(path, script, strlen(script));
         cr_assert_eq(chmod(path, 0700), 0);
-        cr_expect_eq(runner_run(&job, path, &r, &err), -1);
+        cr_expect_eq(runner_run(&job, path, &loopback, &r, &err), -1);
         cr_expect_not_null(strstr(err.text, names[dies]), "%s", err.text);
     }
 }
@@ -162,7 +164,7 @@ Test(compare, a_network_that_does_not_fit_is_refused_with_its_bytes)
     struct runner_result r = {0};
     struct job job = small_job(dir, "puma");
     tempdir_spill(tempdir_path(dir, "config.json"), config, sizeof config - 1);
-    cr_expect_eq(runner_run(&job, "/nowhere", &r, &err), -1);
+    cr_expect_eq(runner_run(&job, "/nowhere", &loopback, &r, &err), -1);
     cr_expect_eq(err.code, ERR_USAGE);
     cr_expect_not_null(strstr(err.text, "bytes of memory"), "%s", err.text);
 }

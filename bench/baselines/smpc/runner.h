@@ -28,7 +28,11 @@ struct runner_result {
 MUST_CHECK int runner_twin(const struct job *job, float **rows, double *wraps, struct err *err);
 /* Refuses what all parties together would need more memory for than this machine has. */
 MUST_CHECK int runner_fits(const struct job *job, struct err *err);
-/* program: stip-bench. */
-MUST_CHECK int runner_run(const struct job *job, const char *program, struct runner_result *out, struct err *err);
+/* A line between each two parties (the dealer's are loopback): all zero, loopback itself. */
+struct runner_line {
+    double rtt_ms, rate_mbit;
+};
+/* program: stip-bench, which is the relay of a slow line too. */
+MUST_CHECK int runner_run(const struct job *job, const char *program, const struct runner_line *line, struct runner_result *out, struct err *err);
 
 #endif
