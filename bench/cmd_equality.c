@@ -305,7 +305,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         struct json *root = json_node(doc);
         char *text;
         json_put_str(doc, root, "architecture", r->config->architecture);
-        json_put_str(doc, root, "profile", "stip");
+        json_put_str(doc, root, "profile", private_grant(r->private)->profile);
         json_put_int(doc, root, "local_layers", private_grant(r->private)->local_layers);
         json_put_str(doc, root, "head", private_grant(r->private)->head_here ? "user" : "server");
         json_put_str(doc, root, "compute", compute_name(r->compute));
@@ -336,7 +336,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         puts(text);
         free(text);
     } else {
-        printf("%s, computed in %s, keys and values in %s, head on the %s, first layers on the user: %d\n", r->config->architecture, compute_name(r->compute), kv_dtype_name(r->kv),
+        printf("%s, profile %s, computed in %s, keys and values in %s, head on the %s, first layers on the user: %d\n", r->config->architecture, private_grant(r->private)->profile, compute_name(r->compute), kv_dtype_name(r->kv),
                private_grant(r->private)->head_here ? "user" : "server", private_grant(r->private)->local_layers);
         printf("max |plain - float64| logit   %.3g over %zu rows\n", r->vs_f64, r->judged);
         printf("max |private - plain| logit   %.3g over the same rows, %.3g over all (bit-equal: %s)\n", r->dlogit, r->dlogit_all,
