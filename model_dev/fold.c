@@ -119,7 +119,7 @@ static int layer_keys(struct fold *f, int layer, struct err *err)
     f->layer = -1;
     for (int g = 0; g < c->G; g++) {
         gauge_head_wipe(&f->heads[g]);
-        if (gauge_head_new(&f->heads[g], f->keys, c->K, c->rotary, c->qk_norm, layer, g, err) != 0)
+        if (gauge_head_new(&f->heads[g], f->keys, c->K, c->rotary, layer, g, err) != 0)
             return -1;
     }
     if (gauge_ups(f->ups, f->keys, c->F, layer, err) != 0)
@@ -195,10 +195,15 @@ static void fold_head(const struct fold *f, enum axis axis, uint64_t head, doubl
     const uint64_t H = (uint64_t)f->c->H, G = (uint64_t)f->c->G, per_group = H / G;
     switch (axis) {
     case AX_Q:
-        gauge_query(&f->heads[head / per_group], x);
-        break;
     case AX_KEY:
-        gauge_key(&f->heads[head], x);
+        if (f->c->qk_norm) { /* gains per dim leave no other freedom; c, because these norms have the epsilon of the others */
+            for (int k = 0; k < f->c->K; k++)
+                x[k] *= f->end.c;
+        } else if (axis == AX_Q) {
+            gauge_query(&f->heads[head / per_group], x);
+        } else {
+            gauge_key(&f->heads[head], x);
+        }
         break;
     case AX_VALUE:
         gauge_value(&f->heads[head], x);

@@ -191,10 +191,9 @@ static int draw_pairs(struct gauge_head *g, const uint8_t key[CRYPTO_KEY_LEN], s
     return rc;
 }
 
-int gauge_head_new(struct gauge_head *out, const struct keyset *keys, int K, int rotary, bool query_fixed, int layer, int group,
-                   struct err *err)
+int gauge_head_new(struct gauge_head *out, const struct keyset *keys, int K, int rotary, int layer, int group, struct err *err)
 {
-    struct gauge_head g = {.K = K, .rotary = rotary, .query_fixed = query_fixed};
+    struct gauge_head g = {.K = K, .rotary = rotary};
     uint8_t key[CRYPTO_KEY_LEN];
     int rc = keyset_gauge_key(keys, GAUGE_QUERY, layer, group, key, err);
     if (rc == 0)
@@ -225,8 +224,6 @@ void gauge_head_wipe(struct gauge_head *g)
 static void query_or_key(const struct gauge_head *g, bool key, double *x)
 {
     const int half = g->rotary / 2;
-    if (g->query_fixed)
-        return;
     for (int i = 0; i < half; i++) {
         const double scale = key ? 1 / g->pair_scale[i] : g->pair_scale[i], a = x[i], b = x[i + half];
         x[i] = scale * (a * g->pair[i].c - b * g->pair[i].s);

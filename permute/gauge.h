@@ -49,12 +49,10 @@ struct gauge_head {
     double *pair_scale;      /* ... and scale of each rotary pair */
     struct gauge_bend rest;  /* of the other dims of q and k */
     struct gauge_bend value;
-    bool query_fixed;        /* q and k stay: their norms have gains per dim (Qwen3) */
 };
 
 /* Of the heads of one key/value group. */
-MUST_CHECK int gauge_head_new(struct gauge_head *out, const struct keyset *keys, int K, int rotary, bool query_fixed, int layer, int group,
-                              struct err *err);
+MUST_CHECK int gauge_head_new(struct gauge_head *out, const struct keyset *keys, int K, int rotary, int layer, int group, struct err *err);
 void gauge_head_wipe(struct gauge_head *g);
 /* Rows of K in place: q A, k A^-T, v B, and w B^-T for a row of O's columns of a head. */
 void gauge_query(const struct gauge_head *g, double *x);
