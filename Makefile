@@ -2,15 +2,19 @@
 #   make demo [MODEL=HFDIR] [PROMPT="..."]   three processes, one private answer
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
+#   make test-many CLIENTS=32 SECONDS=600   as many streaming clients at once for so long: errors, speed, memory; needs node
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
+#   make demo-netns                         docs/OPERATIONS.md as written, three network namespaces; root only
+#   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
 SECONDS ?= 60
+CLIENTS ?= 32
 MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo test test-release test-asan test-clang test-clients test-page build install clean deps fuzz
+.PHONY: demo demo-netns deb test test-release test-asan test-clang test-clients test-deb test-many test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -34,6 +38,9 @@ test-clients: build
 	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error
 	scripts/with-gateway.sh build node tests/clients/run.mjs '{}/v1'
 
+test-many: build
+	STIP_MEMORY_MB=128 scripts/with-gateway.sh build node tests/clients/many.mjs '{}/v1' $(CLIENTS) $(SECONDS)
+
 test-page: build
 	cd tests/page && npm install --no-audit --no-fund --package-lock=false --loglevel=error
 	scripts/with-gateway.sh build node tests/page/page.mjs '{}'
@@ -41,6 +48,15 @@ test-page: build
 build: deps
 	@cmake --preset release >/dev/null
 	cmake --build --preset release
+
+demo-netns: build
+	@scripts/demo-netns.sh build
+
+deb: build
+	cd build && cpack -G DEB
+
+test-deb: build
+	scripts/test-deb.sh build
 
 install: build
 	cmake --install build --prefix $(PREFIX)

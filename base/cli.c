@@ -8,11 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cli_text.h"
+
 static void print_commands(const struct cli_program *p, FILE *to)
 {
     (void)fprintf(to, "%s - %s\n\nusage: %s COMMAND [flags]\n\n", p->name, p->line, p->name);
     for (const struct cli_cmd *c = p->cmds; c->name != NULL; c++)
-        (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
+        if (c->line != NULL)
+            (void)fprintf(to, "  %-10s %s\n", c->name, c->line);
+    (void)fprintf(to, "  %-10s print completions for a shell: %s " CLI_TEXT_COMPLETION " bash|zsh\n", CLI_TEXT_COMPLETION, p->name);
     (void)fprintf(to,
                   "\n%s COMMAND --help shows the flags of a command. A flag --max-tokens can also be given as the\n"
                   "environment variable STIP_MAX_TOKENS; flags win over the environment, and both over a config file where it has\n"
@@ -24,7 +28,7 @@ static void print_commands(const struct cli_program *p, FILE *to)
 
 static void print_command(const struct cli_program *p, const struct cli_cmd *c)
 {
-    printf("%s %s - %s\n\nusage: %s %s [flags]%s%s\n\n", p->name, c->name, c->line, p->name, c->name,
+    printf("%s %s - %s\n\nusage: %s %s [flags]%s%s\n\n", p->name, c->name, c->line == NULL ? "started by other commands" : c->line, p->name, c->name,
            c->args == NULL ? "" : " ", c->args == NULL ? "" : c->args);
     for (const struct cli_opt *o = c->opts; o->name != NULL; o++) {
         char left[64];
@@ -89,6 +93,20 @@ static int parse(const struct cli_cmd *cmd, int argc, char **argv, int *rest, st
     return 0;
 }
 
+static int print_completion(const struct cli_program *p, const char *shell)
+{
+    if (shell != NULL && strcmp(shell, "bash") == 0)
+        cli_text_bash(p, stdout);
+    else if (shell != NULL && strcmp(shell, "zsh") == 0)
+        cli_text_zsh(p, stdout);
+    else {
+        (void)fprintf(stderr, "%s " CLI_TEXT_COMPLETION ": expected bash or zsh; for example: %s " CLI_TEXT_COMPLETION " bash\n", p->name,
+                      p->name);
+        return ERR_USAGE;
+    }
+    return 0;
+}
+
 int cli_main(const struct cli_program *program, int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
@@ -99,6 +117,12 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
         printf("%s %s\n", program->name, STIP_VERSION);
         return 0;
     }
+    if (strcmp(argv[1], "--man") == 0) {
+        cli_text_man(program, stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], CLI_TEXT_COMPLETION) == 0)
+        return print_completion(program, argv[2]);
     const struct cli_cmd *cmd = program->cmds;
     while (cmd->name != NULL && strcmp(cmd->name, argv[1]) != 0)
         cmd++;
@@ -115,9 +139,12 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
     int rest = 0;
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), with a sentence */
     from_environment(cmd);
-    if (parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0)
+    bool done = parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0;
+    bool written = fflush(stdout) == 0 && ferror(stdout) == 0;
+    if (done && written)
         return 0;
-    (void)fflush(stdout);
+    if (done)
+        err_set(&err, ERR_INTERNAL, "cannot write the result to stdout: %s", strerror(errno));
     if (err.text[0] != '\0')
         (void)fprintf(stderr, "%s %s: %s\n", program->name, cmd->name, err.text);
     return err.code == ERR_NONE ? ERR_INTERNAL : (int)err.code;

@@ -25,7 +25,7 @@ struct cli_opt {
 
 struct cli_cmd {
     const char *name;
-    const char *line;    /* one line of help */
+    const char *line;    /* one line of help; NULL: not for people, not in the list */
     const char *example;
     struct cli_opt *opts; /* ends with a NULL name */
     /* Positional arguments follow the flags. */
@@ -38,7 +38,8 @@ struct cli_program {
     const struct cli_cmd *cmds; /* ends with a NULL name */
 };
 
-/* Finds the subcommand, parses, runs, prints the error if any; gives the exit status for main. */
+/* Every program also has: --help, --version, completion bash|zsh, and --man for the build (base/cli_text.h).
+ * Finds the subcommand, parses, runs, prints the error if any; gives the exit status for main. */
 int cli_main(const struct cli_program *program, int argc, char **argv);
 
 /* Value of a flag, or fallback. */

@@ -256,6 +256,43 @@ void crypto_stream_free(struct crypto_stream *s)
     free(s);
 }
 
+/* ------------------------------------------------------------------ AES blocks */
+
+struct crypto_blocks {
+    EVP_CIPHER_CTX *ctx;
+};
+
+int crypto_blocks_new(struct crypto_blocks **out, const uint8_t key[CRYPTO_BLOCK_LEN], struct err *err)
+{
+    struct crypto_blocks *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return err_oom(err, sizeof *b);
+    b->ctx = EVP_CIPHER_CTX_new();
+    if (b->ctx == NULL || EVP_EncryptInit_ex(b->ctx, EVP_aes_128_ecb(), NULL, key, NULL) <= 0 || EVP_CIPHER_CTX_set_padding(b->ctx, 0) <= 0) {
+        crypto_blocks_free(b);
+        return failed("AES", err);
+    }
+    *out = b;
+    return 0;
+}
+
+int crypto_blocks_apply(struct crypto_blocks *b, const void *in, void *out, size_t blocks, struct err *err)
+{
+    int len = 0;
+    if (blocks > INT_MAX / CRYPTO_BLOCK_LEN || EVP_EncryptUpdate(b->ctx, out, &len, in, (int)(blocks * CRYPTO_BLOCK_LEN)) <= 0 ||
+        (size_t)len != blocks * CRYPTO_BLOCK_LEN)
+        return failed("AES", err);
+    return 0;
+}
+
+void crypto_blocks_free(struct crypto_blocks *b)
+{
+    if (b == NULL)
+        return;
+    EVP_CIPHER_CTX_free(b->ctx);
+    free(b);
+}
+
 /* ------------------------------------------------------------------ text forms */
 
 void crypto_hex(const void *data, size_t n, char *out)

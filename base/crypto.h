@@ -6,7 +6,7 @@
  * Memory      caller owns all buffers; struct crypto_hash and crypto_stream hold OpenSSL contexts (free them).
  * Secrets     inputs named secret/key; nothing is kept after the *_free.
  * Source      RFC 6234 (SHA-256), RFC 5869 (HKDF), RFC 8032 (Ed25519), RFC 7748 (X25519), RFC 8439 (ChaCha20),
- *             SP 800-38D (AES-GCM).
+ *             SP 800-38D (AES-GCM), FIPS 197 (AES).
  */
 #ifndef STIP_BASE_CRYPTO_H
 #define STIP_BASE_CRYPTO_H
@@ -21,6 +21,7 @@
 #define CRYPTO_KEY_LEN 32
 #define CRYPTO_SIG_LEN 64
 #define CRYPTO_TAG_LEN 16
+#define CRYPTO_BLOCK_LEN 16
 
 /* OpenSSL's CSPRNG. */
 MUST_CHECK int crypto_random(void *out, size_t n, struct err *err);
@@ -60,6 +61,12 @@ struct crypto_stream;
 MUST_CHECK int crypto_stream_new(struct crypto_stream **out, const uint8_t key[CRYPTO_KEY_LEN], struct err *err);
 MUST_CHECK int crypto_stream_read(struct crypto_stream *s, void *out, size_t n, struct err *err);
 void crypto_stream_free(struct crypto_stream *s);
+
+/* AES-128 of whole blocks, each by itself: a fixed-key permutation, as garbled circuits use it. No mode: never for messages. */
+struct crypto_blocks;
+MUST_CHECK int crypto_blocks_new(struct crypto_blocks **out, const uint8_t key[CRYPTO_BLOCK_LEN], struct err *err);
+MUST_CHECK int crypto_blocks_apply(struct crypto_blocks *b, const void *in, void *out, size_t blocks, struct err *err);
+void crypto_blocks_free(struct crypto_blocks *b);
 
 void crypto_hex(const void *data, size_t n, char *out); /* out holds 2n + 1 */
 bool crypto_unhex(const char *text, void *out, size_t n); /* exactly 2n hex digits */

@@ -9,6 +9,7 @@
 #include <sys/timex.h>
 
 #include "base/clock.h"
+#include "base/expiry.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -84,6 +85,21 @@ int doctor_end(const struct doctor *d, struct err *err)
     return 0;
 }
 
+void doctor_expiry(struct doctor *d, const char *hop, const char *what, int64_t expires, const char *fix)
+{
+    const int64_t now = clock_unix();
+    char end[32];
+    if (expires == EXPIRY_NEVER)
+        return;
+    clock_iso(expires, end);
+    if (now >= expires)
+        doctor_fail(d, hop, fix, "%s expired on %s", what, end);
+    else if (expiry_near(expires, now))
+        doctor_warn(d, hop, fix, "%s expires on %s, in %lld days", what, end, (long long)expiry_days(expires, now));
+    else
+        doctor_ok(d, hop, "%s expires on %s", what, end);
+}
+
 /* ------------------------------------------------------------------ the machine */
 
 void doctor_clock(struct doctor *d)
@@ -96,7 +112,7 @@ void doctor_clock(struct doctor *d)
     else if (adjtimex(&t) < 0)
         doctor_ok(d, "clock", "%s; the system does not say whether it is synchronised", now);
     else if ((t.status & STA_UNSYNC) != 0)
-        doctor_warn(d, "clock", "timedatectl set-ntp true; only dates in logs and manifests depend on it",
+        doctor_warn(d, "clock", "timedatectl set-ntp true; packages and grants expire by it, and logs are dated by it",
                     "%s, not synchronised with a time server", now);
     else
         doctor_ok(d, "clock", "%s, synchronised", now);

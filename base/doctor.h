@@ -27,6 +27,9 @@ void doctor_warn(struct doctor *d, const char *hop, const char *fix, const char 
 void doctor_fail(struct doctor *d, const char *hop, const char *fix, const char *fmt, ...) PRINTF_LIKE(4, 5);
 MUST_CHECK int doctor_end(const struct doctor *d, struct err *err);
 
+/* A line if `what` ends one day; fails when it has. expires: seconds since 1970, 0 for never. */
+void doctor_expiry(struct doctor *d, const char *hop, const char *what, int64_t expires, const char *fix);
+
 /* Checks of the machine. */
 void doctor_clock(struct doctor *d);
 void doctor_threads(struct doctor *d, int asked);                 /* 0: as many as there are CPUs */

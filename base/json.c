@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +128,12 @@ int json_parse(struct json_doc **out, const char *text, size_t len, bool comment
         err_oom(err, sizeof *doc);
         goto done;
     }
+    errno = 0;
     doc->root = cJSON_ParseWithLengthOpts(plain, len + 1, &stop, 1);
+    if (doc->root == NULL && errno == ENOMEM) { /* the only sign of it */
+        err_set(err, ERR_INTERNAL, "%s: out of memory while it is parsed", name);
+        goto done;
+    }
     if (doc->root == NULL) {
         size_t at = stop != NULL && stop >= plain && stop <= plain + len ? (size_t)(stop - plain) : 0;
         err_set(err, ERR_INPUT, "%s: not valid JSON near byte %zu", name, at);

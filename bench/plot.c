@@ -71,10 +71,10 @@ static void put_tick_label(struct buf *b, double x, double y, const char *anchor
 
 static void put_y_axis(struct buf *b, const struct scale *y, const char *label)
 {
-    double step = tick_step(y->to);
+    double step = y->log ? 0 : tick_step(y->to);
     char turn[64];
-    for (double v = 0; v <= y->to * 1.0001; v += step) {
-        put_line(b, LEFT, place(y, v), WIDTH - RIGHT, place(y, v), v == 0 ? AXIS : GRID);
+    for (double v = y->from; v <= y->to * 1.0001; v = y->log ? v * 10 : v + step) {
+        put_line(b, LEFT, place(y, v), WIDTH - RIGHT, place(y, v), v == y->from ? AXIS : GRID);
         put_tick_label(b, LEFT - 6, place(y, v) + 4, "end", v);
     }
     double middle = y->at + y->length / 2;
@@ -180,6 +180,11 @@ int plot_lines(const char *path, const char *title, const struct plot_panel *pan
 
 /* ------------------------------------------------------------------ bars */
 
+static bool can_stand(const struct plot_bars *p, double v)
+{
+    return isfinite(v) && (!p->log_y || v > 0);
+}
+
 static void put_group(struct buf *b, const struct plot_bars *p, size_t g, const struct scale *y, double at, double width)
 {
     double bar = width * 0.8 / (double)p->series_count;
@@ -187,35 +192,58 @@ static void put_group(struct buf *b, const struct plot_bars *p, size_t g, const 
         double v = p->values[g * p->series_count + s], x = at + width * 0.1 + bar * (double)s;
         const char *label = p->labels[g * p->series_count + s];
         char turn[64];
-        if (!isfinite(v))
+        if (!can_stand(p, v))
             continue;
         buf_printf(b, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, place(y, v), bar * 0.92,
-                   place(y, 0) - place(y, v), color_of(s));
+                   place(y, y->from) - place(y, v), color_of(s));
         double tx = x + bar / 2 + 3, ty = place(y, v) - 4;
         (void)snprintf(turn, sizeof turn, " transform=\"rotate(-90 %.1f %.1f)\"", tx, ty);
         put_text(b, tx, ty, "start", 9, turn, label);
     }
-    put_text(b, at + width / 2, place(y, 0) + 17, "middle", 11, "", p->groups[g]);
+    put_text(b, at + width / 2, place(y, y->from) + 17, "middle", 11, "", p->groups[g]);
+}
+
+static struct scale bar_scale(const struct plot_bars *p, double top)
+{
+    double least = INFINITY, most = p->limit;
+    for (size_t i = 0; i < p->group_count * p->series_count; i++)
+        if (can_stand(p, p->values[i])) {
+            most = fmax(most, p->values[i]);
+            least = fmin(least, p->values[i]);
+        }
+    if (!p->log_y)
+        return (struct scale){0, most > 0 ? most * 1.2 : 1, top + PANEL, -PANEL, false}; /* room for the labels */
+    if (!(least < INFINITY))
+        least = most = 1;
+    /* The lowest bar has a height, and the highest one has its label inside. */
+    return (struct scale){pow(10, floor(log10(least) - 0.1)), pow(10, ceil(log10(most) + 0.7)), top + PANEL, -PANEL, true};
+}
+
+static void put_bars(struct buf *b, const struct plot_bars *p, double top)
+{
+    const struct scale y = bar_scale(p, top);
+    put_y_axis(b, &y, p->y_label);
+    double width = p->group_count == 0 ? 0 : (double)(WIDTH - LEFT - RIGHT) / (double)p->group_count;
+    for (size_t g = 0; g < p->group_count; g++)
+        put_group(b, p, g, &y, LEFT + width * (double)g, width);
+    for (size_t s = 0; s < p->series_count; s++)
+        put_name(b, top, s, p->series[s]);
+    if (p->limit > 0) {
+        put_line(b, LEFT, place(&y, p->limit), WIDTH - RIGHT, place(&y, p->limit), "stroke=\"#d00000\" stroke-dasharray=\"6 4\"");
+        put_text(b, LEFT + 4, place(&y, p->limit) - 4, "start", 11, " fill=\"#d00000\"", p->limit_label);
+    }
+}
+
+int plot_bar_panels(const char *path, const struct plot_bars *panels, size_t count, struct err *err)
+{
+    struct buf b;
+    begin(&b, TOP + (double)count * (PANEL + BOTTOM), count > 0 ? panels[0].title : "");
+    for (size_t i = 0; i < count; i++)
+        put_bars(&b, &panels[i], TOP + 12 + (double)i * (PANEL + BOTTOM));
+    return finish(&b, path, err);
 }
 
 int plot_bars(const char *path, const struct plot_bars *p, struct err *err)
 {
-    struct buf b;
-    double most = p->limit, top = TOP + 12;
-    for (size_t i = 0; i < p->group_count * p->series_count; i++)
-        if (isfinite(p->values[i]))
-            most = fmax(most, p->values[i]);
-    const struct scale y = {0, most > 0 ? most * 1.2 : 1, top + PANEL, -PANEL, false}; /* room for the labels */
-    begin(&b, TOP + PANEL + BOTTOM, p->title);
-    put_y_axis(&b, &y, p->y_label);
-    double width = p->group_count == 0 ? 0 : (double)(WIDTH - LEFT - RIGHT) / (double)p->group_count;
-    for (size_t g = 0; g < p->group_count; g++)
-        put_group(&b, p, g, &y, LEFT + width * (double)g, width);
-    for (size_t s = 0; s < p->series_count; s++)
-        put_name(&b, top, s, p->series[s]);
-    if (p->limit > 0) {
-        put_line(&b, LEFT, place(&y, p->limit), WIDTH - RIGHT, place(&y, p->limit), "stroke=\"#d00000\" stroke-dasharray=\"6 4\"");
-        put_text(&b, LEFT + 4, place(&y, p->limit) - 4, "start", 11, " fill=\"#d00000\"", p->limit_label);
-    }
-    return finish(&b, path, err);
+    return plot_bar_panels(path, p, 1, err);
 }

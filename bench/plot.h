@@ -40,7 +40,10 @@ struct plot_bars {
     const char *const *labels;
     double limit; /* a line across, 0: none */
     const char *limit_label;
+    bool log_y;   /* powers of ten; what is not above 0 is left out */
 };
 MUST_CHECK int plot_bars(const char *path, const struct plot_bars *bars, struct err *err);
+/* One below the other; the first one's title is the figure's. */
+MUST_CHECK int plot_bar_panels(const char *path, const struct plot_bars *panels, size_t count, struct err *err);
 
 #endif

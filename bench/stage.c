@@ -108,17 +108,23 @@ static int start(const struct stage *st, struct process *p, const char *program,
     return process_start(p, program, argv, true, log_path, err);
 }
 
-static int start_server(struct stage *st, const char *threads, const char *kv, char endpoint[128], char admin[128], struct err *err)
+static int start_server(struct stage *st, const struct cli_cmd *cmd, char endpoint[128], char admin[128], struct err *err)
 {
     char text[1024];
     struct json_doc *ready;
     const char *infer, *developers;
+    char memory[64] = "";
+    int64_t memory_mb = 0;
+    if (cli_int(cmd, "memory-mb", 1, 1 << 24, &memory_mb, err) != 0)
+        return -1;
+    if (memory_mb > 0)
+        (void)snprintf(memory, sizeof memory, ",\"memory_mb\":%lld", (long long)memory_mb);
     (void)snprintf(text, sizeof text,
                    "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
                    "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":%s,\"kv_dtype\":\"%s\","
                    "\"allow\":{\"users\":[\"@user.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
-                   "\"limits\":{\"context\":1048576,\"sessions\":1024,\"user_sessions\":1024}}\n",
-                   threads, kv);
+                   "\"limits\":{\"context\":1048576,\"sessions\":1024,\"user_sessions\":1024%s}}\n",
+                   cli_str(cmd, "threads", "0"), cli_str(cmd, "kv", "f32"), memory);
     if (write_config(st, "server.json", text, err) != 0 ||
         start(st, &st->server, "stip-server", "server.json", "server.log", err) != 0 ||
         process_event(&st->server, "ready", START_MS, &ready, err) != 0)
@@ -212,7 +218,7 @@ static int set_up(struct stage *st, const struct cli_cmd *cmd, struct err *err)
     struct json_doc *serving;
     if (keygen(st, "stip-model-dev", "model_dev.id", err) != 0 || keygen(st, "stip-server", "server.id", err) != 0 ||
         keygen(st, "stip-user", "user.id", err) != 0 || protect(st, cmd, err) != 0 ||
-        start_server(st, threads, cli_str(cmd, "kv", "f32"), server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0 ||
+        start_server(st, cmd, server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0 ||
         start_link(st, cmd, server, err) != 0 ||
         join(st, server, model_dev, threads, err) != 0 ||
         process_event(&st->server, "serving", START_MS, &serving, err) != 0)

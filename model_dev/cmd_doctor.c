@@ -26,6 +26,7 @@ static bool check_package(struct doctor *d, const struct dev_config *c, struct r
     }
     crypto_hex(r->context, 8, id);
     doctor_ok(d, "package", "%s, context %s, epoch %u, signed by this identity, every hash right", r->manifest.model, id, r->manifest.epoch);
+    doctor_expiry(d, "package expiry", "the package", r->manifest.expires, "stip-model-dev rotate");
     return true;
 }
 
@@ -119,6 +120,7 @@ static void check(struct doctor *d, struct dev_config *c, struct release *r, con
         hops_listen(d, "listen", c->listen);
     else
         doctor_warn(d, "listen", "set `listen` of the config, for example tcp://0.0.0.0:7403", "not given: `serve` needs it");
+    hops_metrics(d, c->metrics);
     check_servers(d, c, r, released);
     doctor_disk(d, c->protected, released ? manifest_bytes(&r->manifest) : 0); /* of the next `protect` */
     doctor_threads(d, 0);

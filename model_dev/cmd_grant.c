@@ -49,11 +49,11 @@ int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         rc = err_set(err, ERR_USAGE, "grant needs the plain checkpoint: --model HFDIR, or 'model' in the config");
     if (rc == 0)
         rc = release_open(&p, s.protected, s.identity->sign_pub, err);
+    if (rc == 0) /* first: a line too many costs a revocation nothing, one too few hides a grant from it */
+        rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
         rc = grant_seal(&(struct grant_source){.model = s.model, .from = &p, .identity = s.identity, .expires = expires}, &user,
                         out, err);
-    if (rc == 0)
-        rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
         rc = print(&p, &user, out, expiry_first(expires, p.manifest.expires), cli_on(cmd, "json"), err);
     release_close(&p);

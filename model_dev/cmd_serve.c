@@ -20,17 +20,20 @@ static int open_signals(int *fd, struct err *err)
     return 0;
 }
 
-static int say_ready(const char *endpoint, const struct identity *id, bool as_json, struct err *err)
+static int say_ready(const char *endpoint, const char *figures, const struct identity *id, bool as_json, struct err *err)
 {
     struct peer_key self = identity_public(id);
     char fingerprint[FINGERPRINT_TEXT];
     peer_key_fingerprint(&self, fingerprint);
     log_info("ready: grants at %s, key %s", endpoint, fingerprint);
+    if (figures[0] != '\0')
+        log_info("figures at http://%s/metrics, health at /health", figures);
     if (!as_json)
         return 0;
     struct json_doc *doc = json_new_object("serve");
     json_put_str(doc, json_node(doc), "event", "ready");
     json_put_str(doc, json_node(doc), "endpoint", endpoint);
+    json_put_str(doc, json_node(doc), "metrics", figures);
     int rc = cmd_print(doc, err);
     json_free(doc);
     return rc;
@@ -54,7 +57,7 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         if (rc == 0 && endpoint[0] == '\0') {
             (void)snprintf(endpoint, sizeof endpoint, "%s", serve_endpoint(serve));
             config.listen = endpoint; /* the same port again, where the config leaves it open */
-            rc = say_ready(endpoint, config.identity, cli_on(cmd, "json"), err);
+            rc = say_ready(endpoint, serve_figures(serve), config.identity, cli_on(cmd, "json"), err);
         }
         if (rc == 0)
             rc = serve_run(serve, signals, &again, err);

@@ -39,7 +39,7 @@ static int optional_path(const struct role_config *c, const char *key, char out[
 
 static int read_file(struct dev_config *s, const char *path, struct err *err)
 {
-    static const char *const keys[] = {"listen", "peers", "allow", "protected", "model", NULL};
+    static const char *const keys[] = {"listen", "metrics", "peers", "allow", "protected", "model", NULL};
     if (role_config_open(&s->file, path, "model_dev", keys, err) != 0)
         return -1;
     s->identity = s->file.identity; /* one owner: this struct */
@@ -47,6 +47,7 @@ static int read_file(struct dev_config *s, const char *path, struct err *err)
     const struct json *root = json_root(s->file.doc);
     if (role_config_path(&s->file, "protected", s->protected, err) != 0 ||
         optional_path(&s->file, "model", s->model, err) != 0 || json_opt_str(s->file.doc, root, "listen", &s->listen, err) != 0 ||
+        json_opt_str(s->file.doc, root, "metrics", &s->metrics, err) != 0 ||
         role_config_allow(&s->file, root, "allow", &s->users, &s->user_count, err) != 0)
         return -1;
     return read_servers(s, err);

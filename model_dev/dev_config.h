@@ -23,6 +23,7 @@ struct dev_config {
     char protected[FILE_PATH_MAX]; /* folder that `protect` wrote */
     char model[FILE_PATH_MAX];     /* folder of the plain checkpoint; "" when not given */
     const char *listen;            /* NULL when not given */
+    const char *metrics;           /* ADDRESS:PORT, NULL: none */
     struct role_peer *servers;
     size_t server_count;
     struct peer_key *users; /* who may ask for a grant */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -12,6 +14,29 @@
 
 #define LEDGER "grants.log"
 #define CAP ((size_t)64 << 20)
+
+/* A whole line or nothing: half of one would make the file unreadable. grant and serve may write at the same time. */
+static int append(int fd, const char *line, size_t n)
+{
+    struct stat before;
+    if (flock(fd, LOCK_EX) != 0 || fstat(fd, &before) != 0)
+        return -1;
+    for (size_t at = 0; at < n;) {
+        const ssize_t some = write(fd, line + at, n - at);
+        if (some < 0 && errno == EINTR)
+            continue;
+        if (some < 0)
+            goto undo;
+        at += (size_t)some;
+    }
+    if (fsync(fd) == 0)
+        return 0;
+undo:;
+    const int error = errno;
+    (void)!ftruncate(fd, before.st_size);
+    errno = error;
+    return -1;
+}
 
 int ledger_add(const char *protected, const struct peer_key *user, const uint8_t context[CRYPTO_HASH_LEN], struct err *err)
 {
@@ -22,9 +47,8 @@ int ledger_add(const char *protected, const struct peer_key *user, const uint8_t
     peer_key_fingerprint(user, who);
     crypto_hex(context, CRYPTO_HASH_LEN, hex);
     const int n = snprintf(line, sizeof line, "%s %s %s\n", when, who, hex);
-    /* One write of O_APPEND: grant and serve may write at the same time. */
     const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rc = fd < 0 || write(fd, line, (size_t)n) != n || fsync(fd) != 0
+    int rc = fd < 0 || append(fd, line, (size_t)n) != 0
                  ? err_set(err, ERR_INTERNAL, "cannot note the grant in %s: %s", path, strerror(errno))
                  : 0;
     if (fd >= 0)

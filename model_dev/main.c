@@ -53,6 +53,17 @@ static struct cli_opt grant_opts[] = {
     EXPIRES_OPT("the last day of this grant, if the package does not expire before"),
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
 
+static struct cli_opt audit_opts[] = {
+    PROTECTED_OPT, MODEL_OPT,
+    {.name = "base", .arg = "HFDIR", .help = "a checkpoint that the server may have, for example what this model was tuned from"},
+    {.name = "drift", .arg = "PERCENTS", .help = "the same weights with so much Gaussian noise, each a column: 0,1,5,10,20; or none"},
+    {.name = "ids", .arg = "FILE", .help = "token ids of a text, as stip-user tokenize prints them; without it made-up ones"},
+    {.name = "sample", .arg = "N", .help = "rows that users send, neurons that are looked at: 512"},
+    {.name = "skip-slow", .help = "leave A7 out: it tries every token of the vocabulary at every place"},
+    {.name = "fail-above", .arg = "PERCENT", .help = "exit 1 if more of pi, weights or tokens is recovered by a server without a user"},
+    {.name = "threads", .arg = "N", .help = "without it one per CPU"},
+    JSON_OPT, END_OPT};
+
 static struct cli_opt rotate_opts[] = {
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT,
     {.name = "dtype", .arg = "TYPE", .help = "keep, f32, bf16, int8; without it as the package has it"},
@@ -81,6 +92,8 @@ static const struct cli_cmd cmds[] = {
      .opts = export_opts, .example = "stip-model-dev export --model ./llama --out ./exported"},
     {.name = "inspect", .line = "what a protected folder holds, without secrets", .run = cmd_inspect, .opts = inspect_opts,
      .example = "stip-model-dev inspect --check ./protected", .args = "DIR"},
+    {.name = "audit", .line = "run the known attacks on your own package: what could a server read?", .run = cmd_audit,
+     .opts = audit_opts, .example = "stip-model-dev audit --protected ./protected --model ./llama"},
     {.name = "push", .line = "send the package to servers", .run = cmd_push, .opts = push_opts,
      .example = "stip-model-dev push --protected ./protected --to tcp://10.0.0.2:7402 --key server.pub"},
     {.name = "grant", .line = "what one user needs, in a file that only this user can open", .run = cmd_grant, .opts = grant_opts,

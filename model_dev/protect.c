@@ -495,6 +495,7 @@ struct place {
     char dir[FILE_PATH_MAX], staging[FILE_PATH_MAX];
     char package[FILE_PATH_MAX], key[FILE_PATH_MAX];         /* where they will be */
     char new_package[FILE_PATH_MAX], new_key[FILE_PATH_MAX]; /* in staging */
+    char old_package[FILE_PATH_MAX + 16], old_key[FILE_PATH_MAX + 16]; /* where those that were there go */
     bool made_dir;
     int lock;
 };
@@ -537,27 +538,42 @@ static int move(const char *from, const char *to, struct err *err)
 }
 
 /* An old key opens what was sealed under it: it is kept, never replaced. */
-static int move_aside(const struct place *at, struct err *err)
+static int move_aside(struct place *at, struct err *err)
 {
-    char package[FILE_PATH_MAX + 16], key[FILE_PATH_MAX + 16];
     unsigned n = 0;
     do {
         n++;
-        (void)snprintf(package, sizeof package, "%s.%u", at->package, n);
-        (void)snprintf(key, sizeof key, "%s.%u", at->key, n);
-    } while (file_exists(package) || file_exists(key));
-    if (file_exists(at->key) && move(at->key, key, err) != 0)
+        (void)snprintf(at->old_package, sizeof at->old_package, "%s.%u", at->package, n);
+        (void)snprintf(at->old_key, sizeof at->old_key, "%s.%u", at->key, n);
+    } while (file_exists(at->old_package) || file_exists(at->old_key));
+    if (file_exists(at->key) && move(at->key, at->old_key, err) != 0)
         return -1;
-    return file_exists(at->package) ? move(at->package, package, err) : 0;
+    return file_exists(at->package) ? move(at->package, at->old_package, err) : 0;
+}
+
+/* What may not last is not there, and what was there is there again. */
+static void put_back(const struct place *at)
+{
+    if (!file_exists(at->new_key))
+        (void)unlink(at->key);
+    if (!file_exists(at->new_package))
+        (void)!file_remove_tree(at->package, NULL);
+    if (file_exists(at->old_key))
+        (void)rename(at->old_key, at->key);
+    if (file_exists(at->old_package))
+        (void)rename(at->old_package, at->package);
 }
 
 /* The key first: a run that dies between the two leaves a key without a package, never a package without its key. */
-static int install(const struct place *at, struct err *err)
+static int install(struct place *at, struct err *err)
 {
-    if (file_fsync_dir(at->new_package, err) != 0 || file_fsync_dir(at->staging, err) != 0 || move_aside(at, err) != 0 ||
-        move(at->new_key, at->key, err) != 0 || move(at->new_package, at->package, err) != 0)
+    if (file_fsync_dir(at->new_package, err) != 0 || file_fsync_dir(at->staging, err) != 0)
         return -1;
-    return file_fsync_dir(at->dir, err);
+    if (move_aside(at, err) == 0 && move(at->new_key, at->key, err) == 0 && move(at->new_package, at->package, err) == 0 &&
+        file_fsync_dir(at->dir, err) == 0)
+        return 0;
+    put_back(at);
+    return -1;
 }
 
 static int close_place(struct place *at, int rc, struct err *err)

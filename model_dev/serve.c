@@ -21,6 +21,7 @@
 #include "model_dev/push.h"
 #include "transport/blob.h"
 #include "transport/listener.h"
+#include "transport/metrics.h"
 #include "transport/msg_blob.h"
 #include "transport/msg_error.h"
 #include "transport/msg_hello.h"
@@ -53,7 +54,11 @@ struct serve {
     struct listener *listener;
     struct user users[USERS];
     size_t user_count;
-    uint64_t granted;
+    struct metrics *metrics; /* NULL: not asked for */
+    struct counts {
+        uint64_t granted, greeted, chunk_bytes, errors[6];
+        uint64_t pushed, push_failed; /* processes that ended */
+    } count;
 };
 
 /* ------------------------------------------------------------------ pushing, in processes of their own */
@@ -104,9 +109,13 @@ static int start_pushers(struct serve *s, struct err *err)
 
 static void collect_pushers(struct serve *s, int flags)
 {
-    for (size_t i = 0; s->pushers != NULL && i < s->config->server_count; i++)
-        if (s->pushers[i] > 0 && waitpid(s->pushers[i], NULL, flags) == s->pushers[i])
-            s->pushers[i] = 0;
+    for (size_t i = 0; s->pushers != NULL && i < s->config->server_count; i++) {
+        int status;
+        if (s->pushers[i] <= 0 || waitpid(s->pushers[i], &status, flags) != s->pushers[i])
+            continue;
+        s->pushers[i] = 0;
+        *(WIFEXITED(status) && WEXITSTATUS(status) == 0 ? &s->count.pushed : &s->count.push_failed) += 1;
+    }
 }
 
 static void end_pushers(struct serve *s)
@@ -184,7 +193,7 @@ int serve_open(struct serve **out, const struct dev_config *config, struct err *
         transport_open(&s->transport, err) != 0 ||
         listener_open(&s->listener, s->transport, "grant", config->listen, config->identity, config->users, config->user_count,
                       err) != 0 ||
-        listener_self_check(s->listener, err) != 0) {
+        listener_self_check(s->listener, err) != 0 || metrics_open(&s->metrics, config->metrics, err) != 0) {
         serve_close(s);
         return -1;
     }
@@ -197,6 +206,7 @@ void serve_close(struct serve *s)
     struct err err;
     if (s == NULL)
         return;
+    metrics_close(s->metrics);
     end_pushers(s);
     listener_close(s->listener);
     transport_close(s->transport);
@@ -216,6 +226,11 @@ void serve_close(struct serve *s)
 const char *serve_endpoint(const struct serve *s)
 {
     return listener_endpoint(s->listener);
+}
+
+const char *serve_figures(const struct serve *s)
+{
+    return metrics_listen(s->metrics);
 }
 
 /* ------------------------------------------------------------------ users */
@@ -257,6 +272,7 @@ static void post(struct serve *s, struct user *u, const struct frame *f)
 static void refuse(struct serve *s, struct user *u, enum wire_code code, const char *text)
 {
     struct frame f = msg_error_encode(NULL, code, 0, text);
+    s->count.errors[(unsigned)code / 100] += 1;
     post(s, u, &f);
 }
 
@@ -275,6 +291,7 @@ static void on_hello(struct serve *s, struct user *u, const struct frame *f)
     }
     memcpy(ok.context, s->release.context, sizeof ok.context);
     struct frame answer = msg_hello_ok_encode(&ok, body);
+    s->count.greeted++;
     post(s, u, &answer);
 }
 
@@ -300,6 +317,7 @@ static void on_get(struct serve *s, struct user *u, const struct frame *f)
     struct err err = {0};
     enum wire_code code = blob_source_answer(s->source, f, &chunk, &err);
     if (code == WIRE_OK) {
+        s->count.chunk_bytes += chunk.h.length;
         post(s, u, &chunk);
         return;
     }
@@ -315,8 +333,8 @@ static void on_done(struct serve *s, const struct user *u)
     peer_key_fingerprint(&u->peer.key, fingerprint);
     if (ledger_add(s->config->protected, &u->peer.key, s->release.context, &err) != 0)
         log_error("%s", err.text);
-    s->granted++;
-    log_info("user %s has its grant (%" PRIu64 " so far)", fingerprint, s->granted);
+    s->count.granted++;
+    log_info("user %s has its grant (%" PRIu64 " so far)", fingerprint, s->count.granted);
 }
 
 static void on_frame(struct serve *s, const struct listener_peer *peer, const struct frame *f)
@@ -360,6 +378,37 @@ static bool superseded(struct serve *s)
     return other;
 }
 
+/* ------------------------------------------------------------------ figures, and the loop */
+
+static void publish(struct serve *s)
+{
+    const struct counts *c = &s->count;
+    const struct listener_stats seen = listener_stats(s->listener);
+    uint64_t pushing = 0;
+    struct buf b;
+    char context[17];
+    for (size_t i = 0; i < s->config->server_count; i++)
+        pushing += s->pushers[i] > 0;
+    crypto_hex(s->release.context, 8, context);
+    buf_init(&b, 1 << 16);
+    buf_printf(&b, "# HELP stip_model_dev_info The package.\n# TYPE stip_model_dev_info gauge\n"
+                   "stip_model_dev_info{version=\"%s\",architecture=\"%s\",context=\"%s\",epoch=\"%u\"} 1\n",
+               STIP_VERSION, s->release.manifest.model, context, s->release.manifest.epoch);
+    metrics_gauge(&b, "stip_model_dev_users_allowed", "Keys that may fetch a grant.", s->config->user_count);
+    metrics_gauge(&b, "stip_model_dev_users_connected", "Users that spoke in the last ten minutes.", s->user_count);
+    metrics_count(&b, "stip_model_dev_greetings_total", "Users that were greeted.", c->greeted);
+    metrics_count(&b, "stip_model_dev_grants_total", "Grants that were fetched.", c->granted);
+    metrics_count(&b, "stip_model_dev_sent_bytes_total", "Bytes of grants.", c->chunk_bytes);
+    metrics_gauge(&b, "stip_model_dev_pushes_running", "Servers that the package is being brought to.", pushing);
+    metrics_count(&b, "stip_model_dev_pushes_total", "Servers that have the package.", c->pushed);
+    metrics_count(&b, "stip_model_dev_pushes_failed_total", "Pushes that gave up.", c->push_failed);
+    metrics_errors(&b, "stip_model_dev_errors_total", "Errors told to users, by what helps.", c->errors);
+    metrics_count(&b, "stip_model_dev_refused_keys_total", "Handshakes with a key that is not on the list.", seen.keys_refused);
+    metrics_count(&b, "stip_model_dev_refused_frames_total", "Malformed frames.", seen.frames_refused);
+    metrics_process(&b);
+    metrics_publish(s->metrics, clock_ms(), NULL, &b);
+}
+
 int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err)
 {
     *again = false;
@@ -368,7 +417,10 @@ int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err)
     for (;;) {
         bool ready = false, stop = false;
         enum listener_got got = LISTENER_FRAME;
-        if (listener_poll(&s->listener, 1, stop_fd, TICK_MS, &ready, &stop, err) != 0)
+        int wait = TICK_MS;
+        if (metrics_due(s->metrics, clock_ms(), &wait))
+            publish(s);
+        if (listener_poll(&s->listener, 1, stop_fd, wait, &ready, &stop, err) != 0)
             return -1;
         if (stop)
             return 0;

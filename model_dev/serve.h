@@ -18,6 +18,8 @@ struct serve;
 MUST_CHECK int serve_open(struct serve **out, const struct dev_config *config, struct err *err);
 void serve_close(struct serve *s);
 const char *serve_endpoint(const struct serve *s);
+/* ADDRESS:PORT of /metrics, "" for none. */
+const char *serve_figures(const struct serve *s);
 /* Serves until stop_fd is readable, or until another package lies in the folder (*again): then close, and open anew. */
 MUST_CHECK int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err);
 

@@ -33,6 +33,7 @@ static void check_package(struct doctor *d, const struct settings *s, uint64_t *
     peer_key_fingerprint(&signer, fingerprint);
     doctor_ok(d, "package", "%s, context %s, epoch %u, signed by developer %s, every hash right", p->manifest.model, id, p->manifest.epoch,
               fingerprint);
+    doctor_expiry(d, "package expiry", "the package", p->manifest.expires, "the developer runs `stip-model-dev rotate`");
     *weights = p->bytes;
     *files = manifest_bytes(&p->manifest);
     package_free(p);
@@ -54,6 +55,7 @@ static void check(struct doctor *d, const char *config)
     hops_allow(d, "developers", "allow.model_devs", s.developer_count, "nobody may push, and no package is accepted");
     hops_listen(d, "listen", s.listen);
     hops_listen(d, "listen_admin", s.listen_admin);
+    hops_metrics(d, s.metrics);
     check_package(d, &s, &weights, &files);
     if (s.weights_bytes != 0 && weights > s.weights_bytes)
         doctor_fail(d, "weights", "raise limits.weights_mb", "the package needs %.0f MB, limits.weights_mb allows %.0f", (double)weights / 1e6,

@@ -16,8 +16,15 @@
 
 /* ------------------------------------------------------------------ what step.c needs too */
 
+static void count_error(struct core *c, const struct frame *f)
+{
+    if (f->h.type == WIRE_ERROR && f->h.code / 100 < sizeof c->load.errors / sizeof *c->load.errors)
+        c->load.errors[f->h.code / 100]++;
+}
+
 void core_say(struct core *c, struct session *s, struct frame f)
 {
+    count_error(c, &f);
     f.h.epoch = c->model.hello.epoch;
     if (connections_say(c->connections, &s->peer, &f, c->now_ms) == LISTENER_SENT &&
         phase_step(PHASE_INFER, &s->phase, PHASE_SERVER, &f.h) == PHASE_ILLEGAL)
@@ -45,6 +52,7 @@ void core_fail(struct core *c, struct session *s, uint64_t seq, enum wire_code c
 static void refuse(struct core *c, const struct listener_peer *peer, const struct frame *to, enum wire_code code, const char *text)
 {
     struct frame f = msg_error_encode(wire_session_zero(to->h.session) ? NULL : to->h.session, code, to->h.seq, text);
+    count_error(c, &f);
     f.h.epoch = c->model.hello.epoch;
     log_debug("refused %s: %s: %s", wire_type_name(to->h.type), wire_code_name(code), text);
     (void)connections_say(c->connections, peer, &f, c->now_ms);
@@ -415,6 +423,12 @@ void core_count(struct core *c, uint64_t uptime_ms, uint64_t keys_refused, uint6
     c->stats.uptime_ms = uptime_ms;
     c->stats.keys_refused = keys_refused;
     c->stats.frames_refused = frames_refused;
+}
+
+void core_load(const struct core *c, struct core_load *out)
+{
+    *out = c->load;
+    out->queue_rows = (uint64_t)c->waiting.rows;
 }
 
 void core_stats(const struct core *c, struct msg_stats *out)

@@ -86,5 +86,12 @@ int core_tick(struct core *c, uint64_t now_ms);
 /* What only the socket knows, for STATS. */
 void core_count(struct core *c, uint64_t uptime_ms, uint64_t keys_refused, uint64_t frames_refused);
 void core_stats(const struct core *c, struct msg_stats *out);
+/* What STATS does not carry. */
+struct core_load {
+    uint64_t errors[6];  /* told to users, by class: code / 100 */
+    uint64_t queue_rows; /* waiting to be computed */
+    uint64_t batches, batch_steps, batch_rows; /* what core_take gave so far */
+};
+void core_load(const struct core *c, struct core_load *out);
 
 #endif

@@ -25,6 +25,7 @@ struct core {
     struct schedule waiting;
     struct prefix *prefix;
     struct msg_stats stats;
+    struct core_load load; /* queue_rows is `waiting`'s */
     uint64_t now_ms;
 };
 

@@ -9,12 +9,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/kernels/table.h"
 #include "base/threads.h"
+#include "server/figures.h"
 #include "server/generation.h"
 #include "server/install.h"
-#include "base/memory.h"
 #include "transport/listener.h"
+#include "transport/metrics.h"
 
 #define LOOP_MS 1000 /* at least so often everything is looked at */
 
@@ -37,6 +39,8 @@ struct server {
     struct loader *loader;
     struct loaded next; /* loaded, and waits until no step is being computed */
     int wake_fd;        /* of the workers and the loader */
+    struct metrics *metrics; /* NULL: not asked for */
+    struct figures ended; /* counts of generations that are gone */
     bool json, ready;
     bool changed; /* the package on disk is newer than what was loaded last */
 };
@@ -62,9 +66,11 @@ static void say_ready(struct server *s)
     peer_key_fingerprint(&key, fingerprint);
     s->ready = true;
     log_info("ready: users at %s, developers at %s, key %s", listener_endpoint(s->infer), listener_endpoint(s->admin), fingerprint);
+    if (s->metrics != NULL)
+        log_info("figures at http://%s/metrics, health at /health", metrics_listen(s->metrics));
     if (s->json) {
-        printf("{\"event\":\"ready\",\"endpoint\":\"%s\",\"admin\":\"%s\",\"model\":%s}\n", listener_endpoint(s->infer),
-               listener_endpoint(s->admin), s->now.model.package != NULL ? "true" : "false");
+        printf("{\"event\":\"ready\",\"endpoint\":\"%s\",\"admin\":\"%s\",\"metrics\":\"%s\",\"model\":%s}\n", listener_endpoint(s->infer),
+               listener_endpoint(s->admin), metrics_listen(s->metrics), s->now.model.package != NULL ? "true" : "false");
         (void)fflush(stdout);
     }
 }
@@ -127,6 +133,7 @@ static void use_next(struct server *s)
     }
     s->now.model = s->next;
     s->now.warned = 0;
+    s->ended.packages++;
     s->next = (struct loaded){0};
     say_serving(s);
 }
@@ -139,6 +146,7 @@ static bool old_is_gone(struct server *s)
     if ((clock_ms() < s->old.until_ms && !s->changed && s->next.package == NULL) || generation_computing(&s->old))
         return false;
     log_info("the package of epoch %u is served no more", s->old.model.package->manifest.epoch);
+    figures_end(&s->ended, s->old.core);
     generation_end(&s->old);
     return true;
 }
@@ -255,6 +263,24 @@ static void serve_generation(struct server *s, struct generation *g, uint64_t up
     *wait = tick < *wait ? tick : *wait;
 }
 
+/* Counts, and whether users can be answered now. */
+static void publish(struct server *s)
+{
+    struct figures f = s->ended;
+    struct buf text;
+    const char *state = stop != 0                      ? "stopping"
+                        : s->now.expired               ? "the package is past its day"
+                        : s->now.model.package != NULL ? NULL
+                        : loader_busy(s->loader)       ? "loading the package"
+                                                       : "no package yet";
+    figures_add(&f, s->now.core);
+    if (s->old.core != NULL)
+        figures_add(&f, s->old.core);
+    buf_init(&text, 1 << 16);
+    figures_text(&text, &f, &s->settings->limits, s->now.model.package);
+    metrics_publish(s->metrics, clock_ms(), state, &text);
+}
+
 static int loop(struct server *s, struct err *err)
 {
     struct listener *listeners[2] = {s->infer, s->admin};
@@ -274,6 +300,8 @@ static int loop(struct server *s, struct err *err)
         bool ready[2] = {false, false}, woken = false;
         int install = install_tick(s->install, clock_ms());
         wait = install >= 0 && install < wait ? install : wait;
+        if (metrics_due(s->metrics, clock_ms(), &wait))
+            publish(s);
         if (listener_poll(listeners, 2, s->wake_fd, wait, ready, &woken, err) != 0)
             return -1;
         if (woken)
@@ -318,7 +346,8 @@ int serve(const struct settings *set, bool json, struct err *err)
         listener_open(&s.infer, s.transport, "infer", set->listen, set->config.identity, set->users, set->user_count, err) != 0 ||
         listener_open(&s.admin, s.transport, "admin", set->listen_admin, set->config.identity, set->developers,
                       set->developer_count, err) != 0 ||
-        listener_self_check(s.infer, err) != 0 || listener_self_check(s.admin, err) != 0)
+        listener_self_check(s.infer, err) != 0 || listener_self_check(s.admin, err) != 0 ||
+        metrics_open(&s.metrics, set->metrics, err) != 0)
         goto done;
     rc = loop(&s, err);
 done:
@@ -327,6 +356,7 @@ done:
     generation_free(&s.now);
     loaded_free(&s.next);
     install_free(s.install);
+    metrics_close(s.metrics);
     listener_close(s.infer);
     listener_close(s.admin);
     transport_close(s.transport);

@@ -77,7 +77,7 @@ static int read_prefix_cache(struct settings *s, struct err *err)
 
 int settings_read(struct settings *out, const char *path, struct err *err)
 {
-    static const char *const keys[] = {"listen", "listen_admin", "package", "allow", "limits", "threads", "kv_dtype",
+    static const char *const keys[] = {"listen", "listen_admin", "metrics", "package", "allow", "limits", "threads", "kv_dtype",
                                        "prefix_cache", "drain_s", NULL};
     static const char *const allow_keys[] = {"users", "model_devs", NULL};
     struct settings s = {0};
@@ -88,6 +88,7 @@ int settings_read(struct settings *out, const char *path, struct err *err)
     const struct json *root = json_root(doc), *allow = json_get(root, "allow");
     if (json_get_str(doc, root, "listen", &s.listen, err) != 0 ||
         json_get_str(doc, root, "listen_admin", &s.listen_admin, err) != 0 ||
+        json_opt_str(doc, root, "metrics", &s.metrics, err) != 0 ||
         role_config_path(&s.config, "package", s.package, err) != 0 ||
         json_opt_int(doc, root, "threads", 0, 1024, &threads, err) != 0 ||
         json_opt_int(doc, root, "drain_s", 0, 3600, &drain, err) != 0 || read_limits(&s, err) != 0 ||

@@ -16,6 +16,7 @@
 struct settings {
     struct role_config config;
     const char *listen, *listen_admin;
+    const char *metrics; /* ADDRESS:PORT, NULL: none */
     char package[FILE_PATH_MAX];
     struct peer_key *users, *developers;
     size_t user_count, developer_count;

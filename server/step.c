@@ -228,7 +228,10 @@ int core_take(struct core *c, struct core_job *jobs, int max_jobs)
     while ((s = schedule_next(&c->waiting, &pass, c->has_model && !c->model.net->config.causal, &rows)) != NULL) {
         s->running = true;
         jobs[n++] = piece(c, s, rows);
+        c->load.batch_rows += (uint64_t)jobs[n - 1].seq.T;
     }
+    c->load.batch_steps += (uint64_t)n;
+    c->load.batches += n > 0 ? 1 : 0;
     return n;
 }
 

@@ -57,9 +57,10 @@ static int watch(struct channel *ch, struct transport *t, struct err *err)
     char name[64];
     const int zero = 0;
     (void)snprintf(name, sizeof name, "inproc://stip-monitor-%u", transport_next(t));
-    if (zmq_socket_monitor(ch->socket, name, ZMQ_EVENT_ALL) != 0 ||
-        (ch->monitor = zmq_socket(transport_context(t), ZMQ_PAIR)) == NULL ||
-        zmq_setsockopt(ch->monitor, ZMQ_LINGER, &zero, sizeof zero) != 0 || zmq_connect(ch->monitor, name) != 0)
+    /* The ear first: libzmq waits for ever to tell a monitor without one that it ends. */
+    if ((ch->monitor = zmq_socket(transport_context(t), ZMQ_PAIR)) == NULL ||
+        zmq_setsockopt(ch->monitor, ZMQ_LINGER, &zero, sizeof zero) != 0 || zmq_connect(ch->monitor, name) != 0 ||
+        zmq_socket_monitor(ch->socket, name, ZMQ_EVENT_ALL) != 0)
         return err_set(err, ERR_INTERNAL, "cannot watch the connection: %s", zmq_strerror(errno));
     return 0;
 }

@@ -191,7 +191,7 @@ void hops_listen(struct doctor *d, const char *name, const char *endpoint)
     char host[256], port[8];
     const int one = 1;
     if (!split(endpoint, host, port)) {
-        doctor_fail(d, name, "write tcp://ADDRESS:PORT", "%s", endpoint);
+        doctor_fail(d, name, "write tcp://ADDRESS:PORT (metrics: ADDRESS:PORT)", "%s", endpoint);
         return;
     }
     if (getaddrinfo(strcmp(host, "*") == 0 ? "0.0.0.0" : host, strcmp(port, "*") == 0 ? "0" : port, &hints, &found) != 0) {
@@ -212,6 +212,15 @@ void hops_listen(struct doctor *d, const char *name, const char *endpoint)
                     endpoint, strerror(error));
     else
         doctor_ok(d, name, "%s is free", endpoint);
+}
+
+void hops_metrics(struct doctor *d, const char *listen)
+{
+    char endpoint[280];
+    if (listen == NULL)
+        return;
+    (void)snprintf(endpoint, sizeof endpoint, "tcp://%s", listen);
+    hops_listen(d, "metrics", endpoint);
 }
 
 void hops_allow(struct doctor *d, const char *name, const char *key, size_t count, const char *consequence)

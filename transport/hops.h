@@ -21,6 +21,8 @@ void hops_peer(struct doctor *d, const char *name, const struct role_peer *peer,
                bool needed, struct channel **out);
 /* An endpoint to listen on: free, or in use, perhaps by the daemon itself. */
 void hops_listen(struct doctor *d, const char *name, const char *endpoint);
+/* The same for ADDRESS:PORT of `metrics`; nothing for NULL. */
+void hops_metrics(struct doctor *d, const char *listen);
 /* How many keys may come in. */
 void hops_allow(struct doctor *d, const char *name, const char *key, size_t count, const char *consequence);
 

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 #include "base/crypto.h"
@@ -51,13 +52,15 @@ int identity_save(const struct identity *id, const char *dir, struct err *err)
     if (rc == 0)
         rc = file_write(key_path, bytes, IDENTITY_FILE_BYTES, 0600, err);
     secret_free(bytes);
-    if (rc != 0)
-        return -1;
     struct peer_key pub = identity_public(id);
     peer_key_text(&pub, text);
     size_t n = strlen(text);
     text[n] = '\n';
-    return file_write(pub_path, text, n + 1, 0644, err);
+    if (rc == 0)
+        rc = file_write(pub_path, text, n + 1, 0644, err);
+    if (rc != 0)
+        (void)unlink(key_path); /* nobody has seen it yet, and it would stand in the way of the next attempt */
+    return rc;
 }
 
 /* A file whose halves do not belong together would fail much later, as a peer that cannot decrypt. */

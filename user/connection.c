@@ -168,7 +168,7 @@ static int reconnect(struct connection *c, struct retry *r, struct err *err)
             channel_close(fresh.channel);
             hopeless = hopeless && err->code != ERR_PEER;
         }
-        if (hopeless || retry_wait(r, err) != 0)
+        if (hopeless || retry_wait(r, c->abandoned, err) != 0)
             return -1;
     }
 }
@@ -184,7 +184,7 @@ int connection_recover(struct connection *c, struct retry *r, bool *rebuild, str
         return -1;
     if (r->end_ms == 0)
         retry_begin(r, c->retry_ms);
-    if (retry_wait(r, err) != 0)
+    if (retry_wait(r, c->abandoned, err) != 0)
         return -1;
     if (broken || code == WIRE_DRAINING || code == WIRE_NO_MODEL || code == WIRE_EPOCH_CHANGED)
         return reconnect(c, r, err);

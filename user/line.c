@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -67,6 +68,8 @@ static int read_char(EditLine *edit, wchar_t *out)
         ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n <= 0)
             return n == 0 ? 0 : -1;
+        if (byte == '\0') /* what a Ctrl-D becomes that was typed before the editor took the terminal */
+            continue;
         size_t done = mbrtowc(out, &byte, 1, &state);
         if (done != (size_t)-2) {
             *out = done == (size_t)-1 ? L'?' : *out;
@@ -107,6 +110,7 @@ static enum line_got edit_line(struct line *l, const char **text, size_t *len)
     int n = 0;
     const char *got = el_gets(l->edit, &n);
     if (line_interrupted()) {
+        (void)tcflush(STDIN_FILENO, TCIFLUSH); /* what was typed before it, too: libedit has the terminal keep that */
         (void)fprintf(stderr, "^C\n");
         return LINE_DROPPED;
     }

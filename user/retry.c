@@ -8,6 +8,7 @@
 
 #define FIRST_WAIT_MS 50
 #define LONGEST_WAIT_MS 5000
+#define LOOK_MS 50 /* how often it is looked whether the answer is still wanted */
 
 void retry_begin(struct retry *r, int retry_ms)
 {
@@ -16,7 +17,13 @@ void retry_begin(struct retry *r, int retry_ms)
     r->wait_ms = 0;
 }
 
-int retry_wait(struct retry *r, struct err *err)
+static void sleep_ms(uint64_t ms)
+{
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L};
+    (void)nanosleep(&t, NULL);
+}
+
+int retry_wait(struct retry *r, const atomic_bool *abandoned, struct err *err)
 {
     const uint64_t now = clock_ms();
     uint8_t chance;
@@ -33,7 +40,11 @@ int retry_wait(struct retry *r, struct err *err)
     uint64_t ms = (uint64_t)(r->wait_ms - r->wait_ms * chance / 512);
     if (ms > r->end_ms - now)
         ms = r->end_ms - now;
-    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L};
-    (void)nanosleep(&t, NULL);
+    for (const uint64_t end = now + ms; clock_ms() < end;) {
+        if (abandoned != NULL && atomic_load(abandoned))
+            return err_set(err, ERR_PEER, "nobody waits for the answer any more");
+        const uint64_t left = end - clock_ms();
+        sleep_ms(left < LOOK_MS ? left : LOOK_MS);
+    }
     return 0;
 }

@@ -9,6 +9,7 @@
 #ifndef STIP_USER_RETRY_H
 #define STIP_USER_RETRY_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -20,7 +21,8 @@ struct retry {
 
 void retry_begin(struct retry *r, int retry_ms);
 /* Sleeps: 50 ms, then twice as long each time up to 5 s, less up to half of it by chance, so that users whom one server
- * refused do not come back together. The first time says on stderr why. -1 when the time is over. */
-MUST_CHECK int retry_wait(struct retry *r, struct err *err);
+ * refused do not come back together. The first time says on stderr why. -1 when the time is over, or once *abandoned (may be NULL):
+ * nobody waits for the answer any more. */
+MUST_CHECK int retry_wait(struct retry *r, const atomic_bool *abandoned, struct err *err);
 
 #endif

@@ -282,6 +282,27 @@ static void call(struct serve *s, struct http_request *r, enum endpoint at)
     }
 }
 
+/* What is refused before it comes here, in the API's words. */
+static char *refusal(enum http_refusal why, int status)
+{
+    struct openai_error e;
+    switch (why) {
+    case HTTP_BAD_HOST:
+        (void)openai_fail(
+            &e, status, "host_not_allowed", NULL,
+            "this gateway answers to localhost and to numeric addresses; other names in Host must be given with --host");
+        break;
+    case HTTP_BAD_ORIGIN:
+        (void)openai_fail(&e, status, "origin_not_allowed", NULL, "this web origin is not one of those given with --cors");
+        break;
+    case HTTP_BAD_KEY:
+        (void)openai_fail(&e, status, "invalid_api_key", NULL, "this gateway wants its API key: Authorization: Bearer KEY");
+        break;
+    default: (void)openai_fail(&e, status, "request_too_large", NULL, "a request has at most %zu bytes", (size_t)BODY_MAX); break;
+    }
+    return openai_error_text(&e);
+}
+
 static void handle(void *arg, struct http_request *r)
 {
     struct serve *s = arg;
@@ -439,6 +460,7 @@ static int run(struct serve *s, const struct cli_cmd *cmd, struct options *o, st
     o->http.key = (const char *)o->key;
     o->http.open_paths = open_paths;
     o->http.handle = handle;
+    o->http.refusal = refusal;
     o->http.arg = s;
     if (http_check_listen(o->http.listen, &loopback, err) != 0)
         return -1;

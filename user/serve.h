@@ -1,6 +1,6 @@
 /* user/serve.h - the gateway: an OpenAI API on this machine, whose answers come from a server that cannot read them.
  *
- * Data flow   HTTP (user/http.h) -> openai_parse -> prompt ids -> jobs (user/serve_job.h) -> JSON or server-sent events -> HTTP.
+ * Data flow   HTTP (transport/http.h) -> openai_parse -> prompt ids -> jobs (user/serve_job.h) -> JSON or server-sent events -> HTTP.
  *             serve.c: start, routes, small endpoints. serve_answer.c: completions. serve_embed.c: embeddings.
  *             serve_prompt.c: messages to a prompt. serve_metrics.c: counters.
  * Units       tokens, microseconds.
@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 
 #include "user/chat_template.h"
-#include "user/http.h"
+#include "transport/http.h"
 #include "user/openai.h"
 #include "user/serve_pool.h"
 #include "user/serve_view.h"

@@ -23,7 +23,7 @@ static int forward(struct serve *s, const struct token_ids *ids, float *rows, st
     struct err err = {0};
     if (pool_take(s->pool, &l, &cancel, &err) != 0)
         return openai_from_err(e, &err);
-    int rc = pool_session(s->pool, &l, (int)ids->n, (int)ids->n, &err);
+    int rc = pool_session(s->pool, &l, (int)ids->n, (int)ids->n, NULL, &err);
     if (rc == 0)
         rc = session_hidden(l.s, ids->ids, (int)ids->n, rows, &err);
     l.broken = rc != 0;

@@ -76,7 +76,7 @@ static void show(struct job *j, int tokens, bool done)
     if (j->ask.views == NULL)
         return;
     struct session_timing t = session_timing(j->lease.s);
-    struct channel_stats now = channel_stats(j->lease.c->channel);
+    struct channel_stats now = connection_stats(j->lease.c);
     const struct view_figures f = {.bytes_up = now.bytes_up - j->lease.before.bytes_up,
                                    .bytes_down = now.bytes_down - j->lease.before.bytes_down,
                                    .round_trips = now.round_trips - j->lease.before.round_trips,
@@ -120,7 +120,7 @@ static int generate_here(struct job *j, struct generated *g, struct err *err)
         return err_set(err, ERR_INPUT, "the prompt has %d tokens, the context holds %d and an answer needs room too; shorten it",
                        a->prompt_count, context);
     const int most = a->max_tokens < room ? a->max_tokens : room;
-    if (pool_session(j->pool, &j->lease, a->prompt_count + most, 1, err) != 0)
+    if (pool_session(j->pool, &j->lease, a->prompt_count + most, 1, &j->cancel, err) != 0)
         return -1;
     const struct generate_opts opts = {.max_tokens = most,
                                        .sample = a->sample,
@@ -150,6 +150,7 @@ static void *run(void *arg)
             r.decode_us = g.decode_us;
             r.server_us = t.server_us;
             r.user_us = t.user_us;
+            err = (struct err){0}; /* of troubles that passed */
         } else
             j->lease.broken = err.code != ERR_INPUT;
         pool_give(j->pool, &j->lease, &r.wire);

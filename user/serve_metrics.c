@@ -2,23 +2,12 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "transport/metrics.h"
 #include "user/serve.h"
 
 void serve_count(struct serve *s, enum serve_route route, int status)
 {
     atomic_fetch_add(&s->metrics.requests[route][status < 400 ? 0 : status < 500 ? 1 : 2], 1);
-}
-
-static void one(struct buf *b, const char *name, const char *type, const char *help, unsigned long long value)
-{
-    buf_printf(b, "# HELP stip_gateway_%s %s\n# TYPE stip_gateway_%s %s\nstip_gateway_%s %llu\n", name, help, name, type, name,
-               value);
-}
-
-static void seconds(struct buf *b, const char *name, const char *help, atomic_ullong *us)
-{
-    buf_printf(b, "# HELP stip_gateway_%s %s\n# TYPE stip_gateway_%s counter\nstip_gateway_%s %.6f\n", name, help, name, name,
-               (double)atomic_load(us) / 1e6);
 }
 
 char *serve_metrics_text(struct serve *s)
@@ -35,21 +24,21 @@ char *serve_metrics_text(struct serve *s)
         for (int c = 0; c < 3; c++)
             buf_printf(&b, "stip_gateway_requests_total{endpoint=\"%s\",status=\"%s\"} %llu\n", routes[r], classes[c],
                        atomic_load(&m->requests[r][c]));
-    one(&b, "prompt_tokens_total", "counter", "Tokens of prompts.", atomic_load(&m->prompt_tokens));
-    one(&b, "generated_tokens_total", "counter", "Tokens generated.", atomic_load(&m->tokens));
-    one(&b, "cancelled_total", "counter", "Answers whose client hung up.", atomic_load(&m->cancelled));
-    one(&b, "stream_errors_total", "counter", "Streams that ended with an error event.", atomic_load(&m->stream_errors));
-    seconds(&b, "prefill_seconds_total", "Wall time of prompts.", &m->prompt_us);
-    seconds(&b, "decode_seconds_total", "Wall time of generated tokens.", &m->decode_us);
-    seconds(&b, "server_seconds_total", "Time that the stip server computed.", &m->server_us);
-    seconds(&b, "user_seconds_total", "Time of embedding, sealing, unsealing and the head here.", &m->user_us);
-    one(&b, "answers_running", "gauge", "Requests being answered.", (unsigned long long)atomic_load(&m->running));
-    one(&b, "requests_waiting", "gauge", "Requests that wait for a place.", (unsigned long long)p.waiting);
-    one(&b, "connections_open", "gauge", "Connections to the stip server.", (unsigned long long)p.open);
-    one(&b, "connections_busy", "gauge", "Connections with a generation.", (unsigned long long)p.busy);
-    one(&b, "wire_up_bytes_total", "counter", "Bytes to the stip server, of answers that have ended.", p.bytes_up);
-    one(&b, "wire_down_bytes_total", "counter", "Bytes from the stip server, of answers that have ended.", p.bytes_down);
-    one(&b, "round_trips_total", "counter", "Round trips, of answers that have ended.", p.round_trips);
-    one(&b, "start_time_seconds", "gauge", "When the gateway started, since 1970.", (unsigned long long)s->started);
+    metrics_count(&b, "stip_gateway_prompt_tokens_total", "Tokens of prompts.", atomic_load(&m->prompt_tokens));
+    metrics_count(&b, "stip_gateway_generated_tokens_total", "Tokens generated.", atomic_load(&m->tokens));
+    metrics_count(&b, "stip_gateway_cancelled_total", "Answers whose client hung up.", atomic_load(&m->cancelled));
+    metrics_count(&b, "stip_gateway_stream_errors_total", "Streams that ended with an error event.", atomic_load(&m->stream_errors));
+    metrics_seconds(&b, "stip_gateway_prefill_seconds_total", "Wall time of prompts.", atomic_load(&m->prompt_us));
+    metrics_seconds(&b, "stip_gateway_decode_seconds_total", "Wall time of generated tokens.", atomic_load(&m->decode_us));
+    metrics_seconds(&b, "stip_gateway_server_seconds_total", "Time that the stip server computed.", atomic_load(&m->server_us));
+    metrics_seconds(&b, "stip_gateway_user_seconds_total", "Time of embedding, sealing, unsealing and the head here.", atomic_load(&m->user_us));
+    metrics_gauge(&b, "stip_gateway_answers_running", "Requests being answered.", (uint64_t)atomic_load(&m->running));
+    metrics_gauge(&b, "stip_gateway_requests_waiting", "Requests that wait for a place.", (uint64_t)p.waiting);
+    metrics_gauge(&b, "stip_gateway_connections_open", "Connections to the stip server.", (uint64_t)p.open);
+    metrics_gauge(&b, "stip_gateway_connections_busy", "Connections with a generation.", (uint64_t)p.busy);
+    metrics_count(&b, "stip_gateway_wire_up_bytes_total", "Bytes to the stip server, of answers that have ended.", p.bytes_up);
+    metrics_count(&b, "stip_gateway_wire_down_bytes_total", "Bytes from the stip server, of answers that have ended.", p.bytes_down);
+    metrics_count(&b, "stip_gateway_round_trips_total", "Round trips, of answers that have ended.", p.round_trips);
+    metrics_gauge(&b, "stip_gateway_start_time_seconds", "When the gateway started, since 1970.", (uint64_t)s->started);
     return buf_take(&b, NULL);
 }

@@ -50,7 +50,7 @@ static int connect_lease(struct pool *p, struct lease *l, struct err *err)
     }
     l->c = fresh.c;
     l->speculate = fresh.speculate;
-    l->before = channel_stats(l->c->channel);
+    l->before = connection_stats(l->c);
     l->fresh = true;
     (void)pthread_mutex_lock(&p->lock);
     p->stats.open++;
@@ -124,7 +124,7 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
     if (!wanted)
         return err_set(err, ERR_PEER, "the client has gone");
     if (l.c != NULL)
-        l.before = channel_stats(l.c->channel);
+        l.before = connection_stats(l.c);
     else if (connect_lease(p, &l, err) != 0) {
         pool_give(p, &l, NULL);
         return -1;
@@ -133,12 +133,20 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
     return 0;
 }
 
-int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struct err *err)
+/* A request that has begun is brought to its end, whatever the line and the server do meanwhile. */
+static int keep(const struct pool *p, struct lease *l, const atomic_bool *cancel)
+{
+    l->c->retry_ms = p->set->retry_ms;
+    l->c->abandoned = cancel;
+    return 0;
+}
+
+int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, const atomic_bool *cancel, struct err *err)
 {
     struct err first;
     outputs += speculate_most(l->speculate);
     if (session_open(&l->s, l->c, tokens, outputs, &first) == 0)
-        return 0;
+        return keep(p, l, cancel);
     l->s = NULL;
     if (first.code != ERR_PEER || channel_code(l->c->channel) == WIRE_BUSY || l->fresh) {
         *err = first;
@@ -151,7 +159,7 @@ int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struc
     if (connect_lease(p, l, err) != 0)
         return -1;
     if (session_open(&l->s, l->c, tokens, outputs, err) == 0)
-        return 0;
+        return keep(p, l, cancel);
     l->s = NULL;
     return -1;
 }
@@ -161,7 +169,9 @@ void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
     struct channel_stats now = {0}, moved = {0};
     session_close(l->s);
     if (l->c != NULL) {
-        now = channel_stats(l->c->channel);
+        l->c->retry_ms = 0; /* the next request is told at once when there is no server */
+        l->c->abandoned = NULL;
+        now = connection_stats(l->c);
         moved.bytes_up = now.bytes_up - l->before.bytes_up;
         moved.bytes_down = now.bytes_down - l->before.bytes_down;
         moved.round_trips = now.round_trips - l->before.round_trips;

@@ -39,8 +39,8 @@ void pool_close(struct pool *p);
 /* A connection without a session. Waits while all places are taken, until *cancel. */
 MUST_CHECK int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err *err);
 /* Opens lease->s on it, with room for `outputs` and for guesses. An idle connection may have died unseen: then once more on a new
- * one. */
-MUST_CHECK int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, struct err *err);
+ * one. From then on the session outlives broken lines and restarts for the setup's retry_ms at a time, until *cancel. */
+MUST_CHECK int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, const atomic_bool *cancel, struct err *err);
 /* Ends the session and gives the place free. What the lease moved over the wire is in *used (may be NULL). */
 void pool_give(struct pool *p, struct lease *l, struct channel_stats *used);
 /* 0 if the server answers now. */

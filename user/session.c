@@ -266,10 +266,15 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
 
 int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)
 {
+    return session_hidden_rows(s, ids, T, 0, T, x, err);
+}
+
+int session_hidden_rows(struct session *s, const int32_t *ids, int T, int out_from, int out_n, float *x, struct err *err)
+{
     if (!s->c->grant->head_here)
         return err_set(err, ERR_INPUT, "the server computes the head of this model and gives no hidden rows");
     s->hidden = true;
-    int rc = session_forward(s, ids, NULL, T, 0, T, x, err);
+    int rc = session_forward(s, ids, NULL, T, out_from, out_n, x, err);
     s->hidden = false;
     return rc;
 }

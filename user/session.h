@@ -30,6 +30,8 @@ MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int3
                                float *logits, struct err *err);
 /* Appends T tokens; their final hidden rows, in plain order, go to x [T, D]. Only where the head is the user's. */
 MUST_CHECK int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err);
+/* The same of rows out_from..out_from+out_n-1 only. */
+MUST_CHECK int session_hidden_rows(struct session *s, const int32_t *ids, int T, int out_from, int out_n, float *x, struct err *err);
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);
 int session_length(const struct session *s);

@@ -78,7 +78,7 @@ Test(chat_terminal, lines_are_edited_joined_and_remembered_and_commands_work)
     terminal_expect(&term, "/save needs the name");
     terminal_type(&term, "half a line" CTRL_C);
     terminal_expect(&term, "^C");
-    cr_expect_eq(terminal_end(&term, CTRL_D), 0);
+    cr_expect_eq(terminal_end(&term, CTRL_D), 0, "%s", term.seen + term.from);
     struct json_doc *doc = saved(file);
     is_message(doc, 0, "user", "Hello there");
     is_message(doc, 1, "assistant", NULL);

@@ -179,10 +179,11 @@ static void another_package(struct trio *t)
 {
     struct shell s;
     shell_run(&s, SHELL_ARGV("stip-model-dev", "protect", "--model", t->model, "--out", trio_path(t, "again"), "--identity",
-                             trio_path(t, "model_dev.id"), "--head", "user"));
+                             trio_path(t, "model_dev.id"), "--head", "user", "--expires", "5"));
     cr_assert_eq(s.status, 0, "%s", s.err);
     shell_free(&s);
     finds(t, "model_dev", "\"protected\":\"protected\"", "\"protected\":\"again\"", "warn", "server package", "another package");
+    finds(t, "model_dev", "\"protected\":\"protected\"", "\"protected\":\"again\"", "warn", "package expiry", "the package expires on 20");
     shell_run(&s, SHELL_ARGV("stip-model-dev", "push", "--protected", trio_path(t, "again"), "--identity", trio_path(t, "model_dev.id"), "--to",
                              t->developers_at, "--key", trio_path(t, "server.id/identity.pub")));
     cr_assert_eq(s.status, 0, "%s", s.err);
@@ -212,7 +213,7 @@ Test(doctor, each_broken_hop_is_the_line_that_says_so)
     developers_hops(&t);
     servers_hops(&t);
     another_package(&t);
-    all_well(&t, "server", SHELL_ARGV("package"));
+    finds(&t, "server", "\"limits\":{", "\"limits\":{", "warn", "package expiry", "the package expires on 20");
     trio_close(&t);
 }
 
@@ -224,11 +225,14 @@ Test(doctor, what_does_not_fit_the_machine_fails)
     cr_expect_eq(d.count[DOCTOR_FAIL], 1);
     doctor_memory(&d, UINT64_MAX - 1);
     cr_expect_eq(d.count[DOCTOR_FAIL], 2);
+    doctor_expiry(&d, "package expiry", "the package", 1, "rotate");
+    cr_expect_eq(d.count[DOCTOR_FAIL], 3);
+    doctor_expiry(&d, "package expiry", "the package", 0, "rotate"); /* never: no line */
     doctor_disk(&d, "/tmp/a/b/c", 0);
     doctor_memory(&d, 0);
     doctor_threads(&d, 0);
     cr_expect_eq(d.count[DOCTOR_OK], 3);
     cr_expect_eq(doctor_end(&d, &err), -1);
     cr_expect_eq(err.code, ERR_CHECK);
-    cr_expect_str_eq(err.text, "2 of 5 checks failed");
+    cr_expect_str_eq(err.text, "3 of 6 checks failed");
 }

@@ -1,6 +1,7 @@
 /* stip-user serve: what is refused, who may use it, what happens when one side goes away, what is kept. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,7 +210,10 @@ Test(gateway_limits, strangers_large_bodies_and_idle_connections_are_bounded)
     cr_expect_leq(threads_of(g.process.pid), 12 + 8);
     for (size_t i = 0; i < 60; i++)
         close(fds[i]);
-    cr_expect_eq(gateway_status(&g, CHAT, KEY, "{" GREEDY SAY("What colour is the sky?") "}"), 200);
+    int status = 0;
+    for (int tries = 0; status != 200 && tries < 100; tries++, (void)usleep(50000)) /* a thread notices in its own time */
+        status = gateway_status(&g, CHAT, KEY, "{" GREEDY SAY("What colour is the sky?") "}");
+    cr_expect_eq(status, 200);
     gateway_both_close(&t, &g);
 }
 
@@ -291,6 +295,51 @@ Test(gateway_limits, a_server_that_goes_away_is_an_error_and_comes_back)
     web_finish(fd, &w);
     cr_expect_not_null(strstr(w.body, "gateway_stopping"), "%.300s", w.body);
     web_free(&w);
+    trio_close(&t);
+    tempdir_remove(dir);
+}
+
+/* Mutations: retry_ms not set for a lease; kept for the next one (then no server is 60 s of silence in place of 503). */
+Test(gateway_limits, a_stream_goes_on_where_a_server_was_killed)
+{
+    struct trio t;
+    struct gateway g;
+    struct web w;
+    struct heard whole, h;
+    char dir[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    tempdir_make(dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
+    trio_open(&t, model, "server");
+    t.retry_s = 60;
+    trio_write_user(&t, "user");
+    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
+    static const char body[] = "{\"max_tokens\":1200,\"temperature\":0,\"stream\":true,\"logit_bias\":{\"1\":-100}," SAY("Go on") "}";
+    int fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
+    web_finish(fd, &w);
+    heard_read(&w, &whole);
+    cr_assert(whole.done && !whole.error, "%.300s", w.body);
+    web_free(&w);
+    fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
+    (void)usleep(400000);
+    (void)kill(t.server.pid, SIGKILL);
+    (void)process_stop(&t.server);
+    trio_start_server(&t, NULL);
+    web_finish(fd, &w);
+    heard_read(&w, &h);
+    cr_expect(h.done && !h.error, "%s", w.body + (w.len > 300 ? w.len - 300 : 0));
+    size_t len;
+    char *log = tempdir_slurp(trio_path(&t, "gateway.log"), &len);
+    cr_expect_not_null(strstr(log, "connected again"), "the answer was whole before the server was killed");
+    free(log);
+    cr_expect(h.text.len == whole.text.len && memcmp(h.text.data, whole.text.data, h.text.len) == 0, "another answer");
+    buf_free(&h.text);
+    buf_free(&whole.text);
+    web_free(&w);
+    (void)process_stop(&t.server);
+    web_call(g.port, CHAT, "", "{\"max_tokens\":2," SAY("Go on") "}", &w);
+    cr_expect(w.status == 503, "%d %s", w.status, w.body);
+    web_free(&w);
+    cr_expect_eq(gateway_close(&g), 0);
     trio_close(&t);
     tempdir_remove(dir);
 }

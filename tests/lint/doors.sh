@@ -17,7 +17,7 @@ table='
 <pcre2 user/regex\.c
 <utf8proc user/unicode\.c
 <unicode/ user/unicode\.c
-<microhttpd user/http\.c
+<microhttpd transport/http\.c
 <curl/ user/backend\.c
 <histedit user/line\.c
 <editline/ user/line\.c

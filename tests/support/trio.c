@@ -88,22 +88,28 @@ static void start(struct trio *t, struct process *p, const char *program, const 
     must(process_event(p, "ready", READY_MS, ready, &err), &err);
 }
 
+static const char *metrics_key(const struct trio *t)
+{
+    return t->metrics ? "\"metrics\":\"127.0.0.1:0\"," : "";
+}
+
 void trio_start_server(struct trio *t, const char *limits)
 {
     char text[2048];
     struct json_doc *ready;
     const char *listen = strcmp(t->users_at, NOWHERE) == 0 ? "tcp://127.0.0.1:*" : t->users_at;
     int n = snprintf(text, sizeof text,
-                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"%s\","
+                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"%s\",%s"
                      "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":1,"
                      "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/"
                      "identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
                      "\"limits\":{%s}}\n",
-                     listen, limits == NULL ? "" : limits);
+                     listen, metrics_key(t), limits == NULL ? "" : limits);
     tempdir_spill(trio_path(t, "server.json"), text, (size_t)n);
     start(t, &t->server, "stip-server", "server.json", "server.log", &ready);
     take_endpoint(ready, "endpoint", t->users_at);
     take_endpoint(ready, "admin", t->developers_at);
+    take_endpoint(ready, "metrics", t->server_metrics);
     json_free(ready);
 }
 
@@ -113,13 +119,14 @@ void trio_start_model_dev(struct trio *t)
     struct json_doc *ready;
     int n =
         snprintf(text, sizeof text,
-                 "{\"role\":\"model_dev\",\"identity\":\"model_dev.id\",\"listen\":\"tcp://127.0.0.1:*\","
+                 "{\"role\":\"model_dev\",\"identity\":\"model_dev.id\",\"listen\":\"tcp://127.0.0.1:*\",%s"
                  "\"protected\":\"protected\",\"model\":\"%s\",\"allow\":[\"@user.id/identity.pub\",\"@other.id/identity.pub\"],"
                  "\"peers\":{\"servers\":[{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"}]}}\n",
-                 t->model, t->developers_at);
+                 metrics_key(t), t->model, t->developers_at);
     tempdir_spill(trio_path(t, "model_dev.json"), text, (size_t)n);
     start(t, &t->model_dev, "stip-model-dev", "model_dev.json", "model_dev.log", &ready);
     take_endpoint(ready, "endpoint", t->grants_at);
+    take_endpoint(ready, "metrics", t->model_dev_metrics);
     json_free(ready);
 }
 

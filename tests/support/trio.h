@@ -18,6 +18,8 @@ struct trio {
     char dir[FILE_PATH_MAX - 64], model[FILE_PATH_MAX - 64];
     struct process server, model_dev;
     int retry_s; /* of the user configs; 0, so that an error shows at once */
+    bool metrics; /* set before a daemon is started: it has figures then, at these */
+    char server_metrics[128], model_dev_metrics[128]; /* ADDRESS:PORT */
     char users_at[128], developers_at[128], grants_at[128]; /* endpoints; "tcp://127.0.0.1:1" while not serving */
 };
 

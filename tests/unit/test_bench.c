@@ -81,7 +81,7 @@ Test(bench, figures_are_well_formed_whatever_the_numbers_are)
 
     const char *groups[] = {"one", "two"}, *series[] = {"private", "plain"}, *labels[] = {"10/s", "20/s", "30/s", NULL};
     const double values[] = {10, 20, 30, NAN};
-    struct plot_bars bars = {"Bars", "%", groups, series, 2, 2, values, labels, 100, "limit"};
+    struct plot_bars bars = {"Bars", "%", groups, series, 2, 2, values, labels, 100, "limit", false};
     cr_assert_eq(plot_bars(tempdir_path(dir, "b.svg"), &bars, &err), 0, "%s", err.text);
     well_formed(tempdir_path(dir, "b.svg"), "30/s");
     bars.group_count = bars.series_count = 0;

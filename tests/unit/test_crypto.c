@@ -21,6 +21,25 @@ static void expect_hex(const void *data, size_t n, const char *want)
     cr_expect_str_eq(text, want);
 }
 
+/* ------------------------------------------------------------------ AES blocks */
+
+Test(crypto, aes_blocks_equal_the_published_example_each_by_itself)
+{
+    /* FIPS 197, appendix C.1. */
+    uint8_t key[CRYPTO_BLOCK_LEN], in[3 * CRYPTO_BLOCK_LEN], out[3 * CRYPTO_BLOCK_LEN];
+    struct crypto_blocks *b = NULL;
+    hex("000102030405060708090a0b0c0d0e0f", key);
+    for (int i = 0; i < 3; i++)
+        hex("00112233445566778899aabbccddeeff", in + 16 * i);
+    cr_assert_eq(crypto_blocks_new(&b, key, NULL), 0);
+    for (int again = 0; again < 2; again++) {
+        cr_assert_eq(crypto_blocks_apply(b, in, out, 3, NULL), 0);
+        for (int i = 0; i < 3; i++)
+            expect_hex(out + 16 * i, 16, "69c4e0d86a7b0430d8cdb78070b4c55a");
+    }
+    crypto_blocks_free(b);
+}
+
 /* ------------------------------------------------------------------ hashes */
 
 Test(crypto, sha256_equals_the_published_digests)

@@ -1,4 +1,4 @@
-#include "user/http.h"
+#include "transport/http.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,7 +13,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/secret.h"
-#include "user/openai.h"
 
 #define BLOCK 16384                   /* of a stream */
 #define DRAIN_MAX ((uint64_t)1 << 30) /* of a body that is too large; a client reads its 413 only after it has sent */
@@ -103,6 +102,8 @@ static bool host_ok(const struct http *h, const char *host)
 {
     char name[128] = "";
     uint8_t address[sizeof(struct in6_addr)];
+    if (h->opts.any_host)
+        return true;
     if (host == NULL)
         return false;
     size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
@@ -177,10 +178,16 @@ static void reply(struct http_exchange *x, int status, const char *type, char *b
     send_response(x, status, response);
 }
 
-static void refuse(struct http_exchange *x, const struct openai_error *e)
+static void refuse(struct http_exchange *x, enum http_refusal why)
 {
-    char *text = openai_error_text(e);
-    reply(x, e->status, "application/json", text, text == NULL ? 0 : strlen(text));
+    static const int status[] = {[HTTP_BAD_HOST] = 403, [HTTP_BAD_ORIGIN] = 403, [HTTP_BAD_KEY] = 401, [HTTP_TOO_LARGE] = 413};
+    static const char *const words[] = {[HTTP_BAD_HOST] = "this name in Host is not one of ours\n",
+                                        [HTTP_BAD_ORIGIN] = "this web origin is not welcome\n",
+                                        [HTTP_BAD_KEY] = "a key is needed\n",
+                                        [HTTP_TOO_LARGE] = "too large\n"};
+    const bool own = x->http->opts.refusal != NULL;
+    char *text = own ? x->http->opts.refusal(why, status[why]) : strdup(words[why]);
+    reply(x, status[why], own ? "application/json" : "text/plain", text, text == NULL ? 0 : strlen(text));
 }
 
 void http_reply(struct http_request *r, int status, const char *type, char *body, size_t len)
@@ -275,27 +282,16 @@ static void preflight(struct http_exchange *x)
 /* True: may go on. Else it has been answered. */
 static bool admit(struct http_exchange *x, const char *method, const char *path)
 {
-    struct openai_error e;
     const char *origin = header(x, "Origin");
     if (!host_ok(x->http, header(x, "Host")))
-        (void)openai_fail(
-            &e, 403, "host_not_allowed", NULL,
-            "this gateway answers to localhost and to numeric addresses; other names in Host must be given with --host");
+        refuse(x, HTTP_BAD_HOST);
     else if (origin != NULL && !origin_ok(x, origin))
-        (void)openai_fail(&e, 403, "origin_not_allowed", NULL, "this web origin is not one of those given with --cors");
+        refuse(x, HTTP_BAD_ORIGIN);
     else if (strcmp(method, "OPTIONS") != 0 && !key_ok(x, path))
-        (void)openai_fail(&e, 401, "invalid_api_key", NULL, "this gateway wants its API key: Authorization: Bearer KEY");
+        refuse(x, HTTP_BAD_KEY);
     else
         return true;
-    refuse(x, &e);
     return false;
-}
-
-static void too_large(struct http_exchange *x)
-{
-    struct openai_error e;
-    (void)openai_fail(&e, 413, "request_too_large", NULL, "a request has at most %zu bytes", x->http->opts.body_max);
-    refuse(x, &e);
 }
 
 static enum MHD_Result begin(struct http *h, struct MHD_Connection *connection, void **slot)
@@ -311,7 +307,7 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *connection, 
     const char *length = header(x, "Content-Length");
     /* A client that asks before it sends can be told at once. */
     if (length != NULL && strtoull(length, NULL, 10) > h->opts.body_max && header(x, "Expect") != NULL) {
-        too_large(x);
+        refuse(x, HTTP_TOO_LARGE);
         return x->sent;
     }
     return MHD_YES;
@@ -342,7 +338,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     if (strcmp(method, "OPTIONS") == 0)
         preflight(x);
     else if (x->dropped > 0)
-        too_large(x);
+        refuse(x, HTTP_TOO_LARGE);
     else {
         const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         const union MHD_ConnectionInfo *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
@@ -393,7 +389,7 @@ int http_open(struct http **out, const struct http_opts *opts, struct err *err)
                                  opts->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_KEEPALIVE_S,
                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     if (h->daemon == NULL) {
-        err_set(err, ERR_PEER, "cannot listen at %s: %s; is another gateway running?", opts->listen, strerror(errno));
+        err_set(err, ERR_PEER, "cannot listen at %s: %s; does something else use that port?", opts->listen, strerror(errno));
         free(h);
         return -1;
     }

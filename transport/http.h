@@ -1,4 +1,5 @@
-/* user/http.h - the one door to libmicrohttpd: a small HTTP/1.1 server for the gateway, a thread per connection.
+/* transport/http.h - the one door to libmicrohttpd: a small HTTP/1.1 server, a thread per connection. The gateway and the figures of
+ * the daemons stand on it.
  *
  * Data flow   socket -> request line, headers, body up to a limit -> checks (Host, Origin, key) -> handler -> http_reply or
  *             http_stream -> socket.
@@ -13,8 +14,8 @@
  *
  * Thread      handlers and stream callbacks run in the connection's thread and may block there.
  */
-#ifndef STIP_USER_HTTP_H
-#define STIP_USER_HTTP_H
+#ifndef STIP_TRANSPORT_HTTP_H
+#define STIP_TRANSPORT_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,12 +39,18 @@ struct http_request {
 /* Called once per request; answers with http_reply or http_stream. Not answered: the connection is closed. */
 typedef void (*http_handler)(void *arg, struct http_request *r);
 
+/* What is answered without asking the handler. */
+enum http_refusal { HTTP_BAD_HOST, HTTP_BAD_ORIGIN, HTTP_BAD_KEY, HTTP_TOO_LARGE };
+
 struct http_opts {
     const char *listen;            /* "127.0.0.1:7847", "[::1]:7847"; port 0 takes a free one */
     const char *key;               /* API key, NULL: none is asked for */
     const char *const *open_paths; /* that need no key, NULL-terminated */
     const char *origins;           /* comma-separated, NULL: own origin only */
     const char *hosts;             /* comma-separated names that Host may say besides localhost and addresses, NULL: none */
+    bool any_host;                 /* Host may say anything: nothing here is worth a web page's trouble */
+    /* The JSON body of a refusal, free()d here; NULL: a line of text. */
+    char *(*refusal)(enum http_refusal why, int status);
     size_t body_max;
     unsigned connections;
     http_handler handle;

@@ -1,0 +1,270 @@
+#include "bench/baselines/smpc/runner.h"
+
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#include "bench/process.h"
+#include "bench/shapes.h"
+#include "engine/embed.h"
+
+#define START_MS 60000
+#define END_MS 5000 /* of what has been heard of */
+
+/* ------------------------------------------------------------------ twin */
+
+int runner_twin(const struct job *job, float **rows, double *wraps, struct err *err)
+{
+    struct checkpoint *cp = NULL;
+    struct embed *embed = NULL;
+    struct party *p = NULL;
+    struct network *n = NULL;
+    float *x = NULL, *all = NULL;
+    double *out = NULL;
+    size_t words, at = 0;
+    int rc = -1;
+    if (checkpoint_open(&cp, job->model, CHECKPOINT_CORE | CHECKPOINT_EMBED, err) != 0 || embed_load(&embed, cp, err) != 0)
+        goto done;
+    const struct config *c = checkpoint_config(cp);
+    const size_t D = (size_t)c->D, widest = (size_t)job_widest(job);
+    x = malloc(widest * D * sizeof *x);
+    out = malloc(widest * D * sizeof *out);
+    all = malloc((size_t)job->total * D * sizeof *all);
+    if (x == NULL || out == NULL || all == NULL) {
+        err_oom(err, (size_t)job->total * D * sizeof *all);
+        goto done;
+    }
+    if (network_words(&words, job->system, c, job->most, job_widest(job), err) != 0 ||
+        party_open(&p, PARTY_TWIN, 0, job->system->parties, words, err) != 0 ||
+        network_new(&n, p, job->system, c, cp, job->most, err) != 0)
+        goto done;
+    const int32_t *ids = job->ids;
+    for (int i = 0; i < job->count; i++, ids += job->lengths[i - 1]) {
+        network_restart(n);
+        for (int t = 0, T; t < job->lengths[i]; t += T) {
+            T = job->first > 0 && t > 0 ? 1 : job->first > 0 && job->first < job->lengths[i] ? job->first : job->lengths[i];
+            if (embed_rows(embed, ids + t, NULL, T, t, x, err) != 0 || network_pass(n, x, T, out, NULL, err) != 0)
+                goto done;
+            for (size_t k = 0; k < (size_t)T * D; k++)
+                all[at++] = (float)out[k];
+        }
+    }
+    *wraps = p->expected_wraps;
+    *rows = all;
+    all = NULL;
+    rc = 0;
+done:
+    network_free(n);
+    party_close(p);
+    embed_free(embed);
+    checkpoint_close(cp);
+    free(x);
+    free(out);
+    free(all);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ costs that need no run */
+
+static int costs(const struct job *job, const struct config *c, int S, int T, struct runner_cost *out, struct err *err)
+{
+    struct party_cost cost;
+    if (network_plan(&cost, job->system, c, S, T, err) != 0)
+        return -1;
+    out->bytes += (double)cost.bytes;
+    out->path_bytes += (double)cost.path_bytes;
+    out->rounds += (double)cost.rounds;
+    out->offline_bytes += (double)cost.fixed * (job->system->parties == 2 ? 8 : 0);
+    out->passes++;
+    return 0;
+}
+
+/* Sums over all passes, by the plan. */
+static int plan_all(const struct job *job, const struct config *c, struct runner_cost *first, struct runner_cost *steps, struct err *err)
+{
+    for (int i = 0; i < job->count; i++) {
+        const int n = job->lengths[i], T = job->first > 0 && job->first < n ? job->first : n;
+        if (costs(job, c, 0, T, first, err) != 0)
+            return -1;
+        for (int t = T; t < n; t++)
+            if (costs(job, c, t, 1, steps, err) != 0)
+                return -1;
+    }
+    return 0;
+}
+
+int runner_fits(const struct job *job, struct err *err)
+{
+    struct config c = {0};
+    struct party_cost cost;
+    struct sysinfo info;
+    size_t words;
+    const int parties = job->system->parties, T = job_widest(job);
+    if (config_read(&c, job->model, err) != 0)
+        return -1;
+    int rc = network_words(&words, job->system, &c, job->most, T, err);
+    if (rc == 0)
+        rc = network_plan(&cost, job->system, &c, job->most - T, T, err);
+    if (rc == 0 && sysinfo(&info) == 0) {
+        /* Material of one layer at a time, in both parties; the dealer makes one product at a time. */
+        const double needed = 8 * ((double)words * parties + 2 * (double)(cost.random + cost.fixed) / c.L);
+        const double there = (double)info.totalram * info.mem_unit;
+        if (needed > there)
+            rc = err_set(err, ERR_USAGE, "%s: its parties need %.0f bytes of memory for this model and %d tokens, this machine has %.0f",
+                         job->system->name, needed, job->most, there);
+    }
+    config_free(&c);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ processes */
+
+struct child {
+    struct process process;
+    char name[32], endpoint[PARTY_MAX][BARE_ENDPOINT];
+    struct job_sum first, steps;
+    bool ended;
+};
+
+static int start_child(struct child *children, int index, const char *program, const char *dir, struct err *err)
+{
+    struct child *c = &children[index];
+    char number[12], earlier[PARTY_MAX * BARE_ENDPOINT] = "";
+    for (int k = 0; k < index; k++)
+        (void)snprintf(earlier + strlen(earlier), sizeof earlier - strlen(earlier), "%s%s", k == 0 ? "" : ",", children[k].endpoint[index]);
+    (void)snprintf(number, sizeof number, "%d", index);
+    char *argv[] = {(char *)(uintptr_t)program, "party", "--job", (char *)(uintptr_t)dir, "--index", number, "--connect", earlier, NULL};
+    struct json_doc *doc;
+    if (process_start(&c->process, c->name, argv, true, NULL, err) != 0 ||
+        process_event(&c->process, "listening", START_MS, &doc, err) != 0)
+        return -1;
+    int k = 0;
+    for (const struct json *e = json_first(json_get(json_root(doc), "endpoints")); e != NULL && k < PARTY_MAX; e = json_next(e), k++)
+        (void)snprintf(c->endpoint[k], BARE_ENDPOINT, "%s", json_string(e) == NULL ? "" : json_string(e));
+    json_free(doc);
+    return 0;
+}
+
+static int read_sum(const struct json_doc *doc, const char *name, struct job_sum *out, struct err *err)
+{
+    const struct json *o = json_get(json_root(doc), name);
+    int64_t passes, v[4];
+    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent"};
+    if (json_get_int(doc, o, "passes", 0, 1 << 30, &passes, err) != 0)
+        return -1;
+    for (int i = 0; i < 4; i++)
+        if (json_get_int(doc, o, keys[i], 0, (int64_t)1 << 52, &v[i], err) != 0)
+            return -1;
+    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3]};
+    return 0;
+}
+
+/* What a child says at its end, or that it has died. */
+static int hear(struct child *c, struct err *err)
+{
+    struct json_doc *doc;
+    int64_t code = ERR_INTERNAL;
+    if (process_event(&c->process, "end", END_MS, &doc, err) != 0)
+        return -1;
+    c->ended = true;
+    const char *text = json_string(json_get(json_root(doc), "text"));
+    int rc = 0;
+    if (!json_true(json_get(json_root(doc), "ok"))) {
+        (void)json_integer(json_get(json_root(doc), "code"), &code);
+        rc = err_set(err, (enum err_code)code, "%s: %s", c->name, text == NULL ? "failed" : text);
+    } else if (read_sum(doc, "first", &c->first, err) != 0 || read_sum(doc, "steps", &c->steps, err) != 0) {
+        rc = -1;
+    }
+    json_free(doc);
+    return rc;
+}
+
+/* All children at once: who fails first is the cause. */
+static int watch(struct child *children, int count, struct err *err)
+{
+    for (int left = count; left > 0;) {
+        struct pollfd fds[PARTY_MAX];
+        for (int i = 0; i < count; i++)
+            fds[i] = (struct pollfd){.fd = children[i].ended ? -1 : children[i].process.out, .events = POLLIN};
+        if (poll(fds, (nfds_t)count, -1) < 0)
+            continue;
+        for (int i = 0; i < count; i++)
+            if (fds[i].fd >= 0 && fds[i].revents != 0) {
+                if (hear(&children[i], err) != 0)
+                    return -1;
+                left--;
+            }
+    }
+    return 0;
+}
+
+/* Means over the passes; the parties work at the same time, so the slowest counts. */
+static void merge(struct runner_cost *out, const struct child *children, int parties, bool steps)
+{
+    double n = out->passes > 0 ? out->passes : 1;
+    for (int i = 0; i < parties; i++) { /* three parties have no dealer, and no offline phase */
+        const struct job_sum *s = steps ? &children[i].steps : &children[i].first;
+        out->offline_s = parties == 2 ? fmax(out->offline_s, (double)s->offline_us / 1e6 / n) : 0;
+        out->online_s = fmax(out->online_s, (double)s->online_us / 1e6 / n);
+        out->wait_s = fmax(out->wait_s, (double)s->wait_us / 1e6 / n);
+    }
+    out->bytes /= n;
+    out->path_bytes /= n;
+    out->rounds /= n;
+    out->offline_bytes /= n;
+}
+
+static int run_children(const struct job *job, const char *program, const char *dir, struct child *children, struct err *err)
+{
+    const int count = mesh_count(job->system->parties);
+    for (int i = 0; i < count; i++)
+        if (start_child(children, i, program, dir, err) != 0)
+            return -1;
+    return watch(children, count, err);
+}
+
+int runner_run(const struct job *job, const char *program, struct runner_result *out, struct err *err)
+{
+    struct child children[PARTY_MAX] = {0};
+    struct runner_result r = {0};
+    struct config c = {0};
+    char dir[FILE_PATH_MAX] = "", path[FILE_PATH_MAX], *rows = NULL;
+    const int parties = job->system->parties;
+    uint64_t sent = 0;
+    size_t len;
+    int rc = -1;
+    for (int i = 0; i < PARTY_MAX; i++) {
+        children[i].process.out = -1;
+        (void)snprintf(children[i].name, sizeof children[i].name, i == parties && parties == 2 ? "dealer" : "party %d", i);
+    }
+    if (config_read(&c, job->model, err) != 0 || runner_fits(job, err) != 0 || plan_all(job, &c, &r.first, &r.steps, err) != 0 ||
+        shapes_temp_dir(dir, err) != 0 || job_write(job, dir, err) != 0)
+        goto done;
+    const double planned = r.first.bytes + r.steps.bytes;
+    if (run_children(job, program, dir, children, err) != 0) {
+        err_wrap(err, "%s", job->system->name);
+        goto done;
+    }
+    for (int i = 0; i < parties; i++)
+        sent += children[i].first.sent + children[i].steps.sent;
+    if ((double)sent != planned) {
+        err_set(err, ERR_INTERNAL, "%s: %.0f bytes were planned, %llu were sent", job->system->name, planned, (unsigned long long)sent);
+        goto done;
+    }
+    merge(&r.first, children, parties, false);
+    merge(&r.steps, children, parties, true);
+    if (file_join(path, dir, JOB_ROWS, err) != 0 || file_read(path, (size_t)job->total * (size_t)c.D * sizeof(float), &rows, &len, err) != 0)
+        goto done;
+    r.rows = (void *)rows;
+    *out = r;
+    rc = 0;
+done:
+    for (int i = 0; i < PARTY_MAX; i++)
+        (void)process_stop(&children[i].process);
+    config_free(&c);
+    shapes_drop_dir(dir);
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* model_dev/audit_judge.h - how much of an attack's answer is true, by the developer's keys and the plain tokens.
+ *
+ * Data flow   keys + plain tokens -> struct audit_truth; answer of an attack -> hits of tries for each target.
+ * Shapes      letters of model/shape.h.
+ * Units       a column of the residual is found when the answer names it, or points to it within 8 degrees (cosine 0.99).
+ * Errors      memory, key derivation.
+ * Memory      audit_truth_open fills a struct (audit_truth_close, fine on a zeroed one).
+ * Secrets     all of the struct. No attack gets it.
+ */
+#ifndef STIP_MODEL_DEV_AUDIT_JUDGE_H
+#define STIP_MODEL_DEV_AUDIT_JUDGE_H
+
+#include "model_dev/audit.h"
+#include "permute/keyset.h"
+
+struct audit_truth {
+    size_t D, F, V, outputs, n;
+    float *residual;     /* [D,D] row i: what becomes of the plain unit row i */
+    struct perm ffn;     /* of layer 0 */
+    struct perm output;
+    const int32_t *ids;  /* [n] */
+};
+
+MUST_CHECK int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, const int32_t *ids,
+                                size_t n, struct err *err);
+void audit_truth_close(struct audit_truth *t);
+/* The rows that a server would receive. */
+MUST_CHECK int audit_seal(const struct keyset *keys, float *sealed, const float *rows, size_t n, struct err *err);
+/* known: the attacker had the residual key. */
+MUST_CHECK int audit_judge(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a,
+                           enum audit_target target, bool known, struct err *err);
+
+#endif

@@ -1,0 +1,336 @@
+/* The n-th call of a kind fails, for every n on the main paths: a sentence and a documented exit status, nothing half-made under
+ * its final name, and the next run succeeds. A sample of n in every run; all of them with STIP_LONG=1 (make test-long). */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "tests/support/fault.h"
+#include "tests/support/synth.h"
+#include "tests/support/tempdir.h"
+#include "tests/support/trio.h"
+
+#define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
+#define SAMPLE 6 /* numbers of one kind on one path: the first, the last, and some between */
+
+static char home[FILE_PATH_MAX], model[FILE_PATH_MAX + 16], tally[FILE_PATH_MAX + 16];
+static struct trio trio;
+
+static void make(void)
+{
+    const struct synth_shape shape = {.D = 16, .H = 2, .L = 1, .V = 2048, .F = 24, .positions = 64, .bos = 1};
+    struct err err = {0};
+    size_t len;
+    tempdir_make(home);
+    (void)snprintf(model, sizeof model, "%s/model", home);
+    (void)snprintf(tally, sizeof tally, "%s/tally", home);
+    cr_assert_eq(synth_checkpoint(model, "LlamaForCausalLM", &shape, 3, &err), 0, "%s", err.text);
+    char *tokenizer = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
+    tempdir_spill(tempdir_path(model, "tokenizer.json"), tokenizer, len);
+    free(tokenizer);
+    trio = (struct trio){.server.out = -1, .model_dev.out = -1};
+}
+
+static void drop(void)
+{
+    fault_disarm();
+    tempdir_remove(home);
+}
+
+TestSuite(faults, .init = make, .fini = drop, .timeout = 280);
+
+static const char *at(const char *name)
+{
+    return tempdir_path(home, name);
+}
+
+/* ------------------------------------------------------------------ one path, all its calls */
+
+struct path {
+    const char *name, *program; /* program: what stands in front of its sentences */
+    void (*clear)(void);        /* before each run with a fault */
+    void (*run)(struct shell *s);
+    bool (*whole)(const struct shell *s); /* the result is there and complete */
+    bool (*nothing)(void);                /* nothing lies under its final name; NULL: stdout is all there is */
+    bool moves; /* what is there is moved aside; when nothing can be renamed any more it cannot be moved back either */
+};
+
+struct counts {
+    unsigned runs, errors, survived;
+};
+
+/* The sentence is there, and is no leftover of a crash. */
+static void named(const struct path *p, const struct shell *s, const char *what)
+{
+    const char *line = strstr(s->err, p->program);
+    cr_expect(s->status >= 1 && s->status <= 6, "%s, %s: exit status %d: %s", p->name, what, s->status, s->err);
+    cr_expect(line != NULL && strlen(line) > strlen(p->program) + 10, "%s, %s: nothing is said: %s", p->name, what, s->err);
+    cr_expect_null(strstr(s->err, "Sanitizer"), "%s, %s: %s", p->name, what, s->err);
+    cr_expect(p->nothing == NULL || p->nothing() || p->whole(s), "%s, %s: something half-made was left: %s", p->name, what, s->err);
+}
+
+static bool one(const struct path *p, enum fault_kind kind, uint64_t n, const char *mode, struct counts *c)
+{
+    struct shell s;
+    char what[64];
+    (void)snprintf(what, sizeof what, "%s %llu %s", FAULT_NAMES[kind], (unsigned long long)n, mode);
+    p->clear();
+    fault_arm(tally, kind, n, mode);
+    p->run(&s);
+    fault_disarm();
+    bool hit = fault_hit(tally), harmless = strcmp(mode, "interrupted") == 0 || strcmp(mode, "short") == 0;
+    c->runs++;
+    if (s.status == 0) {
+        cr_expect(p->whole(&s), "%s, %s: exit status 0, and the result is not complete: %s", p->name, what, s.err);
+        c->survived += hit ? 1 : 0;
+    } else {
+        cr_expect(hit, "%s, %s: failed without a fault: %s", p->name, what, s.err);
+        cr_expect_not(harmless, "%s, %s: such a call is to be repeated: %s", p->name, what, s.err);
+        named(p, &s, what);
+        shell_free(&s);
+        p->run(&s);
+        cr_expect(s.status == 0 && p->whole(&s), "%s, the run after %s: exit status %d: %s", p->name, what, s.status, s.err);
+        c->errors++;
+    }
+    shell_free(&s);
+    return hit;
+}
+
+static uint64_t count(const struct path *p, enum fault_kind kind)
+{
+    struct shell s;
+    p->clear();
+    fault_arm(tally, kind, 0, "once");
+    p->run(&s);
+    fault_disarm();
+    cr_assert(s.status == 0 && p->whole(&s), "%s: exit status %d without any fault: %s", p->name, s.status, s.err);
+    shell_free(&s);
+    return fault_calls(tally);
+}
+
+static void every_call(const struct path *p)
+{
+    struct counts all = {0};
+    for (enum fault_kind kind = 0; kind < FAULT_KINDS; kind++) {
+        struct counts c = {0};
+        const uint64_t start = clock_ms();
+        const uint64_t calls = count(p, kind);
+        const uint64_t step = fault_all() || calls <= SAMPLE ? 1 : (calls - 1) / (SAMPLE - 1);
+        for (uint64_t n = 1; n <= calls; n += step) {
+            (void)one(p, kind, n, n / step % 2 == 0 && !(p->moves && kind == FAULT_RENAME) ? "on" : "once", &c);
+            if (kind == FAULT_READ || kind == FAULT_WRITE)
+                (void)one(p, kind, n, n / step % 2 == 0 ? "interrupted" : "short", &c);
+        }
+        (void)fprintf(stderr, "faults: %s, %s: %llu calls, %u runs, %u errors, %u survived, %llu ms\n", p->name,
+                      FAULT_NAMES[kind], (unsigned long long)calls, c.runs, c.errors, c.survived,
+                      (unsigned long long)(clock_ms() - start));
+        all.errors += c.errors;
+    }
+    cr_expect_gt(all.errors, 4, "%s: hardly a fault had any effect: the test tests nothing", p->name);
+}
+
+/* ------------------------------------------------------------------ the developer's commands */
+
+static void remove_out(void)
+{
+    struct err err;
+    cr_assert_eq(file_remove_tree(at("out"), &err), 0, "%s", err.text);
+}
+
+static void protect(struct shell *s)
+{
+    shell_run(s, SHELL_ARGV("stip-model-dev", "protect", "--model", model, "--out", at("out"), "--identity", at("model_dev.id")));
+}
+
+static bool protected(const struct shell *s)
+{
+    (void)s;
+    return tempdir_count(at("out/package")) >= 4 && file_exists(at("out/context.key"));
+}
+
+static bool not_protected(void)
+{
+    return !file_exists(at("out/package")) && !file_exists(at("out/context.key"));
+}
+
+static void keygen(const char *program, const char *out)
+{
+    struct shell s;
+    shell_run(&s, SHELL_ARGV(program, "keygen", "--out", out));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    shell_free(&s);
+}
+
+Test(faults, protect)
+{
+    keygen("stip-model-dev", at("model_dev.id"));
+    every_call(&(struct path){"protect", "stip-model-dev", remove_out, protect, protected, not_protected, false});
+}
+
+/* A new package where one is: either the new one is there and the old one beside it, or all is as before. */
+static void protect_again(void)
+{
+    struct shell s;
+    remove_out();
+    protect(&s);
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    shell_free(&s);
+}
+
+static void rotate(struct shell *s)
+{
+    shell_run(s, SHELL_ARGV("stip-model-dev", "rotate", "--protected", at("out"), "--model", model, "--identity", at("model_dev.id")));
+}
+
+static bool whole(void)
+{
+    struct shell s;
+    shell_run(&s, SHELL_ARGV("stip-model-dev", "inspect", "--check", at("out")));
+    const bool ok = s.status == 0 && strstr(s.out, "belongs to this package") != NULL;
+    shell_free(&s);
+    return ok;
+}
+
+static bool rotated(const struct shell *s)
+{
+    (void)s;
+    return whole() && file_exists(at("out/package.1")) && file_exists(at("out/context.key.1"));
+}
+
+static bool not_rotated(void)
+{
+    return whole() && !file_exists(at("out/package.1")) && !file_exists(at("out/context.key.1"));
+}
+
+/* Mutation: what was moved aside stays aside. */
+Test(faults, rotate)
+{
+    keygen("stip-model-dev", at("model_dev.id"));
+    every_call(&(struct path){"rotate", "stip-model-dev", protect_again, rotate, rotated, not_rotated, true});
+}
+
+static void make_key(struct shell *s)
+{
+    shell_run(s, SHELL_ARGV("stip-user", "keygen", "--out", at("out")));
+}
+
+static bool have_key(const struct shell *s)
+{
+    (void)s;
+    return file_exists(at("out/identity.key")) && file_exists(at("out/identity.pub"));
+}
+
+Test(faults, keygen)
+{
+    every_call(&(struct path){"keygen", "stip-user", remove_out, make_key, have_key, NULL, false});
+}
+
+static void remove_grant(void)
+{
+    (void)remove(at("user.grant"));
+}
+
+static void grant(struct shell *s)
+{
+    shell_run(s, SHELL_ARGV("stip-model-dev", "grant", "--user", at("user.id/identity.pub"), "--out", at("user.grant"),
+                            "--protected", at("out"), "--model", model, "--identity", at("model_dev.id")));
+}
+
+static bool granted(const struct shell *s)
+{
+    uint64_t size;
+    (void)s;
+    return file_size(at("user.grant"), &size, NULL) == 0 && size > 60000;
+}
+
+static bool not_granted(void)
+{
+    return !file_exists(at("user.grant"));
+}
+
+Test(faults, grant)
+{
+    struct shell s;
+    keygen("stip-model-dev", at("model_dev.id"));
+    keygen("stip-user", at("user.id"));
+    protect(&s);
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    shell_free(&s);
+    every_call(&(struct path){"grant", "stip-model-dev", remove_grant, grant, granted, not_granted, false});
+}
+
+/* ------------------------------------------------------------------ the user's commands */
+
+static void leave(void)
+{
+}
+
+static void tokenize(struct shell *s)
+{
+    shell_run(s, SHELL_ARGV("stip-user", "tokenize", "--model", model, "--text", "Once upon a time"));
+}
+
+static bool tokenized(const struct shell *s)
+{
+    return s->out_len > 10;
+}
+
+Test(faults, tokenize)
+{
+    every_call(&(struct path){"tokenize", "stip-user", leave, tokenize, tokenized, NULL, false});
+}
+
+static char answer[256];
+
+static void generate(struct shell *s)
+{
+    trio_user(&trio, s, SHELL_ARGV("generate", "--prompt", "Once upon", "--max-tokens", "3"));
+}
+
+static bool generated(const struct shell *s)
+{
+    return strcmp(s->out, answer) == 0;
+}
+
+static void remove_joined(void)
+{
+    struct err err;
+    cr_assert_eq(file_remove_tree(trio_path(&trio, "user.grant"), &err), 0, "%s", err.text);
+}
+
+static void join(struct shell *s)
+{
+    trio_user(&trio, s, SHELL_ARGV("join"));
+}
+
+static bool joined(const struct shell *s)
+{
+    (void)s;
+    return tempdir_count(trio_path(&trio, "user.grant")) >= 4;
+}
+
+static bool not_joined(void)
+{
+    return !file_exists(trio_path(&trio, "user.grant"));
+}
+
+Test(faults, join)
+{
+    trio_open(&trio, model, "server");
+    every_call(&(struct path){"join", "stip-user", remove_joined, join, joined, not_joined, false});
+    trio_close(&trio);
+}
+
+Test(faults, generate)
+{
+    struct shell s;
+    trio_open(&trio, model, "server");
+    generate(&s);
+    cr_assert(s.status == 0 && s.out_len > 0 && s.out_len < sizeof answer, "%s", s.err);
+    (void)snprintf(answer, sizeof answer, "%s", s.out);
+    shell_free(&s);
+    every_call(&(struct path){"generate", "stip-user", leave, generate, generated, NULL, false});
+    trio_close(&trio);
+}

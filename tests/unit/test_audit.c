@@ -1,0 +1,381 @@
+/* model_dev/audit: every attack works where it must, and finds no more than guessing where there is nothing to find. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/kernels/table.h"
+#include "model_dev/audit_drift.h"
+#include "model_dev/audit_report.h"
+#include "tests/support/protected.h"
+#include "tests/support/tempdir.h"
+
+static char dir[FILE_PATH_MAX], base_dir[FILE_PATH_MAX], ids_path[FILE_PATH_MAX];
+static struct err err;
+static struct audit_report r;
+
+static void setup(void)
+{
+    tempdir_make(dir);
+    (void)snprintf(base_dir, sizeof base_dir, "%s", tempdir_path(dir, "base"));
+    (void)snprintf(ids_path, sizeof ids_path, "%s", tempdir_path(dir, "ids"));
+    cr_assert_eq(kernels_choose(NULL, &err), 0, "%s", err.text);
+}
+
+static void teardown(void)
+{
+    tempdir_remove(dir);
+}
+
+TestSuite(audit, .init = setup, .fini = teardown);
+
+static const struct synth_shape small = {.D = 64, .H = 4, .G = 2, .L = 3, .F = 128, .V = 300};
+
+static void protect(const char *architecture, const struct synth_shape *shape, const char *head)
+{
+    struct protect_report report;
+    struct protect_opts o = protected_opts(dir, 7);
+    o.head = head;
+    protected_synth(dir, architecture, shape, 1);
+    cr_assert_eq(protect_checkpoint(&o, &report, &err), 0, "%s", err.text);
+}
+
+static struct audit_options options(void)
+{
+    static char plain[FILE_PATH_MAX], out[FILE_PATH_MAX];
+    (void)snprintf(plain, sizeof plain, "%s", tempdir_path(dir, "plain"));
+    (void)snprintf(out, sizeof out, "%s", tempdir_path(dir, "out"));
+    return (struct audit_options){.protected = out, .model = plain, .sample = 128};
+}
+
+static void audit(const struct audit_options *o)
+{
+    cr_assert_eq(audit_run(o, &r, &err), 0, "%s", err.text);
+}
+
+static const struct audit_cell *cell(const char *id, enum audit_target target, enum audit_knows knows)
+{
+    const struct audit_line *line = audit_find(&r, id, target);
+    cr_assert_not_null(line, "%s %s", id, audit_target_name(target));
+    for (size_t c = 0; c < r.column_count; c++)
+        if (r.columns[c].knows == knows)
+            return &line->cells[c];
+    cr_assert_fail("no such column");
+    return NULL;
+}
+
+static double rate(const char *id, enum audit_target target, enum audit_knows knows)
+{
+    double p, low, high;
+    audit_rate(cell(id, target, knows), &p, &low, &high);
+    return p;
+}
+
+#define ALL(id, target, knows) cr_expect_eq(rate(id, target, knows), 1.0, "%s %s: %g", id, audit_target_name(target), rate(id, target, knows))
+/* Of 64 columns, 128 neurons, 300 tokens guessing finds one or two. */
+#define CHANCE(id, target, knows) cr_expect_lt(rate(id, target, knows), 0.08, "%s %s: %g", id, audit_target_name(target), rate(id, target, knows))
+
+/* ------------------------------------------------------------------ where they must work */
+
+/* Catches: columns that are not sorted (A2), rows that are opened by the key's inverse, a judge that reads the key the wrong way. */
+static void reads_everything(const char *architecture)
+{
+    struct synth_shape shape = small;
+    shape.G = strcmp(architecture, "LlamaForCausalLM") == 0 ? 2 : 0;
+    protect(architecture, &shape, NULL);
+    struct audit_options o = options();
+    o.drift_count = 1; /* drift 0: these very weights */
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++) {
+        ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+    }
+    ALL("A4", AUDIT_TOKENS, AUDIT_DRIFT);
+}
+
+Test(audit, who_has_the_weights_of_a_llama_reads_everything)
+{
+    reads_everything("LlamaForCausalLM");
+}
+
+Test(audit, who_has_the_weights_of_a_gpt2_reads_everything)
+{
+    reads_everything("GPT2LMHeadModel");
+}
+
+Test(audit, who_has_the_weights_of_a_bert_reads_everything)
+{
+    reads_everything("BertForSequenceClassification");
+}
+
+Test(audit, a_little_drift_does_not_help)
+{
+    protect("LlamaForCausalLM", &small, NULL);
+    struct audit_options o = options();
+    o.drifts[0] = 1;
+    o.drift_count = 1;
+    audit(&o);
+    ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    ALL("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
+    ALL("A2", AUDIT_TOKENS, AUDIT_DRIFT);
+}
+
+Test(audit, much_drift_does)
+{
+    protect("LlamaForCausalLM", &small, NULL);
+    struct audit_options o = options();
+    o.drifts[0] = 1000;
+    o.drift_count = 1;
+    audit(&o);
+    CHANCE("A1", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    CHANCE("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    CHANCE("A4", AUDIT_TOKENS, AUDIT_DRIFT);
+}
+
+Test(audit, a_server_with_a_user_reads_the_context_and_matches_the_rest)
+{
+    protect("LlamaForCausalLM", &small, NULL);
+    struct audit_options o = options();
+    o.drifts[0] = 5;
+    o.drift_count = 1;
+    audit(&o);
+    ALL("A4", AUDIT_TOKENS, AUDIT_USER);
+    ALL("A2", AUDIT_WEIGHTS, AUDIT_USER);
+    cr_expect_eq(cell("A2", AUDIT_RESIDUAL, AUDIT_USER)->status, AUDIT_GIVEN);
+    o.drift_count = 0; /* without related weights a user still reads, but has nothing to match */
+    audit(&o);
+    ALL("A4", AUDIT_TOKENS, AUDIT_USER);
+    cr_expect_eq(cell("A2", AUDIT_WEIGHTS, AUDIT_USER)->status, AUDIT_SKIPPED);
+}
+
+/* Catches: labels that are taken for tokens without the output key. */
+Test(audit, a_tied_table_on_the_server_labels_every_row)
+{
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, "server");
+    audit(&o);
+    ALL("A5", AUDIT_TOKENS, AUDIT_NOTHING);
+    char text[256], all[4096] = "";
+    for (size_t i = 0; audit_verdict(&r, i, text) != NULL; i++)
+        strncat(all, text, sizeof all - strlen(all) - 1);
+    cr_expect(strstr(all, "100 % of input tokens can be labelled: use --head user") != NULL, "%s", all);
+}
+
+Test(audit, with_learned_positions_too)
+{
+    struct synth_shape shape = small;
+    struct audit_options o = options();
+    shape.G = 0;
+    protect("GPT2LMHeadModel", &shape, "server");
+    audit(&o);
+    cr_expect_gt(rate("A5", AUDIT_TOKENS, AUDIT_NOTHING), 0.9); /* a position where all rows are one token gives no difference */
+}
+
+Test(audit, equal_tokens_are_equal_rows)
+{
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, NULL);
+    audit(&o);
+    ALL("A6", AUDIT_EQUALITY, AUDIT_NOTHING);
+}
+
+/* Traffic is the end of the file: 40 rows; what was read before is 60 tokens, in the same order of frequency. */
+Test(audit, frequencies_give_tokens_away)
+{
+    FILE *f = fopen(ids_path, "w");
+    for (int half = 0; half < 2; half++)
+        for (int token = 1, count = half == 0 ? 12 : 8; count > 0; token++, count -= 2)
+            for (int i = 0; i < count * (half == 0 ? 1 : 2); i++)
+                (void)fprintf(f, "%d ", 10 * token);
+    (void)fclose(f);
+    struct audit_options o = options();
+    o.ids = ids_path;
+    o.sample = 40;
+    protect("LlamaForCausalLM", &small, NULL);
+    audit(&o);
+    ALL("A6", AUDIT_TOKENS, AUDIT_NOTHING);
+}
+
+/* ------------------------------------------------------------------ where they must not */
+
+/* Catches: a judge that says yes, an attack that sees the plain model. */
+static void reads_nothing(const char *architecture)
+{
+    struct synth_shape shape = small;
+    shape.G = strcmp(architecture, "LlamaForCausalLM") == 0 ? 2 : 0;
+    protect(architecture, &shape, NULL);
+    cr_assert_eq(synth_checkpoint(base_dir, architecture, &shape, 2, &err), 0, "%s", err.text);
+    struct audit_options o = options();
+    o.base = base_dir;
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++) {
+        CHANCE("A1", (enum audit_target)t, AUDIT_BASE);
+        CHANCE("A2", (enum audit_target)t, AUDIT_BASE);
+    }
+    CHANCE("A4", AUDIT_TOKENS, AUDIT_BASE);
+    CHANCE("A2", AUDIT_WEIGHTS, AUDIT_USER); /* the residual key alone opens no inner one */
+}
+
+Test(audit, unrelated_weights_of_a_llama_are_worth_nothing)
+{
+    reads_nothing("LlamaForCausalLM");
+}
+
+Test(audit, unrelated_weights_of_a_gpt2_are_worth_nothing)
+{
+    reads_nothing("GPT2LMHeadModel");
+}
+
+Test(audit, unrelated_weights_of_a_bert_are_worth_nothing)
+{
+    reads_nothing("BertForSequenceClassification");
+}
+
+Test(audit, a_head_on_the_user_closes_the_output_table)
+{
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, "user");
+    audit(&o);
+    cr_expect_eq(cell("A5", AUDIT_TOKENS, AUDIT_NOTHING)->status, AUDIT_CLOSED);
+    cr_expect_eq(rate("A5", AUDIT_TOKENS, AUDIT_NOTHING), 0.0);
+}
+
+Test(audit, a_table_of_its_own_labels_nothing)
+{
+    struct synth_shape shape = small;
+    struct audit_options o = options();
+    shape.untied = true;
+    protect("LlamaForCausalLM", &shape, "server");
+    audit(&o);
+    cr_expect_eq(cell("A5", AUDIT_TOKENS, AUDIT_NOTHING)->status, AUDIT_MEASURED);
+    cr_expect_eq(rate("A5", AUDIT_TOKENS, AUDIT_NOTHING), 0.0);
+}
+
+Test(audit, learned_positions_hide_most_equalities)
+{
+    struct synth_shape shape = small;
+    struct audit_options o = options();
+    shape.G = 0;
+    protect("GPT2LMHeadModel", &shape, NULL);
+    audit(&o);
+    double p = rate("A6", AUDIT_EQUALITY, AUDIT_NOTHING);
+    cr_expect(p > 0 && p < 0.2, "%g", p);
+}
+
+/* ------------------------------------------------------------------ numbers */
+
+Test(audit, intervals_are_wilson_s)
+{
+    static const struct { uint64_t hits, tries; double low, high; } known[] = {
+        {10, 10, 0.7225, 1}, {0, 10, 0, 0.2775}, {5, 10, 0.2366, 0.7634}, {512, 1024, 0.4694, 0.5306}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        double p, low, high;
+        audit_rate(&(struct audit_cell){.hits = known[i].hits, .tries = known[i].tries}, &p, &low, &high);
+        cr_expect_float_eq(low, known[i].low, 1e-4, "%g", low);
+        cr_expect_float_eq(high, known[i].high, 1e-4, "%g", high);
+    }
+}
+
+Test(audit, drift_has_the_asked_size)
+{
+    struct checkpoint *plain = NULL, *drifted = NULL;
+    protected_synth(dir, "LlamaForCausalLM", &small, 1);
+    cr_assert_eq(checkpoint_open(&plain, tempdir_path(dir, "plain"), CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    cr_assert_eq(audit_drift(plain, 10, base_dir, &err), 0, "%s", err.text);
+    cr_assert_eq(checkpoint_open(&drifted, base_dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    static const enum role roles[] = {ROLE_TOKEN_EMBED, ROLE_GATE, ROLE_O};
+    for (size_t i = 0; i < 3; i++) {
+        const struct tensor *a = checkpoint_tensor(plain, roles[i], 1), *b = checkpoint_tensor(drifted, roles[i], 1);
+        float *x = malloc(a->bytes), *y = malloc(a->bytes);
+        cr_assert_eq(checkpoint_rows_f32(a, 0, a->dim[0], x, &err), 0, "%s", err.text);
+        cr_assert_eq(checkpoint_rows_f32(b, 0, a->dim[0], y, &err), 0, "%s", err.text);
+        double size = 0, apart = 0, both = 0;
+        for (uint64_t j = 0; j < a->count; j++) {
+            double d = (double)y[j] - (double)x[j];
+            size += (double)x[j] * (double)x[j];
+            apart += d * d;
+            both += d * (double)x[j];
+        }
+        cr_expect_float_eq(sqrt(apart / size), 0.1, 0.005);
+        cr_expect_lt(fabs(both) / sqrt(size * apart), 0.05);
+        free(x);
+        free(y);
+    }
+    checkpoint_close(plain);
+    checkpoint_close(drifted);
+}
+
+Test(audit, what_is_not_measured_has_a_reason)
+{
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, NULL);
+    audit(&o);
+    size_t seen = 0;
+    for (size_t i = 0; i < r.line_count; i++)
+        for (size_t c = 0; c < r.column_count; c++) {
+            const struct audit_cell *x = &r.lines[i].cells[c];
+            cr_expect(x->status == AUDIT_MEASURED ? x->tries > 0 : x->reason[0] != '\0', "%s", r.lines[i].attack->id);
+            seen += x->status == AUDIT_SKIPPED;
+        }
+    cr_expect_gt(seen, 0);
+    cr_expect_not(file_exists(tempdir_path(dir, "out/.audit.tmp")));
+}
+
+Test(audit, int8_packages_are_read_as_well)
+{
+    struct protect_report report;
+    struct protect_opts p = protected_opts(dir, 7);
+    protected_synth(dir, "LlamaForCausalLM", &small, 1);
+    p.dtype = "int8";
+    cr_assert_eq(protect_checkpoint(&p, &report, &err), 0, "%s", err.text);
+    struct audit_options o = options();
+    o.drift_count = 1;
+    audit(&o);
+    ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    ALL("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
+}
+
+/* ------------------------------------------------------------------ refusals */
+
+static void refused(const struct audit_options *o, const char *one, const char *other)
+{
+    err = (struct err){0};
+    cr_assert_neq(audit_run(o, &r, &err), 0);
+    cr_expect_eq(err.code, ERR_INPUT, "%s", err.text);
+    cr_expect(strstr(err.text, one) != NULL && strstr(err.text, other) != NULL, "%s", err.text);
+}
+
+Test(audit, a_base_of_another_shape_is_refused)
+{
+    struct synth_shape other = small;
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, NULL);
+    other.F = 160;
+    cr_assert_eq(synth_checkpoint(base_dir, "LlamaForCausalLM", &other, 2, &err), 0, "%s", err.text);
+    o.base = base_dir;
+    refused(&o, "F=160", "F=128");
+}
+
+Test(audit, a_package_of_another_model_is_refused)
+{
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, NULL);
+    cr_assert_eq(synth_checkpoint(base_dir, "LlamaForCausalLM", &small, 2, &err), 0, "%s", err.text);
+    o.model = base_dir;
+    refused(&o, "was not made from this checkpoint", "norm gains");
+}
+
+Test(audit, ids_that_are_none_are_refused)
+{
+    static const struct { const char *text, *say; } bad[] = {
+        {"1 2 three", "expected token ids"}, {"1 2 300", "300 tokens"}, {"1 -2", "300 tokens"}, {"7", "at least 2"}, {"", "at least 2"},
+        {"99999999999999999999", "expected token ids"}};
+    struct audit_options o = options();
+    protect("LlamaForCausalLM", &small, NULL);
+    o.ids = ids_path;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_assert_eq(file_write(ids_path, bad[i].text, strlen(bad[i].text), 0600, &err), 0, "%s", err.text);
+        refused(&o, "ids: ", bad[i].say);
+    }
+}
