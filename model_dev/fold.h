@@ -7,7 +7,7 @@
  * Errors      fold_check: what this profile cannot be exact for, with the reason. NaN and infinity (tensor named), disk.
  * Memory      tiles of some MB; the result is a mapped file without a name in the staging folder, which the system may write out.
  * Secrets     plain weights and all inner keys.
- * Source      docs/decisions/0011-gauge.md.
+ * Source      docs/decisions/0013-gauge.md.
  */
 #ifndef STIP_MODEL_DEV_FOLD_H
 #define STIP_MODEL_DEV_FOLD_H

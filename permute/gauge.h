@@ -8,7 +8,7 @@
  * Errors      memory, derivation.
  * Memory      secret memory; *_wipe releases, fine on a zeroed struct.
  * Secrets     all of it. gauge_end is the users', the rest stays with the developer.
- * Source      docs/decisions/0011-gauge.md. R is orthogonal, so RMS norms see the same numbers with eps' = c^2 eps. For
+ * Source      docs/decisions/0013-gauge.md. R is orthogonal, so RMS norms see the same numbers with eps' = c^2 eps. For
  *             LayerNorm R keeps the all-ones direction, and rows lose their mean, which no consumer sees. Rotary pairs (i, i + n/2)
  *             commute with a turn of the same pair; q A (k A^-T)^T = q k^T; v B B^-1 = v.
  */

@@ -10,7 +10,7 @@
  * Memory      walk_random gives secret memory; walk_wipe releases it.
  * Secrets     the whole struct.
  * Source      Kac's walk with all pairs at once: after O(log n) rounds a unit vector is spread as if by a uniformly random
- *             rotation. docs/decisions/0011-gauge.md says why not a dense matrix.
+ *             rotation. docs/decisions/0013-gauge.md says why not a dense matrix.
  */
 #ifndef STIP_PERMUTE_WALK_H
 #define STIP_PERMUTE_WALK_H
