@@ -352,6 +352,27 @@ static int add_row(struct compare *c, struct entry *e, bool steps, struct err *e
     return 0;
 }
 
+/* One inference of the first text each. */
+static int add_he_rows(struct compare *c, struct err *err)
+{
+    const size_t D = (size_t)c->plain.plain.config->D;
+    struct compare_row rows[ROWS_HE_MAX];
+    size_t n = 0;
+    int want = 0, got = 0;
+    float *first = calloc(ROWS_HE_MAX * D, sizeof *first);
+    int rc = first == NULL ? err_oom(err, ROWS_HE_MAX * D * sizeof *first)
+                           : rows_he(rows, &n, first, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err);
+    for (size_t i = 0; rc == 0 && i < n && c->rows < ROWS_MAX; i++) {
+        rows[i].labelled = rows[i].labelled && c->plain.head != NULL;
+        if (rows[i].labelled && (ours_label(&c->plain, c->reference, &want, err) != 0 || ours_label(&c->plain, first + i * D, &got, err) != 0))
+            rc = -1;
+        rows[i].agree = rows[i].labelled && want == got;
+        c->row[c->rows++] = rows[i];
+    }
+    free(first);
+    return rc;
+}
+
 /* What each system would send, without running it. */
 static int plan_rows(struct compare *c, struct err *err)
 {
@@ -384,12 +405,8 @@ static int make_rows(struct compare *c, struct err *err)
         for (int i = 0; i < c->count; i++)
             if (add_row(c, &c->entry[i], steps != 0, err) != 0)
                 return -1;
-    if (c->he_s >= 0 && c->job.first == 0 && c->rows + ROWS_HE_MAX <= ROWS_MAX) {
-        size_t n = 0;
-        if (rows_he(c->row + c->rows, &n, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err) != 0)
-            return -1;
-        c->rows += n;
-    }
+    if (c->he_s >= 0 && c->job.first == 0 && add_he_rows(c, err) != 0)
+        return -1;
     for (size_t i = 0; published_row(i) != NULL; i++)
         put_row(c, published_row(i));
     return 0;
