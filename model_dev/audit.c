@@ -120,9 +120,9 @@ static int open_files(struct audit *s, struct err *err)
 {
     if (release_open(&s->release, s->o->protected, NULL, err) != 0)
         return -1;
-    if (strcmp(s->release.manifest.profile, "stip") != 0)
-        return err_set(err, ERR_INPUT, "%s has profile %s; audit knows stip (an engine gets token ids under one substitution, not rows)",
-                       s->release.package, s->release.manifest.profile);
+    if (strcmp(s->release.manifest.profile, "stip") != 0 && strcmp(s->release.manifest.profile, "gauge") != 0)
+        return err_set(err, ERR_INPUT, "%s has profile %s; audit knows stip and gauge (an engine gets token ids under one substitution, "
+                       "not rows)", s->release.package, s->release.manifest.profile);
     if ((s->key = secret_alloc(sizeof *s->key)) == NULL)
         return err_oom(err, sizeof *s->key);
     const struct grant_source match = {.model = s->o->model, .from = &s->release};
