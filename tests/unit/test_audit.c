@@ -411,7 +411,9 @@ Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
     cr_assert_eq(checkpoint_open(&plain, tempdir_path(dir, "plain"), CHECKPOINT_ALL, &err), 0, "%s", err.text);
     write_turned(plain);
     cr_assert_eq(checkpoint_open(&package, base_dir, CHECKPOINT_CORE, &err), 0, "%s", err.text);
-    const struct audit_known k = {.c = checkpoint_config(package), .package = package, .base = plain, .sample = 128};
+    struct config scaled = *checkpoint_config(package); /* rows twice as large show in the eps of the norms, and nowhere else */
+    scaled.norm_eps *= 4;
+    const struct audit_known k = {.c = &scaled, .package = package, .base = plain, .sample = 128};
     cr_assert_eq(audit_gram(&k, &gram, &err), 0, "%s", err.text);
     for (size_t i = 0; i < 64; i++)
         units[i * 64 + i] = 1;
@@ -419,7 +421,7 @@ Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
     cr_assert_not_null(gram.matrix);
     double worst = 0;
     for (size_t i = 0; i < 64 * 64; i++)
-        worst = fmax(worst, fabs((double)gram.matrix[i] - (double)units[i]));
+        worst = fmax(worst, fabs((double)gram.matrix[i] - 2 * (double)units[i]));
     cr_expect_lt(worst, 1e-4, "%g", worst);
     for (size_t i = 0; i < gram.neurons; i++)
         cr_expect_eq(gram.neuron[i], gram.place[i]); /* the neurons were left in their order */
@@ -430,6 +432,22 @@ Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
     audit_answer_free(&gain);
     checkpoint_close(plain);
     checkpoint_close(package);
+}
+
+Test(audit, rows_are_opened_by_a_key_of_any_scale)
+{
+    float units[64 * 64] = {0}, rows[3 * 64], sealed[3 * 64], opened[3 * 64];
+    for (size_t i = 0; i < 64; i++)
+        units[i * 64 + i] = 3;
+    turn_rows(units, 64, 64);
+    for (size_t i = 0; i < 3 * 64; i++)
+        sealed[i] = rows[i] = (float)i / 64 - 1;
+    turn_rows(sealed, 3, 64);
+    for (size_t i = 0; i < 3 * 64; i++)
+        sealed[i] *= 3;
+    cr_assert_eq(audit_open_rows(opened, sealed, 3, 64, NULL, units, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 3 * 64; i++)
+        cr_expect_float_eq(opened[i], rows[i], 1e-4f, "%zu", i);
 }
 
 /* ------------------------------------------------------------------ numbers */
