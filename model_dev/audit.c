@@ -94,6 +94,15 @@ struct audit {
     uint64_t done;
 };
 
+/* An attack that looks at one expert only would find less than there is, which is worse than no answer. */
+static int check_family(const struct checkpoint *plain, struct err *err)
+{
+    return checkpoint_config(plain)->experts == 0
+               ? 0
+               : err_set(err, ERR_USAGE, "%s: audit does not know models with experts (%s)", checkpoint_dir(plain),
+                         checkpoint_config(plain)->architecture);
+}
+
 static int check_base(const struct audit *s, struct err *err)
 {
     const struct config *a = checkpoint_config(s->plain), *b = checkpoint_config(s->base);
@@ -118,7 +127,7 @@ static int open_files(struct audit *s, struct err *err)
     if (grant_check(&match, err) != 0 || release_key(&s->release, s->key, err) != 0 ||
         keyset_new(&s->keys, &s->key->shape, s->key->seed, err) != 0 ||
         checkpoint_open(&s->plain, s->o->model, CHECKPOINT_ALL, err) != 0 ||
-        checkpoint_open(&s->package, s->release.package, CHECKPOINT_CORE, err) != 0)
+        checkpoint_open(&s->package, s->release.package, CHECKPOINT_CORE, err) != 0 || check_family(s->plain, err) != 0)
         return -1;
     if (s->o->base != NULL &&
         (checkpoint_open(&s->base, s->o->base, CHECKPOINT_EMBED | CHECKPOINT_CORE, err) != 0 || check_base(s, err) != 0))
