@@ -83,7 +83,7 @@ static double rate(const char *id, enum audit_target target, enum audit_knows kn
 static void reads_everything(const char *architecture)
 {
     struct synth_shape shape = small;
-    shape.G = strcmp(architecture, "LlamaForCausalLM") == 0 ? 2 : 0;
+    shape.G = strcmp(architecture, "LlamaForCausalLM") == 0 || strcmp(architecture, "Gemma2ForCausalLM") == 0 ? 2 : 0;
     protect(architecture, &shape, NULL);
     struct audit_options o = options();
     o.drift_count = 1; /* drift 0: these very weights */
@@ -104,6 +104,11 @@ static void reads_everything(const char *architecture)
 Test(audit, who_has_the_weights_of_a_llama_reads_everything)
 {
     reads_everything("LlamaForCausalLM");
+}
+
+Test(audit, who_has_the_weights_of_a_gemma_reads_everything)
+{
+    reads_everything("Gemma2ForCausalLM");
 }
 
 Test(audit, who_has_the_weights_of_a_gpt2_reads_everything)
@@ -178,6 +183,15 @@ Test(audit, a_tied_table_on_the_server_labels_every_row)
     for (size_t i = 0; audit_verdict(&r, i, text) != NULL; i++)
         strncat(all, text, sizeof all - strlen(all) - 1);
     cr_expect(strstr(all, "100 % of input tokens can be labelled: use --head user") != NULL, "%s", all);
+}
+
+/* Catches: a table that is compared with rows that were scaled on their way in. */
+Test(audit, with_scaled_embeddings_too)
+{
+    struct audit_options o = options();
+    protect("Gemma2ForCausalLM", &small, "server");
+    audit(&o);
+    ALL("A5", AUDIT_TOKENS, AUDIT_NOTHING);
 }
 
 Test(audit, with_learned_positions_too)
