@@ -170,6 +170,8 @@ int audit_tied(const struct audit_known *k, struct audit_answer *a, struct err *
         all[i] = (uint32_t)i;
     }
     int rc = audit_matrix(&table, k->package, ROLE_LM_HEAD, 0, err);
+    for (size_t i = 0; rc == 0 && k->c->embed_scale > 0 && i < V * (size_t)k->c->D; i++)
+        table[i] *= (float)k->c->embed_scale; /* what becomes of a row on its way in */
     if (rc == 0)
         rc = k->c->position == POSITION_LEARNED ? label_positions(k, table, V, a->label, err)
                                                 : label_rows(k, table, V, all, k->n, NULL, a->label, err);

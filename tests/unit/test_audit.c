@@ -83,7 +83,7 @@ static double rate(const char *id, enum audit_target target, enum audit_knows kn
 static void reads_everything(const char *architecture)
 {
     struct synth_shape shape = small;
-    shape.G = strcmp(architecture, "LlamaForCausalLM") == 0 ? 2 : 0;
+    shape.G = strcmp(architecture, "LlamaForCausalLM") == 0 || strcmp(architecture, "Gemma2ForCausalLM") == 0 ? 2 : 0;
     protect(architecture, &shape, NULL);
     struct audit_options o = options();
     o.drift_count = 1; /* drift 0: these very weights */
@@ -104,6 +104,11 @@ static void reads_everything(const char *architecture)
 Test(audit, who_has_the_weights_of_a_llama_reads_everything)
 {
     reads_everything("LlamaForCausalLM");
+}
+
+Test(audit, who_has_the_weights_of_a_gemma_reads_everything)
+{
+    reads_everything("Gemma2ForCausalLM");
 }
 
 Test(audit, who_has_the_weights_of_a_gpt2_reads_everything)
@@ -178,6 +183,15 @@ Test(audit, a_tied_table_on_the_server_labels_every_row)
     for (size_t i = 0; audit_verdict(&r, i, text) != NULL; i++)
         strncat(all, text, sizeof all - strlen(all) - 1);
     cr_expect(strstr(all, "100 % of input tokens can be labelled: use --head user") != NULL, "%s", all);
+}
+
+/* Catches: a table that is compared with rows that were scaled on their way in. */
+Test(audit, with_scaled_embeddings_too)
+{
+    struct audit_options o = options();
+    protect("Gemma2ForCausalLM", &small, "server");
+    audit(&o);
+    ALL("A5", AUDIT_TOKENS, AUDIT_NOTHING);
 }
 
 Test(audit, with_learned_positions_too)
@@ -411,7 +425,9 @@ Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
     cr_assert_eq(checkpoint_open(&plain, tempdir_path(dir, "plain"), CHECKPOINT_ALL, &err), 0, "%s", err.text);
     write_turned(plain);
     cr_assert_eq(checkpoint_open(&package, base_dir, CHECKPOINT_CORE, &err), 0, "%s", err.text);
-    const struct audit_known k = {.c = checkpoint_config(package), .package = package, .base = plain, .sample = 128};
+    struct config scaled = *checkpoint_config(package); /* rows twice as large show in the eps of the norms, and nowhere else */
+    scaled.norm_eps *= 4;
+    const struct audit_known k = {.c = &scaled, .package = package, .base = plain, .sample = 128};
     cr_assert_eq(audit_gram(&k, &gram, &err), 0, "%s", err.text);
     for (size_t i = 0; i < 64; i++)
         units[i * 64 + i] = 1;
@@ -419,7 +435,7 @@ Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
     cr_assert_not_null(gram.matrix);
     double worst = 0;
     for (size_t i = 0; i < 64 * 64; i++)
-        worst = fmax(worst, fabs((double)gram.matrix[i] - (double)units[i]));
+        worst = fmax(worst, fabs((double)gram.matrix[i] - 2 * (double)units[i]));
     cr_expect_lt(worst, 1e-4, "%g", worst);
     for (size_t i = 0; i < gram.neurons; i++)
         cr_expect_eq(gram.neuron[i], gram.place[i]); /* the neurons were left in their order */
@@ -430,6 +446,22 @@ Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
     audit_answer_free(&gain);
     checkpoint_close(plain);
     checkpoint_close(package);
+}
+
+Test(audit, rows_are_opened_by_a_key_of_any_scale)
+{
+    float units[64 * 64] = {0}, rows[3 * 64], sealed[3 * 64], opened[3 * 64];
+    for (size_t i = 0; i < 64; i++)
+        units[i * 64 + i] = 3;
+    turn_rows(units, 64, 64);
+    for (size_t i = 0; i < 3 * 64; i++)
+        sealed[i] = rows[i] = (float)i / 64 - 1;
+    turn_rows(sealed, 3, 64);
+    for (size_t i = 0; i < 3 * 64; i++)
+        sealed[i] *= 3;
+    cr_assert_eq(audit_open_rows(opened, sealed, 3, 64, NULL, units, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 3 * 64; i++)
+        cr_expect_float_eq(opened[i], rows[i], 1e-4f, "%zu", i);
 }
 
 /* ------------------------------------------------------------------ numbers */
