@@ -217,14 +217,15 @@ static void free_plan(struct plan *p)
 
 /* ------------------------------------------------------------------ the package */
 
+/* Of a product in the package's dtype; routers choose in f32. */
 static bool is_matrix(const struct contents_item *item)
 {
-    return item->row->in != AX_ONE;
+    return item->row->in != AX_ONE && item->row->role != ROLE_ROUTER;
 }
 
 static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
 {
-    return p->convert && (p->compute == COMPUTE_F32 || (is_matrix(item) && item->row->role != ROLE_ROUTER)) ? p->dtype : item->src->dtype;
+    return p->convert && (p->compute == COMPUTE_F32 || is_matrix(item)) ? p->dtype : item->src->dtype;
 }
 
 static void scale_name(char out[SCALE_NAME], const struct contents_item *item)
