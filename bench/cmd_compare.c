@@ -303,8 +303,9 @@ static void describe(const struct compare *c, const struct entry *e, bool steps,
     if (e->kind == STIP)
         (void)snprintf(row->note, sizeof row->note, "three processes, encrypted; bytes without the encryption's own");
     if (e->kind == SHARED)
-        (void)snprintf(row->note, sizeof row->note, "not encrypted; %s%.2g truncations expected to wrap", e->tuned != NULL ? "weights tuned for its functions; " : e->system->exact ? "" : "weights not fine-tuned for its functions; ",
-                       e->wraps);
+        (void)snprintf(row->note, sizeof row->note, "not encrypted; %sonline %.3g s of processor a party; %.2g truncations expected to wrap",
+                       e->tuned != NULL ? "weights tuned for its functions; " : e->system->exact ? "" : "weights not fine-tuned for its functions; ",
+                       steps ? e->last.steps.cpu_s : e->last.first.cpu_s, e->wraps);
 }
 
 static void put_row(struct compare *c, const struct compare_row *row)
@@ -370,6 +371,32 @@ static int add_he_rows(struct compare *c, struct err *err)
     }
     free(first);
     return rc;
+}
+
+/* What each system would send, without running it. */
+static int plan_rows(struct compare *c, struct err *err)
+{
+    for (int i = 0; i < c->count; i++) {
+        struct entry *e = &c->entry[i];
+        e->job = c->job;
+        e->job.system = e->system;
+        if (e->kind == SHARED && runner_plan(&e->job, &e->last, err) != 0)
+            return -1;
+        for (int steps = 0; e->kind == SHARED && steps < 2; steps++) {
+            const struct runner_cost *cost = steps ? &e->last.steps : &e->last.first;
+            struct compare_row row = compare_row_empty(COMPARE_MODELLED);
+            if (cost->passes == 0)
+                continue;
+            describe(c, e, steps, &row);
+            row.note[0] = '\0';
+            row.bytes = cost->bytes;
+            row.path_bytes = cost->path_bytes;
+            row.rounds = cost->rounds;
+            row.offline_bytes = cost->offline_bytes;
+            put_row(c, &row);
+        }
+    }
+    return 0;
 }
 
 static int make_rows(struct compare *c, struct err *err)
@@ -472,8 +499,13 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         const char *slash = strrchr(found, '/');
         c->shape = slash == NULL ? found : slash + 1;
     }
-    if (make_job(c, cmd, shape != NULL ? dir : found, err) == 0 && set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0 &&
-        make_rows(c, err) == 0)
+    if (make_job(c, cmd, shape != NULL ? dir : found, err) != 0)
+        goto done;
+    if (cli_on(cmd, "plan"))
+        rc = plan_rows(c, err);
+    else if (set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0)
+        rc = make_rows(c, err);
+    if (rc == 0)
         rc = report(c, cmd, err);
     if (rc == 0 && c->bad)
         rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says how");

@@ -111,6 +111,7 @@ int main(int argc, char **argv)
                                      {"threads", "N", "threads of plain and of stip's server (default 1: a party has one, too)", NULL, false},
                                      {"repeats", "N", "rounds, all systems in turn, that the medians are of (default 3)", NULL, false},
                                      {"he", "S", "BERT: homomorphic encryption too, modelled, and really run where that takes at most S seconds", NULL, false},
+                                     {"plan", NULL, "only count what the secret-sharing systems would send", NULL, false},
                                      {"markdown", "FILE", "write the tables as Markdown", NULL, false},
                                      {"plot", "FILE", "write the figure as SVG", NULL, false},
                                      {"json", NULL, "print one JSON object", NULL, false},

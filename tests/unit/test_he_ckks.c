@@ -1,8 +1,10 @@
 /* The HE baselines' CKKS, against exact complex arithmetic and schoolbook products. Small rings without security: the arithmetic is the same.
  *
- * Mutations that were tried, and what catches them: a twiddle index shifted by one in ring_forward (transform_multiplies), the half left out of
- * `divide` (rescale_rounds), 5 replaced by 3 in ckks_keys_rotation (rotate_is_cyclic), the special factor left out of make_switch (relinearised and
- * rotated results), ring_reduce without its second correction (reduce_agrees_with_division), the sign of the secret's product in `pair`. */
+ * Mutations that were tried, and what catches them: a wrong twiddle in ring_forward, 3 for 5 in the embedding (most tests); ring_reduce without its
+ * second correction (reduce_agrees_with_division); no half in divide() (rescale_rounds_and_does_not_cut); 3 for 5 in ckks_keys_rotation
+ * (rotate_is_cyclic); the special factor left out of make_switch (products and turns); the sign of the secret's product in pair(); a digit not
+ * transformed in switch_key(); a part left where it was in ckks_lower(); no errors when sealing (sealed_numbers_carry_the_standard_error);
+ * a looser table (parameters_below_128_bit_security_are_refused). */
 #include <complex.h>
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,8 +1,10 @@
 /* The HE baselines' packed products and layers, on small rings without security, against float64.
  *
- * Mutations that were tried, and what catches them: giant steps turned by baby - 1, `r - g` without the minus in diagonal(), a turn of T instead of
- * 2T (product_is_the_matrix_product); keys turned by 2 instead of 1, one doubling less in the sum over a head, the residual left out of
- * blend(), the client's shrink left out on one side (the_x_layer_is_its_twin); a level more in the counted run. */
+ * Mutations that were tried, and what catches them: giant steps turned by baby - 1, r + g for r - g in diagonal(), a turn of T instead of 2T
+ * (product_is_the_matrix_product and all layers); keys turned by 2 instead of 1, one doubling less in the sum over a head, the residual left out of
+ * blend(), the client's shrink left out, scores' factor 1/4 for 1/2, values turned the other way, the norm's factor D not put into the scale or its
+ * shift left out (layers_are_their_twin); a counted run that counts twice; variance for deviation (exact_layers_are_the_reference);
+ * small rings for short texts (lengths_that_are_taken_are_secure). */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>

@@ -168,14 +168,14 @@ static int start_child(struct child *children, int index, const char *program, c
 static int read_sum(const struct json_doc *doc, const char *name, struct job_sum *out, struct err *err)
 {
     const struct json *o = json_get(json_root(doc), name);
-    int64_t passes, v[4];
-    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent"};
+    int64_t passes, v[5];
+    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent", "cpu_us"};
     if (json_get_int(doc, o, "passes", 0, 1 << 30, &passes, err) != 0)
         return -1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (json_get_int(doc, o, keys[i], 0, (int64_t)1 << 52, &v[i], err) != 0)
             return -1;
-    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3]};
+    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3], (uint64_t)v[4]};
     return 0;
 }
 
@@ -226,12 +226,35 @@ static void merge(struct runner_cost *out, const struct child *children, int par
         const struct job_sum *s = steps ? &children[i].steps : &children[i].first;
         out->offline_s = parties == 2 ? fmax(out->offline_s, (double)s->offline_us / 1e6 / n) : 0;
         out->online_s = fmax(out->online_s, (double)s->online_us / 1e6 / n);
+        out->cpu_s = fmax(out->cpu_s, (double)s->cpu_us / 1e6 / n);
         out->wait_s = fmax(out->wait_s, (double)s->wait_us / 1e6 / n);
     }
-    out->bytes /= n;
-    out->path_bytes /= n;
-    out->rounds /= n;
-    out->offline_bytes /= n;
+}
+
+/* Sums of a plan -> means. */
+static void mean(struct runner_cost *c)
+{
+    const double n = c->passes > 0 ? c->passes : 1;
+    c->bytes /= n;
+    c->path_bytes /= n;
+    c->rounds /= n;
+    c->offline_bytes /= n;
+}
+
+int runner_plan(const struct job *job, struct runner_result *out, struct err *err)
+{
+    struct runner_result r = {0};
+    struct config c = {0};
+    if (config_read(&c, job->model, err) != 0)
+        return -1;
+    int rc = plan_all(job, &c, &r.first, &r.steps, err);
+    config_free(&c);
+    if (rc != 0)
+        return -1;
+    mean(&r.first);
+    mean(&r.steps);
+    *out = r;
+    return 0;
 }
 
 static int run_children(const struct job *job, const char *program, const char *dir, const struct runner_line *line, struct child *children,
@@ -280,6 +303,8 @@ int runner_run(const struct job *job, const char *program, const struct runner_l
     }
     merge(&r.first, children, parties, false);
     merge(&r.steps, children, parties, true);
+    mean(&r.first);
+    mean(&r.steps);
     if (file_join(path, dir, JOB_ROWS, err) != 0 || file_read(path, (size_t)job->total * (size_t)c.D * sizeof(float), &rows, &len, err) != 0)
         goto done;
     r.rows = (void *)rows;
