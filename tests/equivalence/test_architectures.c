@@ -170,8 +170,8 @@ Test(architectures, gemma_norms_caps_and_takes_turns)
     check("gemma2 untied bf16", "Gemma2ForCausalLM", &s);
 }
 
-/* Catches experts in plain order beside a permuted router and the other way round, experts with one key, a choice that is not
- * renormalised where it should be and the other way round, one expert too few, weights left out (each tried). */
+/* Catches experts in plain order beside a permuted router and the other way round, weights divided by their sum where they should not
+ * be, one expert too few, weights left out (each tried). */
 Test(architectures, rows_go_through_the_experts_that_the_router_chooses)
 {
     struct synth_shape s = {.D = 48, .H = 6, .G = 2, .L = 3, .V = 101, .F = 40, .untied = true};

@@ -499,7 +499,7 @@ int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t
     if (T < 1 || T > c->positions)
         return err_set(err, ERR_INPUT, "%d tokens, the model has %d positions", T, c->positions);
     for (int t = 0; t < T; t++)
-        if (ids[t] < 0 || ids[t] >= c->V || (types != NULL && (types[t] < 0 || types[t] >= c->type_vocab)))
+        if (ids[t] < 0 || ids[t] >= c->V || (types != NULL && c->type_vocab > 0 && (types[t] < 0 || types[t] >= c->type_vocab)))
             return err_set(err, ERR_INPUT, "token %d of %d is outside its table", t + 1, T);
 
     const struct model m = {.cp = cp, .compute = compute};

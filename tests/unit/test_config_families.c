@@ -154,3 +154,20 @@ Test(config_families, gemma_2_and_3_alternate_windows_and_gemma_3_rotations)
     c = read_good("{'architectures':['GemmaForCausalLM']," SIZES ",'hidden_act':'gelu'}");
     cr_expect(c.act == ACT_GELU_TANH && !c.post_norms && c.embed_scale == 16 && config_window(&c, 0) == 0);
 }
+
+Test(config_families, experts_are_counted_and_layers_without_them_refused)
+{
+    struct config c = read_good("{'architectures':['MixtralForCausalLM']," SIZES
+                                ",'num_key_value_heads':4,'num_local_experts':8,'num_experts_per_tok':2,'sliding_window':null}");
+    cr_expect(c.experts == 8 && c.experts_used == 2 && c.renormalise && c.F == 688 && c.rope.theta == 1e6 && config_window(&c, 0) == 0);
+    c = read_good("{'architectures':['Qwen3MoeForCausalLM']," SIZES
+                  ",'num_experts':128,'num_experts_per_tok':8,'moe_intermediate_size':96,'norm_topk_prob':true,"
+                  "'decoder_sparse_step':1,'mlp_only_layers':[]}");
+    cr_expect(c.experts == 128 && c.experts_used == 8 && c.renormalise && c.F == 96 && c.qk_norm);
+    cr_expect(refused("{'architectures':['Qwen3MoeForCausalLM']," SIZES
+                      ",'num_experts':4,'num_experts_per_tok':2,'moe_intermediate_size':96,'mlp_only_layers':[0]}",
+                      "layers without experts"));
+    cr_expect(refused("{'architectures':['MixtralForCausalLM']," SIZES ",'num_local_experts':2,'num_experts_per_tok':3}",
+                      "field 'num_experts_per_tok': 3 of 2 experts"));
+    cr_expect(refused("{'architectures':['Qwen2MoeForCausalLM']," SIZES "}", "'Qwen2MoeForCausalLM' is not implemented"));
+}

@@ -458,3 +458,21 @@ Test(protect, shards_stay_shards_and_one_that_held_embeddings_only_is_gone)
     check_package(9, true, false); /* scales stand in the index and beside their matrices */
     cr_expect_eq(r.files, 4);
 }
+
+/* Routers stay float among int8 matrices. Catches a manifest that calls such a package mixed, which nobody would load (it was so). */
+Test(protect, int8_with_experts_is_named_by_its_products)
+{
+    const struct synth_shape s = {.D = 24, .H = 6, .L = 2, .V = 50, .untied = true};
+    struct manifest m = {0};
+    char *text = NULL;
+    size_t len = 0;
+    uint8_t sig[CRYPTO_SIG_LEN];
+    protected_synth(dir, "MixtralForCausalLM", &s, 5);
+    struct protect_opts o = protected_opts(dir, 1);
+    o.dtype = "int8";
+    struct protect_report r = protect(&o);
+    cr_assert_eq(manifest_load(&m, r.package, &text, &len, sig, &err), 0, "%s", err.text);
+    cr_expect_str_eq(m.dtype, "I8");
+    free(text);
+    manifest_free(&m);
+}

@@ -13,7 +13,7 @@ static float sum(const float *w, int E)
     return s;
 }
 
-/* Catches a softmax over the chosen ones only, the smallest instead of the largest, one too many (each tried). */
+/* Catches weights without the sum, the smallest instead of the largest, a count that leaves one expert out (each tried). */
 Test(route, the_largest_keep_their_share_of_all)
 {
     float w[4] = {logf(1), logf(4), logf(2), logf(3)};
