@@ -1,6 +1,7 @@
 # Thin: each goal does its own set-up, CMake does the work.
 #   make demo [MODEL=HFDIR] [PROMPT="..."]   three processes, one private answer
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
+#   make test-long                          faults, floods and disturbances in full: hours
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
 #   make test-many CLIENTS=32 SECONDS=600   as many streaming clients at once for so long: errors, speed, memory; needs node
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
@@ -14,7 +15,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo demo-netns deb test test-release test-asan test-clang test-clients test-deb test-many test-page build install clean deps fuzz
+.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long test-clients test-deb test-many test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -33,6 +34,9 @@ test-clang: deps
 	cmake --preset clang >/dev/null
 	cmake --build --preset clang
 	ctest --preset clang -j1
+
+test-long: build
+	scripts/test-long.sh build
 
 test-clients: build
 	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error

@@ -50,8 +50,8 @@ static int read_file(struct dev_config *s, const char *path, struct err *err)
     int64_t canaries = CANARIES;
     if (role_config_path(&s->file, "protected", s->protected, err) != 0 ||
         optional_path(&s->file, "model", s->model, err) != 0 || json_opt_str(s->file.doc, root, "listen", &s->listen, err) != 0 ||
-        json_opt_int(s->file.doc, root, "canaries", 0, CANARY_COUNT_MAX, &canaries, err) != 0 ||
         json_opt_str(s->file.doc, root, "metrics", &s->metrics, err) != 0 ||
+        json_opt_int(s->file.doc, root, "canaries", 0, CANARY_COUNT_MAX, &canaries, err) != 0 ||
         role_config_allow(&s->file, root, "allow", &s->users, &s->user_count, err) != 0)
         return -1;
     s->canaries = (size_t)canaries;

@@ -95,7 +95,7 @@ static int refuse_int8(const struct checkpoint *cp, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; arch_present(c, row) && l < (row->per_layer ? c->L : 1); l++) {
+        for (int l = 0; arch_present(c, row) && l < arch_count(c, row); l++) {
             const struct tensor *t = checkpoint_tensor(cp, row->role, l);
             if (t->dtype == DTYPE_I8)
                 return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8; protect starts from a float checkpoint (F32, BF16, F16)",
@@ -174,7 +174,9 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
         memcpy(p->key->seed, o->seed, sizeof p->key->seed);
     else if (crypto_random(p->key->seed, sizeof p->key->seed, err) != 0)
         return -1;
-    return keyset_new(&p->keys, &p->key->shape, p->key->seed, err);
+    if (keyset_new(&p->keys, &p->key->shape, p->key->seed, err) != 0)
+        return -1;
+    return contents_mix_experts(&p->contents, p->cp, p->keys, err);
 }
 
 /* What stays out of the package goes to the users with their grants. Its values are looked at here, so that a bad one is found
@@ -222,7 +224,7 @@ static bool is_matrix(const struct contents_item *item)
 
 static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
 {
-    return p->convert && (p->compute == COMPUTE_F32 || is_matrix(item)) ? p->dtype : item->src->dtype;
+    return p->convert && (p->compute == COMPUTE_F32 || (is_matrix(item) && item->row->role != ROLE_ROUTER)) ? p->dtype : item->src->dtype;
 }
 
 static void scale_name(char out[SCALE_NAME], const struct contents_item *item)

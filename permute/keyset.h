@@ -20,6 +20,7 @@
 
 struct key_shape {
     int D, H, G, K, F, outputs; /* outputs: V or C */
+    int experts; /* of each layer; 0: none. Not kept in key files: only protect asks for their order */
     /* Dims of a query/key head that rotary positions or gains shared by all heads tie in place, counted from 0: K with full
      * rotary, 0 without. These dims are never permuted inside a head. */
     int rotary;
@@ -35,7 +36,8 @@ enum key {
     KEY_MIX,       /* H*K, per layer: input side of O: query head order with the dims of KEY_VALUE */
     KEY_QKV,       /* H*K + 2*G*K: KEY_QUERY, KEY_KEY, KEY_VALUE one after the other */
     KEY_QKV_HEADS, /* H*3*K, G == H: the same three, head by head */
-    KEY_FFN,       /* F, per layer */
+    KEY_FFN,       /* F, per layer, or per expert: `layer` is then the number of the expert's place among those of all layers */
+    KEY_EXPERTS,   /* order of a layer's experts */
     KEY_GATE_UP,   /* 2F: KEY_FFN twice */
     KEY_POOL,      /* D, pooler */
     KEY_MLM,       /* D, masked-LM transform */

@@ -94,10 +94,11 @@ static void user_release(struct session_table *t, struct user *u)
 
 /* ------------------------------------------------------------------ sessions */
 
-static struct session **session_slot(struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES])
+/* Each key has ids of its own: nobody can keep another from the id that he has. */
+static struct session **session_slot(struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES], const struct peer_key *owner)
 {
     struct session **at = &t->by_id[fnv1a(id, WIRE_SESSION_BYTES) % BUCKETS];
-    while (*at != NULL && memcmp((*at)->id, id, WIRE_SESSION_BYTES) != 0)
+    while (*at != NULL && (memcmp((*at)->id, id, WIRE_SESSION_BYTES) != 0 || !peer_key_equal(&(*at)->user->key, owner)))
         at = &(*at)->hash_next;
     return at;
 }
@@ -133,9 +134,9 @@ static enum wire_code make(struct session **out, struct session_table *t, struct
 enum wire_code session_new(struct session **out, struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES],
                            const struct peer_key *owner, struct kvpool *pool, int tokens, bool named, struct err *err)
 {
-    struct session *s, **at = session_slot(t, id);
+    struct session *s, **at = session_slot(t, id, owner);
     if (*at != NULL) {
-        err_set(err, ERR_PEER, "this session id is in use");
+        err_set(err, ERR_PEER, "a session of this id is about to end");
         return WIRE_BUSY;
     }
     struct user *u = user_of(t, owner);
@@ -163,8 +164,8 @@ enum wire_code session_new(struct session **out, struct session_table *t, const 
 
 struct session *session_find(struct session_table *t, const uint8_t id[WIRE_SESSION_BYTES], const struct peer_key *owner)
 {
-    struct session *s = *session_slot(t, id);
-    return s != NULL && !s->ended && peer_key_equal(&s->user->key, owner) ? s : NULL;
+    struct session *s = *session_slot(t, id, owner);
+    return s != NULL && !s->ended ? s : NULL;
 }
 
 void session_end(struct session_table *t, struct session *s)
@@ -177,7 +178,7 @@ void session_end(struct session_table *t, struct session *s)
     if (s->running)
         return;
     session_drop_step(t, s);
-    *session_slot(t, s->id) = s->hash_next;
+    *session_slot(t, s->id, &s->user->key) = s->hash_next;
     TAILQ_REMOVE(&t->all, s, all);
     t->used -= s->own_bytes;
     t->count--;

@@ -178,13 +178,13 @@ static int settle(struct channel *ch, const struct frame *word, enum wire_type t
     struct frame f;
     if (channel_send(ch, word, err) != 0)
         return -1;
-    do {
-        if (channel_recv(ch, &f, deadline, err) != 0)
+    for (;;) {
+        if (channel_answer(ch, &f, deadline, err) == 0) {
+            if (f.h.type == type && same_session(&f, word->h.session))
+                return 0;
+        } else if (channel_code(ch) == WIRE_OK || wire_code_ends_session(channel_code(ch)))
             return -1;
-        if (f.h.type == WIRE_ERROR && wire_code_ends_session(f.h.code))
-            return msg_error_to_err(&f, channel_endpoint(ch), err);
-    } while (f.h.type != type || !same_session(&f, word->h.session));
-    return 0;
+    }
 }
 
 int client_cancel(struct channel *ch, const uint8_t session[WIRE_SESSION_BYTES], struct err *err)

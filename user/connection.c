@@ -177,16 +177,18 @@ int connection_recover(struct connection *c, struct retry *r, bool *rebuild, str
 {
     const unsigned code = channel_code(c->channel);
     const bool broken = channel_broken(c->channel);
-    if (c->retry_ms == 0 || err->code != ERR_PEER)
+    /* It no longer knows that we greeted it: it took another package, and the word of that was lost. */
+    const bool forgotten = code == WIRE_BAD_PHASE;
+    if (c->retry_ms == 0 || (err->code != ERR_PEER && !forgotten))
         return -1;
-    if (!broken && code != WIRE_BUSY && code != WIRE_NO_CREDIT && code != WIRE_DRAINING && code != WIRE_NO_MODEL &&
+    if (!broken && !forgotten && code != WIRE_BUSY && code != WIRE_NO_CREDIT && code != WIRE_DRAINING && code != WIRE_NO_MODEL &&
         code != WIRE_UNKNOWN_SESSION && code != WIRE_BAD_SEQ && code != WIRE_WORKER_LOST && code != WIRE_EPOCH_CHANGED)
         return -1;
     if (r->end_ms == 0)
         retry_begin(r, c->retry_ms);
     if (retry_wait(r, c->abandoned, err) != 0)
         return -1;
-    if (broken || code == WIRE_DRAINING || code == WIRE_NO_MODEL || code == WIRE_EPOCH_CHANGED)
+    if (broken || forgotten || code == WIRE_DRAINING || code == WIRE_NO_MODEL || code == WIRE_EPOCH_CHANGED)
         return reconnect(c, r, err);
     if (code != WIRE_BUSY && code != WIRE_NO_CREDIT)
         *rebuild = true;

@@ -14,6 +14,7 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define SAMPLE 6 /* numbers of one kind on one path: the first, the last, and some between */
+#define SERVER_SAMPLE 4
 
 static char home[FILE_PATH_MAX], model[FILE_PATH_MAX + 16], tally[FILE_PATH_MAX + 16];
 static struct trio trio;
@@ -332,5 +333,113 @@ Test(faults, generate)
     (void)snprintf(answer, sizeof answer, "%s", s.out);
     shell_free(&s);
     every_call(&(struct path){"generate", "stip-user", leave, generate, generated, NULL, false});
+    trio_close(&trio);
+}
+
+/* ------------------------------------------------------------------ the server */
+
+static const char *said_by_server(char text[4096])
+{
+    size_t len;
+    char *log = tempdir_slurp(trio_path(&trio, "faulty.log"), &len);
+    (void)snprintf(text, 4096, "%s", len > 4000 ? log + len - 4000 : log);
+    free(log);
+    return text;
+}
+
+/* The exit status is one of ours, and a failure says something. */
+static void ended(const char *what, const char *who, int status, const char *text)
+{
+    cr_expect(status >= 0 && status <= 6, "%s: %s: exit status %d: %s", what, who, status, text);
+    cr_expect(status == 0 || strlen(text) > 20, "%s: %s says nothing", what, who);
+    cr_expect_null(strstr(text, "Sanitizer"), "%s: %s: %s", what, who, text);
+}
+
+/* Starts the server, gives it a package, asks it something. */
+static bool serve_once(const char *what, bool faulty)
+{
+    char exe[FILE_PATH_MAX], config[FILE_PATH_MAX], log[FILE_PATH_MAX], said[4096], to[128];
+    struct process p;
+    struct json_doc *ready = NULL;
+    struct shell s;
+    struct err err = {0};
+    const char *value = NULL;
+    bool good = false;
+    (void)snprintf(exe, sizeof exe, "%s", shell_program("stip-server"));
+    (void)snprintf(config, sizeof config, "%s", trio_path(&trio, "server.json"));
+    (void)snprintf(log, sizeof log, "%s", trio_path(&trio, "faulty.log"));
+    char *argv[] = {exe, "serve", "--config", config, "--json", NULL};
+    (void)remove(log);
+    cr_assert_eq(process_start(&p, "stip-server", argv, true, log, &err), 0, "%s", err.text);
+    fault_disarm();
+    if (process_event(&p, "ready", 60000, &ready, &err) == 0) {
+        cr_assert_eq(json_get_str(ready, json_root(ready), "admin", &value, &err), 0);
+        (void)snprintf(to, sizeof to, "%s", value);
+        bool loaded = json_true(json_get(json_root(ready), "model")); /* the package of the run before */
+        json_free(ready);
+        shell_run(&s, SHELL_ARGV("stip-model-dev", "push", "--protected", trio_path(&trio, "protected"), "--identity",
+                                 trio_path(&trio, "model_dev.id"), "--to", to, "--key",
+                                 trio_path(&trio, "server.id/identity.pub")));
+        good = s.status == 0;
+        ended(what, "push", s.status, s.err);
+        shell_free(&s);
+        /* A package is loaded after it is installed: users are told to wait meanwhile. */
+        if (good && !faulty && !loaded) {
+            cr_assert_eq(process_event(&p, "serving", 60000, &ready, &err), 0, "%s: %s", what, err.text);
+            json_free(ready);
+        }
+        generate(&s);
+        ended(what, "generate", s.status, s.err);
+        good = good && s.status == 0 && generated(&s);
+        cr_expect(s.status != 0 || generated(&s), "%s: another answer: %s", what, s.out);
+        shell_free(&s);
+        int status = process_stop(&p);
+        ended(what, "server", status, said_by_server(said));
+    } else {
+        const char *number = strstr(err.text, "with status ");
+        int status = p.pid == 0 && number != NULL ? atoi(number + strlen("with status ")) : -1;
+        status = p.pid == 0 ? status : process_stop(&p);
+        cr_expect_neq(status, 0, "%s", what);
+        ended(what, "server", status, said_by_server(said));
+    }
+    return good;
+}
+
+/* Mutation: the server's fsync of an installed package not looked at (the count of errors falls to that of the start). */
+Test(faults, server)
+{
+    struct shell s;
+    struct err err;
+    trio_open(&trio, model, "server");
+    generate(&s);
+    cr_assert(s.status == 0 && s.out_len > 0 && s.out_len < sizeof answer, "%s", s.err);
+    (void)snprintf(answer, sizeof answer, "%s", s.out);
+    shell_free(&s);
+    (void)process_stop(&trio.model_dev);
+    (void)process_stop(&trio.server);
+    trio_start_server(&trio, NULL); /* writes the config with the address that the user has */
+    (void)process_stop(&trio.server);
+    for (enum fault_kind kind = 0; kind < FAULT_KINDS; kind++) {
+        char what[64];
+        const uint64_t start = clock_ms();
+        unsigned hits = 0, refused = 0;
+        uint64_t calls = 0, step = 1;
+        for (uint64_t n = 0; n <= calls; n += n == 0 ? 1 : step) {
+            (void)snprintf(what, sizeof what, "server, %s %llu", FAULT_NAMES[kind], (unsigned long long)n);
+            cr_assert_eq(file_remove_tree(trio_path(&trio, "server.package"), &err), 0, "%s", err.text);
+            fault_arm(tally, kind, n, n / step % 2 == 0 ? "on" : "once");
+            bool good = serve_once(what, n > 0);
+            hits += fault_hit(tally) ? 1 : 0;
+            refused += good ? 0 : 1;
+            if (n == 0) {
+                cr_assert(good, "no fault, and yet it failed");
+                calls = fault_calls(tally);
+                step = fault_all() || calls <= SERVER_SAMPLE ? 1 : (calls - 1) / (SERVER_SAMPLE - 1);
+            } else if (!good)
+                cr_expect(serve_once(what, false), "%s: the server after it does not work", what);
+        }
+        (void)fprintf(stderr, "faults: server, %s: %llu calls, %u hits, %u without an answer, %llu ms\n", FAULT_NAMES[kind],
+                      (unsigned long long)calls, hits, refused, (unsigned long long)(clock_ms() - start));
+    }
     trio_close(&trio);
 }

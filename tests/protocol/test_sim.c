@@ -1,0 +1,179 @@
+/* The user's and the server's own code over a network that delays, hangs, breaks and kills, all of it made from one seed:
+ * not one token is lost, doubled or another. 200 seeds; 10,000 with STIP_LONG=1; one with STIP_SEED=N, which replays exactly. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "model_dev/grant.h"
+#include "server/package.h"
+#include "server/schedule.h"
+#include "tests/sim/world.h"
+#include "tests/support/developer.h"
+#include "tests/support/tempdir.h"
+#include "user/session.h"
+
+#define ROOM 120
+#define STEPS 20
+#define TOKENS 64
+
+static const struct synth_shape shape = {.D = 16, .H = 4, .G = 2, .L = 2, .V = 40, .F = 24, .positions = 128};
+static char dir[FILE_PATH_MAX];
+static struct developer dev;
+static struct grant *grant;
+static struct package *package;
+static struct identity *id;
+static struct err err;
+
+static void make(void)
+{
+    const struct package_limits limits = {.others = 0};
+    log_init("test", LOG_ERROR, false);
+    tempdir_make(dir);
+    developer_make(&dev, dir, "LlamaForCausalLM", &shape, 3, "server");
+    const struct grant_source source = {.model = dev.plain, .from = &dev.release, .identity = dev.identity};
+    const struct peer_key developer = identity_public(dev.identity);
+    const char *at = tempdir_path(dir, "grant");
+    size_t len;
+    char *tokenizer = tempdir_slurp(STIP_SOURCE_DIR "/examples/demo-lm/tokenizer.json", &len);
+    cr_assert_eq(file_mkdirs(at, 0700, &err), 0, "%s", err.text);
+    cr_assert_eq(grant_folder(&source, at, &err), 0, "%s", err.text);
+    tempdir_spill(tempdir_path(at, "tokenizer.json"), tokenizer, len);
+    free(tokenizer);
+    cr_assert_eq(grant_open(&grant, at, &err), 0, "%s", err.text);
+    cr_assert_eq(package_load(&package, tempdir_path(dev.out, "package"), &developer, 1, &limits, &err), 0, "%s", err.text);
+    cr_assert_eq(identity_generate(&id, &err), 0, "%s", err.text);
+}
+
+static void drop(void)
+{
+    identity_free(id);
+    package_free(package);
+    grant_free(grant);
+    developer_free(&dev);
+    tempdir_remove(dir);
+}
+
+TestSuite(sim, .init = make, .fini = drop, .timeout = 280);
+
+struct answer {
+    int32_t token[TOKENS];
+    int n, length;
+};
+
+static int32_t best(const float *logits)
+{
+    int at = 0;
+    for (int i = 1; i < shape.V; i++)
+        at = logits[i] > logits[at] ? i : at;
+    return at;
+}
+
+/* A prompt, tokens one by one, and now and then four at once of which some are taken back, as a speculating user does. */
+static int talk(struct session *s, uint64_t seed, struct answer *a)
+{
+    float logits[4 * 40];
+    int32_t ids[48];
+    const int T = 1 + (int)(world_random(&seed) % 40);
+    for (int i = 0; i < T; i++)
+        ids[i] = (int32_t)(world_random(&seed) % (uint64_t)shape.V);
+    if (session_forward(s, ids, NULL, T, T - 1, 1, logits, &err) != 0)
+        return -1;
+    for (int i = 0; i < STEPS; i++) {
+        ids[0] = a->token[a->n++] = best(logits);
+        if (world_random(&seed) % 5 != 0) {
+            if (session_forward(s, ids, NULL, 1, 0, 1, logits, &err) != 0)
+                return -1;
+            continue;
+        }
+        const int before = session_length(s), keep = (int)(world_random(&seed) % 4);
+        for (int k = 1; k < 4; k++)
+            ids[k] = (int32_t)(world_random(&seed) % (uint64_t)shape.V);
+        if (session_forward(s, ids, NULL, 4, 0, 4, logits, &err) != 0)
+            return -1;
+        session_rewind(s, before + 1 + keep);
+        a->token[a->n++] = best(logits + (size_t)keep * 40);
+        memmove(logits, logits + (size_t)keep * 40, 40 * sizeof *logits);
+    }
+    a->length = session_length(s);
+    return 0;
+}
+
+static struct answer run(uint64_t seed, int troubles, struct world_counts *counts)
+{
+    const struct peer_key server = {.curve_pub = {1}, .sign_pub = {1}};
+    const struct role_peer peers[WORLD_SERVERS] = {{.endpoint = "tcp://server:1", .key = server}, {.endpoint = "tcp://server:2", .key = server}};
+    struct world_options o = {.seed = seed, .troubles = troubles, .kv_bytes = (size_t)1 << 20, .user = identity_public(id), .package = package};
+    struct transport *transport = NULL;
+    struct connection *c = NULL;
+    struct session *s = NULL;
+    struct answer a = {0};
+    uint64_t sessions, kv_bytes;
+    o.limits = (struct core_limits){.context = 128, .sessions = 40, .user_sessions = 4, .steps = (size_t)1 << 20, .ttl_ms = 60000,
+                                    .rows = 20, .out_rows = 4, .chunk_rows = SCHEDULE_SHORT, .queue_rows = 64};
+    world_begin(&o);
+    cr_assert_eq(transport_open(&transport, &err), 0, "%s", err.text);
+    cr_assert_eq(connection_open(&c, transport, peers[0].endpoint, &server, id, grant, NULL, &err), 0, "%s", err.text);
+    connection_keep(c, peers, WORLD_SERVERS, 0, 600000);
+    world_trouble();
+    cr_assert_eq(session_open(&s, c, ROOM, 4, &err), 0, "seed %llu: %s", (unsigned long long)seed, err.text);
+    cr_assert_eq(talk(s, seed, &a), 0, "seed %llu: gave up: %s", (unsigned long long)seed, err.text);
+    session_close(s);
+    world_settle(&sessions, &kv_bytes);
+    cr_expect(sessions == 0 && kv_bytes == 0, "seed %llu: %llu sessions and %llu bytes are left on the servers",
+              (unsigned long long)seed, (unsigned long long)sessions, (unsigned long long)kv_bytes);
+    connection_close(c);
+    *counts = world_counts();
+    world_end();
+    transport_close(transport);
+    return a;
+}
+
+static void same(uint64_t seed, const struct answer *calm, const struct answer *rough)
+{
+    cr_assert(calm->n == rough->n && calm->length == rough->length, "seed %llu: %d tokens and length %d instead of %d and %d",
+              (unsigned long long)seed, rough->n, rough->length, calm->n, calm->length);
+    for (int i = 0; i < calm->n; i++)
+        cr_assert_eq(calm->token[i], rough->token[i], "seed %llu: token %d is %d instead of %d; STIP_SEED=%llu shows it again",
+                     (unsigned long long)seed, i, rough->token[i], calm->token[i], (unsigned long long)seed);
+}
+
+/* Mutations that were tried: a token that the transcript misses, a connection that does not greet again a server that has forgotten
+ * it. Not caught, for each is made good by another rule: a doubled step that is not known, an id that is kept when a session is
+ * built again. */
+Test(sim, no_trouble_changes_an_answer)
+{
+    const char *one = getenv("STIP_SEED");
+    const uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 1, last = one != NULL ? first : getenv("STIP_LONG") != NULL ? 10000 : 200;
+    struct world_counts sum = {0};
+    for (uint64_t seed = first; seed <= last; seed++) {
+        struct world_counts ignored, counts;
+        const struct answer calm = run(seed, 0, &ignored), rough = run(seed, 12, &counts);
+        same(seed, &calm, &rough);
+        sum.frames += counts.frames;
+        sum.cuts += counts.cuts;
+        sum.kills += counts.kills;
+        sum.holes += counts.holes;
+        sum.reloads += counts.reloads;
+        sum.slow += counts.slow;
+        sum.strangers += counts.strangers;
+        sum.restarts += counts.restarts;
+    }
+    (void)fprintf(stderr, "sim: %llu seeds: %u frames, %u cuts, %u kills, %u restarts, %u holes, %u reloads, %u slow, %u strangers\n",
+                  (unsigned long long)(last - first + 1), sum.frames, sum.cuts, sum.kills, sum.restarts, sum.holes, sum.reloads, sum.slow,
+                  sum.strangers);
+    if (one == NULL)
+        cr_expect(sum.cuts > 200 && sum.kills > 100 && sum.holes > 50 && sum.reloads > 50 && sum.slow > 100, "hardly any trouble");
+}
+
+/* The same seed is the same run, to the last frame. */
+Test(sim, a_seed_replays_exactly)
+{
+    struct world_counts a, b;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        (void)run(seed, 12, &a);
+        (void)run(seed, 12, &b);
+        cr_expect_eq(memcmp(&a, &b, sizeof a), 0, "seed %llu", (unsigned long long)seed);
+    }
+}
