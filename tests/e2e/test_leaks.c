@@ -358,8 +358,7 @@ static void at_level(const char *level)
     trio_close(&t);
 }
 
-/* Mutations: log_debug of a row's first number as text of the ids; the prompt in an error of the gateway's log; secret_harden_process
- * left out of a role. */
+/* Mutations, tried: seal_rows that copies; log_debug of the prompt in generate_prompt; secret_harden_process left out of the server. */
 Test(leaks, at_debug_nothing_leaves_the_user)
 {
     at_level("debug");
