@@ -63,7 +63,7 @@ int context_key_parse(struct context_key *out, const uint8_t *data, size_t len, 
                        len);
     if (crypto_sha256(data, BODY, digest, err) != 0)
         return -1;
-    if (memcmp(digest, data + BODY, sizeof digest) != 0)
+    if (!secret_equal(digest, data + BODY, sizeof digest))
         return err_set(err, ERR_INPUT, "%s: the checksum does not match: the file is damaged; take it from the backup", name);
 
     struct context_key key = {0};

@@ -198,7 +198,7 @@ int peer_key_config(struct peer_key *out, const char *value, const char *dir, st
 
 bool peer_key_equal(const struct peer_key *a, const struct peer_key *b)
 {
-    return memcmp(a, b, sizeof *a) == 0;
+    return memcmp(a, b, sizeof(struct peer_key)) == 0;
 }
 
 void peer_key_fingerprint(const struct peer_key *key, char out[FINGERPRINT_TEXT])
