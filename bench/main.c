@@ -77,6 +77,13 @@ int main(int argc, char **argv)
                                   KV,
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
+    struct cli_opt cheats_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
+                                    {"trials", "N", "questions to each server, all different (default 1000)", NULL, false},
+                                    {"threads", "N", "threads (default: all)", NULL, false},
+                                    PROTECT,
+                                    KV,
+                                    {"json", NULL, "print one JSON object", NULL, false},
+                                    END};
     struct cli_opt he_opts[] = {{"params", "N", "only parameter sets whose name starts so: 8192-200, 8192-218, 16384-436, 32768-840", NULL, false},
                                 {"system", "NAME", "instead: a whole encoder under the-x, polynomial or primer", NULL, false},
                                 {"model", "DIR", "really run this BERT checkpoint", NULL, false},
@@ -121,6 +128,8 @@ int main(int argc, char **argv)
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},
         {"load", "many users at once on a server: tokens per second and latencies",
          "stip-bench load --config user.json --sessions 32 --duration 30 --json", load_opts, cmd_load, NULL},
+        {"cheats", "servers that compute something else: how many does stip-user verify notice?",
+         "stip-bench cheats --model examples/demo-lm --trials 1000", cheats_opts, cmd_cheats, NULL},
         {"he", "times of homomorphic encryption, for comparison; protects nothing",
          "stip-bench he --params 8192 --json", he_opts, cmd_he, NULL},
         {"synth", "a checkpoint of random weights of a named shape",

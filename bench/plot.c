@@ -3,8 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/buf.h"
-#include "base/file.h"
+#include "base/svg.h"
 
 #define WIDTH 900
 #define LEFT 70
@@ -12,16 +11,7 @@
 #define TOP 50
 #define PANEL 260
 #define BOTTOM 60
-#define SVG_MAX ((size_t)64 << 20)
 #define POINTS_MAX 2000 /* more than the picture has pixels */
-
-/* Distinct for people who do not see red and green apart (Okabe and Ito). */
-static const char *const colors[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999"};
-
-static const char *color_of(size_t i)
-{
-    return colors[i % (sizeof colors / sizeof *colors)];
-}
 
 /* A scale from values to pixels. */
 struct scale {
@@ -42,28 +32,11 @@ static double tick_step(double span)
     return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
 }
 
-static void put_text(struct buf *b, double x, double y, const char *anchor, int size, const char *more, const char *text)
-{
-    buf_printf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" font-size=\"%d\"%s>", x, y, anchor, size, more);
-    for (const char *p = text; *p != '\0'; p++) {
-        if (*p == '<' || *p == '>' || *p == '&' || *p == '"')
-            buf_printf(b, "&#%d;", *p);
-        else
-            buf_put8(b, (uint8_t)*p);
-    }
-    buf_put_str(b, "</text>\n");
-}
-
-static void put_line(struct buf *b, double x1, double y1, double x2, double y2, const char *style)
-{
-    buf_printf(b, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" %s/>\n", x1, y1, x2, y2, style);
-}
-
 static void put_tick_label(struct buf *b, double x, double y, const char *anchor, double v)
 {
     char text[32];
     (void)snprintf(text, sizeof text, "%.6g", v);
-    put_text(b, x, y, anchor, 11, "", text);
+    svg_text(b, x, y, anchor, 11, "", text);
 }
 
 #define GRID "stroke=\"#dddddd\""
@@ -74,47 +47,29 @@ static void put_y_axis(struct buf *b, const struct scale *y, const char *label)
     double step = y->log ? 0 : tick_step(y->to);
     char turn[64];
     for (double v = y->from; v <= y->to * 1.0001; v = y->log ? v * 10 : v + step) {
-        put_line(b, LEFT, place(y, v), WIDTH - RIGHT, place(y, v), v == y->from ? AXIS : GRID);
+        svg_line(b, LEFT, place(y, v), WIDTH - RIGHT, place(y, v), v == y->from ? AXIS : GRID);
         put_tick_label(b, LEFT - 6, place(y, v) + 4, "end", v);
     }
     double middle = y->at + y->length / 2;
     (void)snprintf(turn, sizeof turn, " transform=\"rotate(-90 16 %.1f)\"", middle);
-    put_text(b, 16, middle, "middle", 12, turn, label);
+    svg_text(b, 16, middle, "middle", 12, turn, label);
 }
 
 static void put_x_axis(struct buf *b, const struct scale *x, double y, const char *label)
 {
     double step = x->log ? 0 : tick_step(x->to - x->from);
     for (double v = x->from; v <= x->to * 1.0001; v = x->log ? v * 10 : v + step) {
-        put_line(b, place(x, v), y, place(x, v), y + 4, AXIS);
+        svg_line(b, place(x, v), y, place(x, v), y + 4, AXIS);
         put_tick_label(b, place(x, v), y + 17, "middle", v);
     }
-    put_text(b, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, y + 34, "middle", 12, "", label);
+    svg_text(b, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, y + 34, "middle", 12, "", label);
 }
 
 static void put_name(struct buf *b, double top, size_t i, const char *name)
 {
     double y = top + 8 + 18 * (double)i;
-    buf_printf(b, "<rect x=\"%d\" y=\"%.1f\" width=\"12\" height=\"12\" fill=\"%s\"/>\n", WIDTH - RIGHT + 14, y, color_of(i));
-    put_text(b, WIDTH - RIGHT + 32, y + 10, "start", 12, "", name);
-}
-
-static void begin(struct buf *b, double height, const char *title)
-{
-    buf_init(b, SVG_MAX);
-    buf_printf(b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" font-family=\"sans-serif\">\n", WIDTH, height);
-    buf_printf(b, "<rect width=\"%d\" height=\"%.0f\" fill=\"white\"/>\n", WIDTH, height);
-    put_text(b, WIDTH / 2.0, 24, "middle", 16, " font-weight=\"bold\"", title);
-}
-
-static int finish(struct buf *b, const char *path, struct err *err)
-{
-    buf_put_str(b, "</svg>\n");
-    int rc = buf_check(b, path, err);
-    if (rc == 0)
-        rc = file_write(path, b->data, b->len, 0644, err);
-    buf_free(b);
-    return rc;
+    svg_rect(b, WIDTH - RIGHT + 14, y, 12, 12, svg_color(i));
+    svg_text(b, WIDTH - RIGHT + 32, y + 10, "start", 12, "", name);
 }
 
 /* ------------------------------------------------------------------ lines */
@@ -154,14 +109,14 @@ static void put_panel(struct buf *b, const struct plot_panel *p, double top)
 {
     struct scale x, y;
     find_scales(p, top, &x, &y);
-    put_text(b, LEFT, top - 8, "start", 13, "", p->title);
+    svg_text(b, LEFT, top - 8, "start", 13, "", p->title);
     put_y_axis(b, &y, p->y_label);
     put_x_axis(b, &x, top + PANEL, p->x_label);
     for (size_t s = 0; s < p->count; s++) {
         const struct plot_series *line = &p->series[s];
         size_t stride = line->n / POINTS_MAX + 1;
         put_name(b, top, s, line->name);
-        buf_printf(b, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", color_of(s));
+        buf_printf(b, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", svg_color(s));
         for (size_t i = 0; i < line->n; i++)
             if ((i % stride == 0 || i + 1 == line->n) && can_show(p, line->x[i], line->y[i]))
                 buf_printf(b, "%.1f,%.1f ", place(&x, line->x[i]), place(&y, line->y[i]));
@@ -172,10 +127,10 @@ static void put_panel(struct buf *b, const struct plot_panel *p, double top)
 int plot_lines(const char *path, const char *title, const struct plot_panel *panels, size_t count, struct err *err)
 {
     struct buf b;
-    begin(&b, TOP + (double)count * (PANEL + BOTTOM + 20), title);
+    svg_begin(&b, WIDTH, TOP + (double)count * (PANEL + BOTTOM + 20), title);
     for (size_t i = 0; i < count; i++)
         put_panel(&b, &panels[i], TOP + 12 + (double)i * (PANEL + BOTTOM + 20));
-    return finish(&b, path, err);
+    return svg_finish(&b, path, err);
 }
 
 /* ------------------------------------------------------------------ bars */
@@ -194,13 +149,12 @@ static void put_group(struct buf *b, const struct plot_bars *p, size_t g, const 
         char turn[64];
         if (!can_stand(p, v))
             continue;
-        buf_printf(b, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, place(y, v), bar * 0.92,
-                   place(y, y->from) - place(y, v), color_of(s));
+        svg_rect(b, x, place(y, v), bar * 0.92, place(y, y->from) - place(y, v), svg_color(s));
         double tx = x + bar / 2 + 3, ty = place(y, v) - 4;
         (void)snprintf(turn, sizeof turn, " transform=\"rotate(-90 %.1f %.1f)\"", tx, ty);
-        put_text(b, tx, ty, "start", 9, turn, label);
+        svg_text(b, tx, ty, "start", 9, turn, label);
     }
-    put_text(b, at + width / 2, place(y, y->from) + 17, "middle", 11, "", p->groups[g]);
+    svg_text(b, at + width / 2, place(y, y->from) + 17, "middle", 11, "", p->groups[g]);
 }
 
 static struct scale bar_scale(const struct plot_bars *p, double top)
@@ -229,18 +183,18 @@ static void put_bars(struct buf *b, const struct plot_bars *p, double top)
     for (size_t s = 0; s < p->series_count; s++)
         put_name(b, top, s, p->series[s]);
     if (p->limit > 0) {
-        put_line(b, LEFT, place(&y, p->limit), WIDTH - RIGHT, place(&y, p->limit), "stroke=\"#d00000\" stroke-dasharray=\"6 4\"");
-        put_text(b, LEFT + 4, place(&y, p->limit) - 4, "start", 11, " fill=\"#d00000\"", p->limit_label);
+        svg_line(b, LEFT, place(&y, p->limit), WIDTH - RIGHT, place(&y, p->limit), "stroke=\"#d00000\" stroke-dasharray=\"6 4\"");
+        svg_text(b, LEFT + 4, place(&y, p->limit) - 4, "start", 11, " fill=\"#d00000\"", p->limit_label);
     }
 }
 
 int plot_bar_panels(const char *path, const struct plot_bars *panels, size_t count, struct err *err)
 {
     struct buf b;
-    begin(&b, TOP + (double)count * (PANEL + BOTTOM), count > 0 ? panels[0].title : "");
+    svg_begin(&b, WIDTH, TOP + (double)count * (PANEL + BOTTOM), count > 0 ? panels[0].title : "");
     for (size_t i = 0; i < count; i++)
         put_bars(&b, &panels[i], TOP + 12 + (double)i * (PANEL + BOTTOM));
-    return finish(&b, path, err);
+    return svg_finish(&b, path, err);
 }
 
 int plot_bars(const char *path, const struct plot_bars *p, struct err *err)

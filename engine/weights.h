@@ -35,7 +35,7 @@ struct weights {
 
 /* Format of a matrix that is stored as bf16 (`halves`) or otherwise, on this machine. */
 enum weight_format weights_format(enum compute compute, int halves);
-/* All zero. */
+/* Values are not set, but for the edges of panels: every output is to be put. */
 MUST_CHECK int weights_new(struct weights *out, enum weight_format format, enum compute compute, int rows, int in, struct err *err);
 void weights_free(struct weights *w);
 /* Bytes that weights_new takes, about. */

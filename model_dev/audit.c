@@ -10,6 +10,7 @@
 #include "base/secret.h"
 #include "engine/embed.h"
 #include "engine/floats.h"
+#include "engine/forward.h"
 #include "model_dev/audit_drift.h"
 #include "model_dev/audit_judge.h"
 #include "model_dev/audit_match.h"
@@ -23,9 +24,11 @@
 static const struct audit_attack attacks[] = {
     {"A1", "gain fingerprint", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gain},
     {"A2", "sorted columns", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_sorted},
+    {"A3", "inner products", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gram},
     {"A4", "embedding dictionary", TO(TOKENS), AUDIT_NEEDS_TABLES, false, audit_dictionary},
     {"A5", "output table", TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_tied},
     {"A6", "equal rows, frequency", TO(EQUALITY) | TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_equality},
+    {"A7", "vocabulary matching", TO(TOKENS), AUDIT_NEEDS_TABLES, true, audit_vocabulary},
 };
 
 const struct audit_attack *audit_attack_at(size_t i)
@@ -123,6 +126,39 @@ static int open_files(struct audit *s, struct err *err)
     return file_join(s->staging, s->o->protected, STAGING, err) != 0 ? -1 : file_remove_tree(s->staging, err);
 }
 
+/* The layers that users run themselves, in place over x [n,D]. */
+static int run_local(const struct audit *s, float *x, struct err *err)
+{
+    const int layers = (int)s->release.manifest.local_layers;
+    const size_t D = (size_t)checkpoint_config(s->plain)->D;
+    struct net *net = NULL;
+    struct scratch *scratch = NULL;
+    struct kvcache *kv = NULL;
+    if (layers == 0)
+        return 0;
+    int rc = net_load_first(&net, s->plain, layers, s->release.manifest.compute, err);
+    if (rc == 0)
+        rc = scratch_new(&scratch, net, AUDIT_SEQUENCE, AUDIT_SEQUENCE, err);
+    if (rc == 0)
+        rc = kvcache_new_alone(&kv, &net->config, KV_F32, AUDIT_SEQUENCE, err);
+    for (size_t i = 0; rc == 0 && i < s->text.n;) {
+        int T = 1;
+        while (i + (size_t)T < s->text.n && s->text.sequence[i + (size_t)T] == s->text.sequence[i])
+            T++;
+        struct forward_seq seq = {.kv = kv, .x = x + i * D, .T = T, .out_n = T, .out = x + i * D};
+        kvcache_truncate(kv, 0);
+        if (kvcache_reserve(kv, T))
+            forward(net, scratch, &seq, 1);
+        else
+            rc = err_oom(err, kvcache_bytes(&net->config, KV_F32, T));
+        i += (size_t)T;
+    }
+    kvcache_free(kv);
+    scratch_free(scratch);
+    net_free(net);
+    return rc;
+}
+
 /* What users would send: the plain rows exist here only. */
 static int make_rows(struct audit *s, struct err *err)
 {
@@ -136,9 +172,11 @@ static int make_rows(struct audit *s, struct err *err)
     for (size_t i = 0; i < s->text.n; i++)
         if (embed_rows(embed, &s->text.traffic[i], NULL, 1, s->text.position[i], x + i * (size_t)c->D, err) != 0)
             goto done;
-    rc = audit_seal(s->keys, s->rows, x, s->text.n, err);
+    rc = run_local(s, x, err);
     if (rc == 0)
-        rc = audit_truth_open(&s->truth, s->keys, c, s->text.traffic, s->text.n, err);
+        rc = audit_seal(s->keys, s->rows, x, s->text.n, err);
+    if (rc == 0)
+        rc = audit_truth_open(&s->truth, s->keys, c, (int)s->release.manifest.local_layers, s->text.traffic, s->text.n, err);
 done:
     embed_free(embed);
     free(x);
@@ -182,6 +220,7 @@ static void describe(struct audit *s)
     r->F = c->F;
     r->L = c->L;
     r->V = c->V;
+    r->local_layers = (int)s->release.manifest.local_layers;
     r->rows = s->text.n;
     r->tied = c->tied && c->head != HEAD_CLASSIFY;
     r->head_user = s->key->head_user;
@@ -228,7 +267,7 @@ static int attack(const struct audit *s, const struct audit_attack *t, const str
         skip(a, "needs related embedding tables");
     else if (t->slow && s->o->skip_slow)
         skip(a, "left out by --skip-slow");
-    else if (t->slow && k->residual != NULL)
+    else if (t->slow && k->residual != NULL && k->first == 0)
         skip(a, "rows are open to this user: see A4");
     else if ((t->targets & TO(RESIDUAL)) != 0 && k->residual != NULL)
         return audit_use_key(k, a, err); /* the key is known: what is left are the inner ones */
@@ -269,6 +308,8 @@ static int run_knowing(struct audit *s, size_t column, struct err *err)
     struct checkpoint *drifted = NULL;
     struct audit_known k = {
         .c = checkpoint_config(s->package), .package = s->package, .compute = s->release.manifest.compute, .n = s->text.n,
+        .first = (int)s->release.manifest.local_layers,
+        .permuted = strcmp(s->release.manifest.profile, "stip") == 0,
         .rows = s->rows, .sequence = s->text.sequence, .position = s->text.position, .corpus = s->text.corpus,
         .corpus_n = s->text.corpus_n, .sample = s->o->sample,
     };

@@ -33,6 +33,8 @@ struct audit_known {
     const struct config *c; /* of the package */
     const struct checkpoint *package;
     enum compute compute;
+    int first; /* layers that users run themselves: layer 0 of the package is this one of the base */
+    bool permuted; /* by the public profile the residual key is a permutation */
     size_t n; /* rows that the server got, of sequences that begin at position 0 */
     const float *rows; /* [n,D] */
     const int *sequence, *position; /* [n] */
@@ -48,7 +50,7 @@ struct audit_known {
 struct audit_answer {
     uint32_t *channel; /* [D] the plain channel that stands at each place of a sealed row */
     float *matrix;     /* [D,D] or the residual key as a matrix, like audit_known.residual */
-    uint32_t *place, *neuron; /* [neurons] feed-forward neurons of layer 0: their places in the package, and who they are */
+    uint32_t *place, *neuron; /* [neurons] feed-forward neurons of the package's layer 0: their places in the package, and who they are */
     size_t neurons;
     int32_t *token; /* [n] token of a row; -1: no idea; -2: not tried */
     int32_t *label; /* [n] or its place in the package's output table, in the output key's order */
@@ -123,7 +125,7 @@ struct audit_options {
 struct audit_report {
     char architecture[64], profile[16], head[8];
     char text[AUDIT_REASON]; /* where the tokens came from */
-    int D, F, L, V;
+    int D, F, L, V, local_layers;
     size_t rows;
     struct audit_column columns[AUDIT_COLUMNS];
     size_t column_count;

@@ -22,17 +22,18 @@ static int add_gains(float *features, size_t width, size_t at, const struct chec
     return 0;
 }
 
-/* [D, width] all gains of each column; those that a model does not have stay 0. */
-static int gains_of(float **out, size_t width, const struct checkpoint *cp, struct err *err)
+/* [D, width] all gains of each column from layer `first` on; those that a model does not have stay 0. */
+static int gains_of(float **out, size_t width, const struct checkpoint *cp, int first, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     float *features = calloc((size_t)c->D, width * sizeof *features);
     int rc = features == NULL ? err_oom(err, (size_t)c->D * width * sizeof *features) : 0;
-    for (int l = 0; rc == 0 && l < c->L; l++)
+    const size_t layers = (size_t)(c->L - first);
+    for (size_t l = 0; rc == 0 && l < layers; l++)
         for (size_t i = 0; rc == 0 && i < PER_LAYER; i++)
-            rc = add_gains(features, width, (size_t)l * PER_LAYER + i, cp, layer_roles[i], l, err);
+            rc = add_gains(features, width, l * PER_LAYER + i, cp, layer_roles[i], first + (int)l, err);
     for (size_t i = 0; rc == 0 && i < FINAL; i++)
-        rc = add_gains(features, width, (size_t)c->L * PER_LAYER + i, cp, final_roles[i], 0, err);
+        rc = add_gains(features, width, layers * PER_LAYER + i, cp, final_roles[i], 0, err);
     *out = features;
     return rc;
 }
@@ -44,7 +45,7 @@ int audit_gain(const struct audit_known *k, struct audit_answer *a, struct err *
     int rc = -1;
     if ((a->channel = calloc(D, sizeof *a->channel)) == NULL)
         return err_oom(err, D * sizeof *a->channel);
-    if (gains_of(&package, width, k->package, err) != 0 || gains_of(&base, width, k->base, err) != 0)
+    if (gains_of(&package, width, k->package, 0, err) != 0 || gains_of(&base, width, k->base, k->first, err) != 0)
         goto done;
     audit_standardise(package, D, width);
     audit_standardise(base, D, width);

@@ -22,8 +22,8 @@ int audit_seal(const struct keyset *keys, float *sealed, const float *rows, size
     return rc;
 }
 
-int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, const int32_t *ids, size_t n,
-                     struct err *err)
+int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, int first, const int32_t *ids,
+                     size_t n, struct err *err)
 {
     struct audit_truth t = {.D = (size_t)c->D, .F = (size_t)c->F, .V = (size_t)c->V, .outputs = (size_t)config_outputs(c), .n = n,
                             .ids = ids};
@@ -34,7 +34,7 @@ int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const s
     if (rc == 0)
         rc = audit_seal(keys, t.residual, units, t.D, err);
     if (rc == 0)
-        rc = keyset_perm(keys, KEY_FFN, 0, &t.ffn, err);
+        rc = keyset_perm(keys, KEY_FFN, first, &t.ffn, err);
     if (rc == 0)
         rc = keyset_perm(keys, KEY_OUTPUT, 0, &t.output, err);
     free(units);

@@ -16,13 +16,13 @@
 struct audit_truth {
     size_t D, F, V, outputs, n;
     float *residual;     /* [D,D] row i: what becomes of the plain unit row i */
-    struct perm ffn;     /* of layer 0 */
+    struct perm ffn;     /* of the package's layer 0 */
     struct perm output;
     const int32_t *ids;  /* [n] */
 };
 
-MUST_CHECK int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, const int32_t *ids,
-                                size_t n, struct err *err);
+MUST_CHECK int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, int first,
+                                const int32_t *ids, size_t n, struct err *err);
 void audit_truth_close(struct audit_truth *t);
 /* The rows that a server would receive. */
 MUST_CHECK int audit_seal(const struct keyset *keys, float *sealed, const float *rows, size_t n, struct err *err);

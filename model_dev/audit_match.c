@@ -289,7 +289,8 @@ int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct er
     const struct config *c = checkpoint_config(cp);
     const size_t D = (size_t)c->D, F = (size_t)c->F;
     float *w = NULL, *gain = NULL;
-    int rc = audit_matrix(&w, cp, c->gated ? ROLE_GATE : ROLE_UP, layer, err);
+    const enum role role = !c->gated ? ROLE_UP : checkpoint_tensor(cp, ROLE_GATE, layer) != NULL ? ROLE_GATE : ROLE_GATE_UP;
+    int rc = audit_matrix(&w, cp, role, layer, err); /* fused: gates lie first */
     if (rc == 0 && !c->post_norm)
         rc = audit_vector(&gain, cp, ROLE_MLP_NORM_W, layer, err);
     for (size_t f = 0; rc == 0 && gain != NULL && f < F; f++) {
@@ -323,10 +324,23 @@ int audit_pick_neurons(const struct audit_known *k, struct audit_answer *a, stru
     return 0;
 }
 
+/* The key is a scale c times an orthogonal matrix: x' = x S, so x = x' S^T / c^2. */
+static int open_with(float *y, const float *x, size_t n, size_t D, const float *matrix, struct err *err)
+{
+    double square = 0;
+    for (size_t i = 0; i < D * D; i++)
+        square += (double)matrix[i] * (double)matrix[i];
+    if (audit_product(y, x, n, matrix, D, D, err) != 0)
+        return -1;
+    for (size_t i = 0; i < n * D; i++)
+        y[i] *= (float)((double)D / (square + 1e-30));
+    return 0;
+}
+
 int audit_open_rows(float *y, const float *x, size_t n, size_t D, const uint32_t *channel, const float *matrix, struct err *err)
 {
-    if (matrix != NULL) /* the key is orthogonal: x' = x S, so x = x' S^T up to its scale */
-        return audit_product(y, x, n, matrix, D, D, err);
+    if (matrix != NULL)
+        return open_with(y, x, n, D, matrix, err);
     memset(y, 0, n * D * sizeof *y);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < D; j++)
@@ -351,7 +365,7 @@ static int match_neurons(const struct audit_known *k, struct audit_answer *a, st
     float *package = NULL, *base = NULL, *picked = NULL, *plain = NULL;
     int rc = -1;
     if ((a->place == NULL && audit_pick_neurons(k, a, err) != 0) || audit_neurons(&package, k->package, 0, err) != 0 ||
-        audit_neurons(&base, k->base, 0, err) != 0 || floats_alloc(&picked, a->neurons, D, err) != 0 ||
+        audit_neurons(&base, k->base, k->first, err) != 0 || floats_alloc(&picked, a->neurons, D, err) != 0 ||
         floats_alloc(&plain, a->neurons, D, err) != 0)
         goto done;
     for (size_t i = 0; i < a->neurons; i++)

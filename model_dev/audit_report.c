@@ -155,8 +155,8 @@ static void print_tries(FILE *to, const struct audit_line *line, const struct au
 void audit_print(FILE *to, const struct audit_report *r)
 {
     char text[256];
-    (void)fprintf(to, "%s, profile %s, head: %s; D=%d F=%d L=%d V=%d; %zu rows of %s\n\nrecovered, in percent [95 %% interval], by what the "
-                  "server knows beside the package\n\n%-38s", r->architecture, r->profile, r->head, r->D, r->F, r->L, r->V, r->rows,
+    (void)fprintf(to, "%s, profile %s, head: %s, local layers: %d; D=%d F=%d L=%d V=%d; %zu rows of %s\n\nrecovered, in percent [95 %% interval], by what the "
+                  "server knows beside the package\n\n%-38s", r->architecture, r->profile, r->head, r->local_layers, r->D, r->F, r->L, r->V, r->rows,
                   r->text, "attack");
     for (size_t c = 0; c < r->column_count; c++)
         (void)fprintf(to, " %*s", CELL, r->columns[c].name);
@@ -222,6 +222,7 @@ int audit_json(struct json_doc **out, const struct audit_report *r, struct err *
     json_put_str(doc, root, "architecture", r->architecture);
     json_put_str(doc, root, "profile", r->profile);
     json_put_str(doc, root, "head", r->head);
+    json_put_int(doc, root, "local_layers", r->local_layers);
     json_put_str(doc, root, "text", r->text);
     json_put_int(doc, root, "rows", (int64_t)r->rows);
     struct json *attacks = json_put_array(doc, root, "attacks");

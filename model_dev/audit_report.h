@@ -17,6 +17,8 @@
 /* Table, what was not measured and why, and the verdict. */
 void audit_print(FILE *to, const struct audit_report *r);
 MUST_CHECK int audit_json(struct json_doc **out, const struct audit_report *r, struct err *err);
+/* The table as a picture, an SVG file. */
+MUST_CHECK int audit_chart(const char *path, const struct audit_report *r, struct err *err);
 /* Sentence i of the verdict, NULL after the last. `text` holds it. */
 const char *audit_verdict(const struct audit_report *r, size_t i, char text[256]);
 /* Fills `what` with the worst line and gives its rate: of pi, weights and tokens, for all that a server without a user knows. */

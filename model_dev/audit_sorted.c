@@ -44,7 +44,7 @@ static int add_points(float *features, size_t width, size_t at, const struct che
     return rc;
 }
 
-static int points_of(float **out, size_t width, const struct checkpoint *cp, int layers, struct err *err)
+static int points_of(float **out, size_t width, const struct checkpoint *cp, int first, int layers, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     float *features;
@@ -52,7 +52,7 @@ static int points_of(float **out, size_t width, const struct checkpoint *cp, int
     if (rc != 0)
         return -1;
     for (int i = 0; rc == 0 && i < 2 * layers; i++)
-        rc = add_points(features, width, (size_t)i * POINTS, cp, i % 2 == 1, i / 2 * c->L / layers, err);
+        rc = add_points(features, width, (size_t)i * POINTS, cp, i % 2 == 1, first + i / 2 * (c->L - first) / layers, err);
     *out = features;
     if (rc == 0)
         audit_standardise(features, (size_t)c->D, width);
@@ -67,7 +67,7 @@ int audit_sorted(const struct audit_known *k, struct audit_answer *a, struct err
     int rc = -1;
     if ((a->channel = calloc(D, sizeof *a->channel)) == NULL)
         return err_oom(err, D * sizeof *a->channel);
-    if (points_of(&package, width, k->package, layers, err) != 0 || points_of(&base, width, k->base, layers, err) != 0)
+    if (points_of(&package, width, k->package, 0, layers, err) != 0 || points_of(&base, width, k->base, k->first, layers, err) != 0)
         goto done;
     (void)snprintf(a->method, sizeof a->method, "feed-forward matrices of %d of %d layers, %d points of each sorted column", layers,
                    k->c->L, POINTS);

@@ -46,6 +46,7 @@ int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     char model[FILE_PATH_MAX], base[FILE_PATH_MAX], what[128];
     const char *given_base = cli_str(cmd, "base", NULL);
     struct audit_options o = {.ids = cli_str(cmd, "ids", NULL), .model = model, .skip_slow = cli_on(cmd, "skip-slow")};
+    const char *plot = cli_str(cmd, "plot", NULL);
     int64_t sample = 512, threads = 0;
     double limit = 100;
     (void)argc;
@@ -71,6 +72,8 @@ int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     threads_stop();
     if (rc == 0)
         rc = print(cmd, r, err);
+    if (rc == 0 && plot != NULL)
+        rc = audit_chart(plot, r, err);
     if (rc == 0 && cli_str(cmd, "fail-above", NULL) != NULL) {
         double worst = 100 * audit_worst(r, what);
         if (worst > limit)

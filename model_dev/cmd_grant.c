@@ -1,10 +1,15 @@
 #include <stdio.h>
 
 #include "base/expiry.h"
+#include "base/threads.h"
+#include "engine/kernels/table.h"
 #include "model_dev/cmd.h"
 #include "model_dev/grant.h"
 #include "model_dev/dev_config.h"
 #include "model_dev/ledger.h"
+#include "transport/canary.h"
+
+#define CANARIES 8
 
 static int print(const struct release *p, const struct peer_key *user, const char *path, int64_t end, bool as_json, struct err *err)
 {
@@ -40,22 +45,29 @@ int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     struct peer_key user;
     struct dev_config s = {0};
     struct release p = {0};
-    int64_t expires;
+    int64_t expires, canaries = CANARIES;
     if (cli_need(cmd, "user", &user_file, err) != 0 || cli_need(cmd, "out", &out, err) != 0 ||
-        cmd_peer_key(&user, user_file, err) != 0 || cmd_option_expires(cmd, &expires, err) != 0)
+        cmd_peer_key(&user, user_file, err) != 0 || cmd_option_expires(cmd, &expires, err) != 0 ||
+        cli_int(cmd, "canaries", 0, CANARY_COUNT_MAX, &canaries, err) != 0)
         return -1;
     int rc = dev_config_open(&s, cmd, err);
     if (rc == 0 && s.model[0] == '\0')
         rc = err_set(err, ERR_USAGE, "grant needs the plain checkpoint: --model HFDIR, or 'model' in the config");
     if (rc == 0)
+        rc = kernels_choose(NULL, err);
+    if (rc == 0)
+        rc = threads_start(threads_fit(0), err);
+    if (rc == 0)
         rc = release_open(&p, s.protected, s.identity->sign_pub, err);
     if (rc == 0) /* first: a line too many costs a revocation nothing, one too few hides a grant from it */
         rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
-        rc = grant_seal(&(struct grant_source){.model = s.model, .from = &p, .identity = s.identity, .expires = expires}, &user,
-                        out, err);
+        rc = grant_seal(&(struct grant_source){.model = s.model, .from = &p, .identity = s.identity, .expires = expires,
+                                                .canaries = (size_t)canaries},
+                        &user, out, err);
     if (rc == 0)
         rc = print(&p, &user, out, expiry_first(expires, p.manifest.expires), cli_on(cmd, "json"), err);
+    threads_stop();
     release_close(&p);
     dev_config_close(&s);
     return rc;

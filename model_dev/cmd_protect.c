@@ -7,6 +7,7 @@
 #include "base/secret.h"
 #include "model/hub.h"
 #include "model_dev/cmd.h"
+#include "model_dev/derived.h"
 #include "model_dev/protect.h"
 
 /* Options of the full product that this version does not have are refused by their names. */
@@ -89,10 +90,12 @@ static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err
     char identity[FILE_PATH_MAX] = "", model[FILE_PATH_MAX];
     uint8_t given_seed[CRYPTO_KEY_LEN];
     struct protect_report report;
+    struct derived derived;
     struct identity *id = NULL;
     bool made = false, made_out;
     int64_t epoch = 0, local_layers = 0;
-    if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0)
+    if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0 ||
+        derived_option(&derived, cmd, err) != 0)
         return -1;
     if (cli_int(cmd, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || cmd_option_expires(cmd, &o.expires, err) != 0)
         return -1;
@@ -127,6 +130,8 @@ static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err
     else if (rc == 0 && report.table_exposed)
         log_warn("the output table equals the embedding table and goes to the server: it can label every row that a user "
                  "sends; --head user avoids this");
+    if (rc == 0)
+        derived_say(&derived);
     if (rc == 0 && cli_on(cmd, "json"))
         rc = print_json(&report, id, identity, err);
     else if (rc == 0)

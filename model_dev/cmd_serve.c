@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "engine/kernels/table.h"
 #include "model_dev/cmd.h"
 #include "model_dev/serve.h"
 
@@ -48,6 +49,8 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     char endpoint[256] = "";
     bool again = true;
     int signals = -1, rc = dev_config_open(&config, cmd, err);
+    if (rc == 0)
+        rc = kernels_choose(NULL, err);
     if (rc == 0)
         rc = open_signals(&signals, err);
     while (rc == 0 && again) {

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "model/hub.h"
+#include "transport/canary.h"
 
+#define CANARIES 4
 #define DEFAULT_CONFIG "model_dev.json"
 
 static int read_servers(struct dev_config *s, struct err *err)
@@ -39,17 +41,20 @@ static int optional_path(const struct role_config *c, const char *key, char out[
 
 static int read_file(struct dev_config *s, const char *path, struct err *err)
 {
-    static const char *const keys[] = {"listen", "metrics", "peers", "allow", "protected", "model", NULL};
+    static const char *const keys[] = {"listen", "metrics", "peers", "allow", "protected", "model", "canaries", NULL};
     if (role_config_open(&s->file, path, "model_dev", keys, err) != 0)
         return -1;
     s->identity = s->file.identity; /* one owner: this struct */
     s->file.identity = NULL;
     const struct json *root = json_root(s->file.doc);
+    int64_t canaries = CANARIES;
     if (role_config_path(&s->file, "protected", s->protected, err) != 0 ||
         optional_path(&s->file, "model", s->model, err) != 0 || json_opt_str(s->file.doc, root, "listen", &s->listen, err) != 0 ||
         json_opt_str(s->file.doc, root, "metrics", &s->metrics, err) != 0 ||
+        json_opt_int(s->file.doc, root, "canaries", 0, CANARY_COUNT_MAX, &canaries, err) != 0 ||
         role_config_allow(&s->file, root, "allow", &s->users, &s->user_count, err) != 0)
         return -1;
+    s->canaries = (size_t)canaries;
     return read_servers(s, err);
 }
 

@@ -28,6 +28,7 @@ struct dev_config {
     size_t server_count;
     struct peer_key *users; /* who may ask for a grant */
     size_t user_count;
+    size_t canaries; /* of each user that serve grants */
 };
 
 /* Flags that the command does not have are skipped: config, protected, model, identity. */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "model/checkpoint.h"
+#include "model_dev/canary.h"
 #include "model_dev/contents.h"
 #include "model_dev/rules.h"
 #include "permute/gather.h"
@@ -200,6 +201,18 @@ static int write_keys(const struct keyset *keys, bool engine, const char *dir, s
     return rc;
 }
 
+static int write_canaries(const struct grant_source *src, const char *dir, struct err *err)
+{
+    struct canary_maker *maker = NULL;
+    if (src->canaries == 0)
+        return 0;
+    int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
+    if (rc == 0)
+        rc = canary_write(maker, dir, src->canaries, err);
+    canary_maker_close(maker);
+    return rc;
+}
+
 static int write_about(const struct grant_source *src, const char *dir, struct err *err)
 {
     const struct release *from = src->from;
@@ -291,6 +304,8 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
     if (rc == 0 && !engine)
         rc = write_tables(o.plain, o.head_user, (int)src->from->manifest.local_layers, dir, err);
+    if (rc == 0)
+        rc = write_canaries(src, dir, err);
     if (rc == 0)
         rc = write_about(src, dir, err);
     close_source(&o);

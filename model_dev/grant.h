@@ -4,7 +4,7 @@
  *             The folder: grant.json, keys.bin (the two end keys), config.json with its labels, the tokenizer's files,
  *             model.safetensors (embedding tables in plain order; the head too when it is the user's,
  *             and the first layers when they are), manifest.json and
- *             manifest.sig of the package.
+ *             manifest.sig of the package, canaries.bin (transport/canary.h).
  * Shapes      tensors as stored in the checkpoint, under the names that packages use.
  *             Profile "engine": no tables, since the engine embeds; and no residual sub-key (zeros).
  * Units       keys.bin: "STIPEND1", residual sub-key 32, output sub-key 32, SHA-256 of the 72 bytes before.
@@ -28,6 +28,7 @@ struct grant_source {
     const struct release *from; /* opened with the identity's signing key */
     const struct identity *identity;
     int64_t expires; /* seconds since 1970; 0: with the package */
+    size_t canaries; /* that go in; 0: none */
 };
 
 /* Key, package and checkpoint belong together. */

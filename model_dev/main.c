@@ -23,6 +23,7 @@ static struct cli_opt protect_opts[] = {
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
     {.name = "local-layers", .arg = "K", .help = "the first K layers run on the users' machines and the server gets rows that are contextual; users then have these layers"},
     {.name = "dtype", .arg = "TYPE", .help = "of products: keep or f32 (exact), bf16, int8"},
+    {.name = "derived-from", .arg = "WHAT", .help = "none, public, or the base model's name: says what that means; recorded nowhere"},
     {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
     {.name = "force", .help = "move an existing package and key aside; the new one names the old (rotate does this for the same model)"},
     EXPIRES_OPT("the last day on which the server serves it and users use it"),
@@ -34,6 +35,7 @@ static struct cli_opt export_opts[] = {
     {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint that generates text, as for protect"},
     {.name = "out", .arg = "DIR", .help = "gets DIR/package, which engines load, and DIR/context.key, the developer's secret"},
     {.name = "dtype", .arg = "TYPE", .help = "of weights: keep, f32, bf16"},
+    {.name = "derived-from", .arg = "WHAT", .help = "none, public, or the base model's name: says what that means; recorded nowhere"},
     {.name = "seed", .arg = "HEX64", .help = "tests only: the seed of all keys", .flag_only = true},
     {.name = "force", .help = "move an existing package and key aside"},
     {.name = "identity", .arg = "DIR", .help = "signs the package; without it OUT/identity, made on first use"},
@@ -51,6 +53,7 @@ static struct cli_opt grant_opts[] = {
     {.name = "user", .arg = "FILE", .help = "the user's identity.pub"},
     {.name = "out", .arg = "FILE", .help = "the sealed grant, for stip-user join --grant FILE"},
     EXPIRES_OPT("the last day of this grant, if the package does not expire before"),
+    {.name = "canaries", .arg = "N", .help = "questions with known answers, for stip-user verify; computed now, with the plain model in memory (default 8; 0: none)"},
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
 
 static struct cli_opt audit_opts[] = {
@@ -60,6 +63,7 @@ static struct cli_opt audit_opts[] = {
     {.name = "ids", .arg = "FILE", .help = "token ids of a text, as stip-user tokenize prints them; without it made-up ones"},
     {.name = "sample", .arg = "N", .help = "rows that users send, neurons that are looked at: 512"},
     {.name = "skip-slow", .help = "leave A7 out: it tries every token of the vocabulary at every place"},
+    {.name = "plot", .arg = "FILE", .help = "the table as a picture, SVG"},
     {.name = "fail-above", .arg = "PERCENT", .help = "exit 1 if more of pi, weights or tokens is recovered by a server without a user"},
     {.name = "threads", .arg = "N", .help = "without it one per CPU"},
     JSON_OPT, END_OPT};

@@ -2,7 +2,7 @@
  *
  * Data flow   PROTECTED/{package, context.key} + plain checkpoint -> new seed -> a package streamed into PROTECTED/.protect.tmp ->
  *             exchange: the old two become package.N and context.key.N. The new manifest names the old context and has the next
- *             epoch. Head, dtype and lifetime stay what they were.
+ *             epoch. Profile, head, local layers, dtype and lifetime stay what they were.
  * Units       seconds since 1970.
  * Errors      everything of protect; a checkpoint that the old package was not made from, an old package of another identity.
  *             The old package stays in place until the new one is whole.

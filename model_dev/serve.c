@@ -15,11 +15,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "model_dev/grant.h"
 #include "model_dev/ledger.h"
+#include "model_dev/offers.h"
 #include "model_dev/protect.h"
 #include "model_dev/push.h"
-#include "transport/blob.h"
 #include "transport/listener.h"
 #include "transport/metrics.h"
 #include "transport/msg_blob.h"
@@ -28,7 +27,6 @@
 #include "transport/phase.h"
 
 #define STATE_DIR "serve.tmp"
-#define BUNDLE "grant.bundle"
 #define USERS 1024 /* connections that are remembered */
 #define IDLE_MS 600000
 #define TICK_MS 2000
@@ -45,10 +43,7 @@ struct serve {
     struct stat seen; /* of its manifest */
     char state[FILE_PATH_MAX], dir[FILE_PATH_MAX]; /* PROTECTED/serve.tmp, and in it the folder of the grant's bundle */
     int lock; /* on state */
-    struct blob_list list;
-    uint8_t *list_bytes;
-    size_t list_len;
-    struct blob_source *source; /* answers every user: it keeps nothing between two questions */
+    struct offers *offers; /* answers every user: it keeps nothing between two questions */
     pid_t *pushers; /* one per server, 0 when it has ended */
     struct transport *transport;
     struct listener *listener;
@@ -145,21 +140,11 @@ static int open_state(struct serve *s, struct err *err)
     return file_remove_tree(s->dir, err) != 0 ? -1 : file_mkdirs(s->dir, 0700, err);
 }
 
-static int build_grant(struct serve *s, struct err *err)
+static int build_grants(struct serve *s, struct err *err)
 {
-    const struct grant_source src = {.model = s->config->model, .from = &s->release, .identity = s->config->identity};
-    struct blob_file file;
-    char path[FILE_PATH_MAX];
-    if (file_join(path, s->dir, BUNDLE, err) != 0 || grant_make(&src, path, err) != 0 ||
-        blob_file_hash(&file, s->dir, BUNDLE, err) != 0)
-        return -1;
-    if (blob_list_add(&s->list, &file, err) != 0) {
-        free(file.chunk);
-        return -1;
-    }
-    if (blob_list_encode(&s->list, &s->list_bytes, &s->list_len, err) != 0)
-        return -1;
-    return blob_source_open(&s->source, s->dir, &s->list, s->list_bytes, s->list_len, err);
+    const struct grant_source src = {.model = s->config->model, .from = &s->release, .identity = s->config->identity,
+                                     .canaries = s->config->canaries};
+    return offers_open(&s->offers, s->dir, &src, s->config->users, s->config->user_count, err);
 }
 
 /* ------------------------------------------------------------------ open, close */
@@ -189,7 +174,7 @@ int serve_open(struct serve **out, const struct dev_config *config, struct err *
     s->lock = -1;
     (void)stat_manifest(s, &s->seen); /* before it is read: what comes later is noticed */
     if (need(config, err) != 0 || release_open(&s->release, config->protected, config->identity->sign_pub, err) != 0 ||
-        open_state(s, err) != 0 || build_grant(s, err) != 0 || start_pushers(s, err) != 0 ||
+        open_state(s, err) != 0 || start_pushers(s, err) != 0 || build_grants(s, err) != 0 ||
         transport_open(&s->transport, err) != 0 ||
         listener_open(&s->listener, s->transport, "grant", config->listen, config->identity, config->users, config->user_count,
                       err) != 0 ||
@@ -210,9 +195,7 @@ void serve_close(struct serve *s)
     end_pushers(s);
     listener_close(s->listener);
     transport_close(s->transport);
-    blob_source_close(s->source);
-    blob_list_free(&s->list);
-    free(s->list_bytes);
+    offers_close(s->offers);
     if (s->lock >= 0) {
         if (file_remove_tree(s->state, &err) != 0)
             log_warn("%s: holds secrets, remove it by hand", err.text);
@@ -299,13 +282,18 @@ static void on_grant(struct serve *s, struct user *u, const struct frame *f)
 {
     static const uint8_t any[WIRE_CONTEXT_BYTES];
     uint8_t context[WIRE_CONTEXT_BYTES], body[MSG_OFFER_BYTES];
-    struct msg_offer offer = {.manifest_bytes = s->list_len, .files = (uint32_t)s->list.count,
-                              .epoch = s->release.manifest.epoch};
+    struct msg_offer offer = {.epoch = s->release.manifest.epoch};
+    size_t list;
     msg_grant_decode(context, f);
     if (memcmp(context, any, sizeof any) != 0 && memcmp(context, s->release.context, sizeof context) != 0) {
         refuse(s, u, WIRE_WRONG_CONTEXT, "this developer grants another context; join without naming one");
         return;
     }
+    if (!offers_list(s->offers, &u->peer.key, &list, &offer.files)) {
+        refuse(s, u, WIRE_NOT_GRANTED, "no grant has been made for your key");
+        return;
+    }
+    offer.manifest_bytes = list;
     memcpy(offer.context, s->release.context, sizeof offer.context);
     struct frame answer = msg_offer_encode(&offer, body);
     post(s, u, &answer);
@@ -315,7 +303,7 @@ static void on_get(struct serve *s, struct user *u, const struct frame *f)
 {
     struct frame chunk;
     struct err err = {0};
-    enum wire_code code = blob_source_answer(s->source, f, &chunk, &err);
+    enum wire_code code = offers_answer(s->offers, &u->peer.key, f, &chunk, &err);
     if (code == WIRE_OK) {
         s->count.chunk_bytes += chunk.h.length;
         post(s, u, &chunk);

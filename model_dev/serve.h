@@ -1,7 +1,7 @@
 /* model_dev/serve.h - the developer's daemon: brings the package to the servers, gives grants to allowed users.
  *
  * Data flow   config -> one process per server that pushes until the package is there, and a listener: user HELLO -> HELLO_OK,
- *             GRANT -> OFFER (a blob list with the one file grant.bundle) -> GET, CHUNK ... -> DONE.
+ *             GRANT -> OFFER (a blob list with grant.bundle, and canaries.bundle of that user) -> GET, CHUNK ... -> DONE.
  * Units       milliseconds, bytes.
  * Errors      a bad config, package or checkpoint before anything listens. A user's mistake costs its connection.
  * Memory      serve_open gives. The grant is built once, in PROTECTED/serve.tmp, which is removed at the end.

@@ -7,6 +7,7 @@
 #include "user/cmd.h"
 #include "user/line.h"
 #include "user/talk.h"
+#include "user/verifier.h"
 
 #define PEEK_TOKENS 24
 
@@ -62,7 +63,8 @@ static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
         print_figures(&r, &before, &after);
     }
     generate_free(&r);
-    return 0;
+    (void)verifier_turn(t->verifier, t->set->connection, t->set->speculate, t->max_tokens);
+    return verifier_check(t->verifier, err);
 }
 
 /* The rest of a line that is this command, NULL if it is another one. */
@@ -174,6 +176,8 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         err_set(err, ERR_USAGE, "%s does not generate text", set.grant->config->architecture);
         goto done;
     }
+    if (verifier_open(&t.verifier, &set, err) != 0)
+        goto done;
     if (setup_speculation(&set, cmd, err) != 0 || peek_open(&t.peek, set.grant, err) != 0 ||
         talk_system(&t, cli_str(cmd, "system", NULL), err) != 0 || line_open(&l, err) != 0)
         goto done;
@@ -182,6 +186,7 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     rc = lines(&t, l, err);
 done:
     talk_close(&t);
+    verifier_close(t.verifier);
     line_close(l);
     chat_template_free(template);
     setup_close(&set);

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +9,14 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "transport/bundle.h"
+#include "transport/canary.h"
 #include "transport/client.h"
 #include "transport/seal.h"
 #include "user/cmd.h"
 #include "user/setup.h"
 
 #define BUNDLE_FILE "grant.bundle"
+#define CANARY_BUNDLE_FILE "canaries.bundle" /* this user's own; a grant that came as a file has them inside */
 
 static void on_progress(void *arg, uint64_t done, uint64_t total)
 {
@@ -22,7 +25,7 @@ static void on_progress(void *arg, uint64_t done, uint64_t total)
     progress_at(bar, done);
 }
 
-/* Pulls the bundle from model_dev into FOLDER/grant.bundle. */
+/* Pulls grant.bundle, and canaries.bundle where there is one, from model_dev into FOLDER. */
 static int pull(struct channel *ch, const char *folder, struct err *err)
 {
     struct msg_hello_ok ok;
@@ -39,7 +42,8 @@ static int pull(struct channel *ch, const char *folder, struct err *err)
         client_manifest(ch, offer.manifest_bytes, &manifest, &len, err) != 0 ||
         blob_list_decode(&list, (const uint8_t *)manifest, len, err) != 0)
         goto done;
-    if (list.count != 1 || strcmp(list.file[0].name, BUNDLE_FILE) != 0) {
+    if (list.count < 1 || list.count > 2 || strcmp(list.file[0].name, BUNDLE_FILE) != 0 ||
+        (list.count == 2 && strcmp(list.file[1].name, CANARY_BUNDLE_FILE) != 0)) {
         err_set(err, ERR_PEER, "%s offers something that is not a grant", channel_endpoint(ch));
         goto done;
     }
@@ -58,8 +62,22 @@ done:
     return rc;
 }
 
+/* canaries.bin out of its bundle, to where the rest of the grant lies. */
+static int add_canaries(const char *bundle, const char *fresh, const struct role_peer *developer, struct err *err)
+{
+    char folder[FILE_PATH_MAX], from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+    if (bundle == NULL || !file_exists(bundle))
+        return 0;
+    if (snprintf(folder, sizeof folder, "%s.folder", bundle) >= (int)sizeof folder)
+        return err_set(err, ERR_INPUT, "path too long: %.80s...", bundle);
+    if (bundle_unpack(bundle, folder, "canaries", developer->key.sign_pub, err) != 0 ||
+        file_join(from, folder, CANARY_FILE, err) != 0 || file_join(to, fresh, CANARY_FILE, err) != 0)
+        return -1;
+    return rename(from, to) == 0 ? 0 : err_set(err, ERR_INTERNAL, "cannot move %s to %s: %s", from, to, strerror(errno));
+}
+
 /* The bundle becomes the grant, once all of it is known to be good: what was there before stays until then. */
-static int take(const char *bundle, const char *grant_dir, const struct role_peer *developer, struct err *err)
+static int take(const char *bundle, const char *canaries, const char *grant_dir, const struct role_peer *developer, struct err *err)
 {
     char fresh[FILE_PATH_MAX];
     struct grant *grant = NULL;
@@ -70,6 +88,8 @@ static int take(const char *bundle, const char *grant_dir, const struct role_pee
     if (snprintf(fresh, sizeof fresh, "%.*s.next", (int)n, grant_dir) >= (int)sizeof fresh)
         return err_set(err, ERR_INPUT, "path too long: %.80s...", grant_dir);
     int rc = bundle_unpack(bundle, fresh, "grant", developer->key.sign_pub, err);
+    if (rc == 0)
+        rc = add_canaries(canaries, fresh, developer, err);
     if (rc == 0)
         rc = grant_open(&grant, fresh, err);
     if (rc == 0)
@@ -86,11 +106,11 @@ static int take(const char *bundle, const char *grant_dir, const struct role_pee
 
 static int fetch(const struct setup *set, const struct role_peer *developer, const char *grant_dir, struct err *err)
 {
-    char folder[FILE_PATH_MAX], bundle[FILE_PATH_MAX];
+    char folder[FILE_PATH_MAX], bundle[FILE_PATH_MAX], canaries[FILE_PATH_MAX];
     struct transport *t = NULL;
     struct channel *ch = NULL;
     if (snprintf(folder, sizeof folder, "%s.incoming", grant_dir) >= (int)sizeof folder ||
-        file_join(bundle, folder, BUNDLE_FILE, err) != 0)
+        file_join(bundle, folder, BUNDLE_FILE, err) != 0 || file_join(canaries, folder, CANARY_BUNDLE_FILE, err) != 0)
         return err_set(err, ERR_INPUT, "path too long: %.80s...", grant_dir);
     int rc = file_remove_tree(folder, err);
     if (rc == 0)
@@ -100,7 +120,7 @@ static int fetch(const struct setup *set, const struct role_peer *developer, con
     if (rc == 0)
         rc = pull(ch, folder, err);
     if (rc == 0)
-        rc = take(bundle, grant_dir, developer, err);
+        rc = take(bundle, canaries, grant_dir, developer, err);
     struct err left;
     if (rc == 0 && file_remove_tree(folder, &left) != 0)
         rc = err_set(err, ERR_INTERNAL, "%s", left.text);
@@ -117,7 +137,7 @@ static int open_sealed(const struct setup *set, const struct role_peer *develope
         return err_set(err, ERR_INPUT, "path too long: %.80s...", set->grant_dir);
     if (seal_open_file(path, bundle, set->config.identity, err) != 0)
         return -1;
-    int rc = take(bundle, set->grant_dir, developer, err);
+    int rc = take(bundle, NULL, set->grant_dir, developer, err);
     (void)unlink(bundle);
     return rc;
 }

@@ -31,6 +31,7 @@ struct connection {
     struct role_peer peers[CONNECTION_PEERS];
     int peer_count, at; /* at: of the peer that is connected */
     int retry_ms;       /* 0: an error is an error */
+    int step_ms;        /* how long a step may take; 0: as session.c has it */
     const atomic_bool *abandoned; /* ends waiting, may be NULL; borrowed */
     int reconnects;
     uint64_t generation;         /* counts connections, from 1: a session of an older one has to be opened again */

@@ -63,6 +63,10 @@ int main(int argc, char **argv)
                                    {"connections", "N", "client connections at once (default 256)", NULL, false},
                                    CMD_JSON,
                                    END};
+    struct cli_opt verify_opts[] = {CMD_CONFIG, {"count", "N", "questions (default 3)", NULL, false},
+                                    {"timeout", "S", "seconds that an answer may take (default 60)", NULL, false},
+                                    {"tolerance", "X", "how far a log-probability may be off (default: as the grant says)", NULL, false},
+                                    CMD_SPECULATE, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt; or ORG/NAME[@REVISION] in the cache of Hugging Face", NULL, false},
                                       TEXT,
                                       {"ids", "LIST", "the way back: token ids to text", NULL, false},
@@ -89,6 +93,8 @@ int main(int argc, char **argv)
          cmd_fill, NULL},
         {"score", "perplexity of a text", "stip-user score --config configs/user.json --file text.txt --json", score_opts, cmd_score,
          NULL},
+        {"verify", "ask what is known already: does the server compute this model?", "stip-user verify --config configs/user.json", verify_opts,
+         cmd_verify, NULL},
         {"tokenize", "text to token ids and back; needs no server", "stip-user tokenize --model HFDIR --text \"hello\" --json",
          tokenize_opts, cmd_tokenize, NULL},
         {"doctor", "check config, keys, grant and the way to the server, a line each", "stip-user doctor --config configs/user.json",

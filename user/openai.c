@@ -32,11 +32,11 @@ int openai_from_err(struct openai_error *e, const struct err *err)
 {
     int status = err->code == ERR_INPUT || err->code == ERR_USAGE ? 400
                  : err->code == ERR_PEER                          ? 503
-                 : err->code == ERR_AUTH                          ? 502
+                 : err->code == ERR_AUTH || err->code == ERR_CHECK ? 502
                                                                   : 500;
     return openai_fail(e, status,
                        status == 503   ? "server_unavailable"
-                       : status == 502 ? "not_authorised"
+                       : status == 502 ? (err->code == ERR_CHECK ? "server_not_verified" : "not_authorised")
                                        : NULL,
                        NULL, "%s", err->text);
 }

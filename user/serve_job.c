@@ -166,6 +166,8 @@ static void *run(void *arg)
     j->done = true;
     (void)pthread_mutex_unlock(&j->lock);
     wake(j);
+    if (err.code == ERR_NONE)
+        pool_verify(j->pool, j->ask.max_tokens);
     return NULL;
 }
 

@@ -16,6 +16,7 @@ char *serve_metrics_text(struct serve *s)
     static const char *const classes[] = {"2xx", "4xx", "5xx"};
     struct serve_metrics *m = &s->metrics;
     struct pool_stats p = pool_stats(s->pool);
+    unsigned long long asked, failed;
     struct buf b;
     buf_init(&b, 1 << 20);
     buf_put_str(&b, "# HELP stip_gateway_requests_total Requests answered, by endpoint and class of status.\n"
@@ -32,6 +33,9 @@ char *serve_metrics_text(struct serve *s)
     metrics_seconds(&b, "stip_gateway_decode_seconds_total", "Wall time of generated tokens.", atomic_load(&m->decode_us));
     metrics_seconds(&b, "stip_gateway_server_seconds_total", "Time that the stip server computed.", atomic_load(&m->server_us));
     metrics_seconds(&b, "stip_gateway_user_seconds_total", "Time of embedding, sealing, unsealing and the head here.", atomic_load(&m->user_us));
+    pool_verified(s->pool, &asked, &failed);
+    metrics_count(&b, "stip_gateway_verify_asked_total", "Known questions asked (verify_rate).", asked);
+    metrics_count(&b, "stip_gateway_verify_failed_total", "Known questions that were answered wrong.", failed);
     metrics_gauge(&b, "stip_gateway_answers_running", "Requests being answered.", (uint64_t)atomic_load(&m->running));
     metrics_gauge(&b, "stip_gateway_requests_waiting", "Requests that wait for a place.", (uint64_t)p.waiting);
     metrics_gauge(&b, "stip_gateway_connections_open", "Connections to the stip server.", (uint64_t)p.open);

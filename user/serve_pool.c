@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "user/verifier.h"
 
 #define LOOK_MS 50 /* how often a waiting request looks whether it is still wanted */
 
@@ -15,6 +16,7 @@ struct place {
 
 struct pool {
     const struct setup *set;
+    struct verifier *verifier; /* NULL: no known questions */
     int most, guesses;
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t freed;
@@ -34,6 +36,10 @@ int pool_open(struct pool **out, const struct setup *set, int most, int guesses,
     p->guesses = guesses;
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->freed, NULL);
+    if (verifier_open(&p->verifier, set, err) != 0) {
+        pool_close(p);
+        return -1;
+    }
     *out = p;
     return 0;
 }
@@ -87,6 +93,7 @@ void pool_close(struct pool *p)
     if (p == NULL)
         return;
     drop_idle(p);
+    verifier_close(p->verifier);
     pthread_cond_destroy(&p->freed);
     pthread_mutex_destroy(&p->lock);
     free(p->idle);
@@ -106,6 +113,8 @@ static void wait_a_moment(struct pool *p)
 int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err *err)
 {
     struct lease l = {0};
+    if (verifier_check(p->verifier, err) != 0)
+        return -1;
     (void)pthread_mutex_lock(&p->lock);
     p->stats.waiting++;
     while (p->stats.busy == p->most && !atomic_load(cancel))
@@ -192,6 +201,22 @@ void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
     if (used != NULL)
         *used = moved;
     *l = (struct lease){0};
+}
+
+void pool_verify(struct pool *p, int room)
+{
+    atomic_bool never = false;
+    struct lease l;
+    struct err err;
+    if (p->verifier == NULL || pool_take(p, &l, &never, &err) != 0)
+        return;
+    l.broken = !verifier_turn(p->verifier, l.c, l.speculate, room);
+    pool_give(p, &l, NULL);
+}
+
+void pool_verified(const struct pool *p, unsigned long long *asked, unsigned long long *failed)
+{
+    verifier_counts(p->verifier, asked, failed);
 }
 
 int pool_check(struct pool *p, struct err *err)

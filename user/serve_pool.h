@@ -3,7 +3,7 @@
  * Data flow   request -> pool_take (waits for a free place; an idle connection, or a new one) -> session -> pool_give.
  * Units       tokens, bytes.
  * Errors      ERR_PEER: the server does not answer (the next request tries again with a new connection); ERR_AUTH: it serves
- *             another package, or does not know us; ERR_INPUT: more tokens than it gives a session.
+ *             another package, or does not know us; ERR_CHECK: it answered a known question wrong; ERR_INPUT: more tokens than it gives a session.
  * Memory      pool_open gives and borrows the setup; a lease is the caller's until pool_give.
  * Secrets     connections only.
  *
@@ -43,6 +43,11 @@ MUST_CHECK int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel,
 MUST_CHECK int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, const atomic_bool *cancel, struct err *err);
 /* Ends the session and gives the place free. What the lease moved over the wire is in *used (may be NULL). */
 void pool_give(struct pool *p, struct lease *l, struct channel_stats *used);
+/* Perhaps a known question (verify_rate), after an answer for which there was room for so many tokens. Once one was answered wrong,
+ * pool_take refuses with ERR_CHECK. */
+void pool_verify(struct pool *p, int room);
+/* Known questions so far. */
+void pool_verified(const struct pool *p, unsigned long long *asked, unsigned long long *failed);
 /* 0 if the server answers now. */
 MUST_CHECK int pool_check(struct pool *p, struct err *err);
 struct pool_stats pool_stats(struct pool *p);

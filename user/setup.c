@@ -29,7 +29,7 @@ static int read_servers(struct setup *s, const struct json *peers, struct err *e
 
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", "backend", NULL};
+    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", "backend", "verify_rate", NULL};
     static const char *const peer_keys[] = {"server", "model_dev", NULL};
     const char *path;
     int64_t threads = 0, retry_s = 60;

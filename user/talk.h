@@ -17,6 +17,7 @@
 #include "user/token_ids.h"
 
 struct said;
+struct verifier;
 
 struct talk {
     struct setup *set;
@@ -26,6 +27,7 @@ struct talk {
     struct sample_opts sample;
     void (*piece)(const char *text, size_t len);
     bool (*go_on)(void); /* asked after each token; NULL: always */
+    struct verifier *verifier; /* the caller's, between turns; NULL: no known questions */
 
     char *system;
     struct session *session;

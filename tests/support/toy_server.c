@@ -1,6 +1,8 @@
 #include "tests/support/toy_server.h"
 
 #include <pthread.h>
+#include <math.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,7 +127,8 @@ static void compute(struct toy_server *s, struct toy_peer *p)
                           .bf16 = p->rows.bf16};
     memcpy(out.session, p->rows.session, sizeof out.session);
     for (size_t i = 0; i < (size_t)p->rows.out_n * TOY_D; i++)
-        p->y[i] = 2 * p->x[(size_t)p->rows.out_from * TOY_D + i];
+        p->y[i] = s->config.nan ? NAN : 2 * p->x[(size_t)p->rows.out_from * TOY_D + i];
+    (void)poll(NULL, 0, (int)s->config.late_ms);
     if (p->rows.bf16)
         bf16_narrow(p->y, (size_t)p->rows.out_n * TOY_D);
     p->seq = p->rows.seq;

@@ -23,6 +23,8 @@ struct toy_config {
     const char *folder;           /* admin: packages go there; grant: files come from there; may be NULL */
     const struct blob_list *list; /* of those files */
     bool mute;                    /* accept the connection, answer nothing but PING */
+    bool nan;                     /* answers rows with what is no number */
+    unsigned late_ms;             /* thinks for so long about every step */
     unsigned corrupt_chunk;       /* grant: flips one bit of the n-th chunk it sends (from 1); 0: none */
 };
 

@@ -7,6 +7,7 @@
 
 #include "engine/kernels/table.h"
 #include "model_dev/audit_drift.h"
+#include "model_dev/audit_match.h"
 #include "model_dev/audit_report.h"
 #include "tests/support/protected.h"
 #include "tests/support/tempdir.h"
@@ -90,8 +91,14 @@ static void reads_everything(const char *architecture)
     for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++) {
         ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
         ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
     }
     ALL("A4", AUDIT_TOKENS, AUDIT_DRIFT);
+    const struct audit_cell *vocabulary = cell("A7", AUDIT_TOKENS, AUDIT_DRIFT);
+    if (vocabulary->status == AUDIT_MEASURED)
+        ALL("A7", AUDIT_TOKENS, AUDIT_DRIFT);
+    else
+        cr_expect_not_null(strstr(vocabulary->reason, "causal model"), "%s", vocabulary->reason);
 }
 
 Test(audit, who_has_the_weights_of_a_llama_reads_everything)
@@ -119,6 +126,17 @@ Test(audit, a_little_drift_does_not_help)
     ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
     ALL("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
     ALL("A2", AUDIT_TOKENS, AUDIT_DRIFT);
+}
+
+/* Catches: gains of one layer only. */
+Test(audit, gains_of_all_layers_outlast_more_drift_than_those_of_one)
+{
+    protect("LlamaForCausalLM", &small, NULL);
+    struct audit_options o = options();
+    o.drifts[0] = 5;
+    o.drift_count = 1;
+    audit(&o);
+    cr_expect_gt(rate("A1", AUDIT_RESIDUAL, AUDIT_DRIFT), 0.9, "%g", rate("A1", AUDIT_RESIDUAL, AUDIT_DRIFT));
 }
 
 Test(audit, much_drift_does)
@@ -197,6 +215,31 @@ Test(audit, frequencies_give_tokens_away)
     ALL("A6", AUDIT_TOKENS, AUDIT_NOTHING);
 }
 
+/* With the first layer on the users a row depends on the tokens before it. Catches: layers of the package that are compared with
+ * others of the base, a search that forgets the users' layers. */
+Test(audit, local_layers_close_dictionaries_and_equalities_but_not_the_search)
+{
+    struct protect_report report;
+    struct protect_opts p = protected_opts(dir, 7);
+    struct audit_options o = options();
+    protected_synth(dir, "LlamaForCausalLM", &small, 1);
+    p.local_layers = 1;
+    p.head = "server";
+    cr_assert_eq(protect_checkpoint(&p, &report, &err), 0, "%s", err.text);
+    o.drift_count = 1;
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_WEIGHTS; t++) {
+        ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
+    }
+    CHANCE("A4", AUDIT_TOKENS, AUDIT_DRIFT);
+    CHANCE("A5", AUDIT_TOKENS, AUDIT_DRIFT);
+    CHANCE("A6", AUDIT_EQUALITY, AUDIT_DRIFT);
+    ALL("A7", AUDIT_TOKENS, AUDIT_DRIFT);
+    ALL("A7", AUDIT_TOKENS, AUDIT_USER);
+}
+
 /* ------------------------------------------------------------------ where they must not */
 
 /* Catches: a judge that says yes, an attack that sees the plain model. */
@@ -212,8 +255,11 @@ static void reads_nothing(const char *architecture)
     for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++) {
         CHANCE("A1", (enum audit_target)t, AUDIT_BASE);
         CHANCE("A2", (enum audit_target)t, AUDIT_BASE);
+        CHANCE("A3", (enum audit_target)t, AUDIT_BASE);
     }
     CHANCE("A4", AUDIT_TOKENS, AUDIT_BASE);
+    if (cell("A7", AUDIT_TOKENS, AUDIT_BASE)->status == AUDIT_MEASURED)
+        CHANCE("A7", AUDIT_TOKENS, AUDIT_BASE);
     CHANCE("A2", AUDIT_WEIGHTS, AUDIT_USER); /* the residual key alone opens no inner one */
 }
 
@@ -252,6 +298,26 @@ Test(audit, a_table_of_its_own_labels_nothing)
     cr_expect_eq(rate("A5", AUDIT_TOKENS, AUDIT_NOTHING), 0.0);
 }
 
+/* Catches: the nearest row of the table, however far it is. */
+Test(audit, a_row_that_is_not_in_the_table_gets_no_label)
+{
+    static float rows[8 * 64];
+    static const int zero[8];
+    struct checkpoint *package = NULL;
+    struct audit_answer a = {0};
+    protect("LlamaForCausalLM", &small, "server");
+    cr_assert_eq(checkpoint_open(&package, tempdir_path(dir, "out/package"), CHECKPOINT_CORE | CHECKPOINT_HEAD, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 8 * 64; i++)
+        rows[i] = (float)i / 512;
+    const struct audit_known k = {.c = checkpoint_config(package), .package = package, .n = 8, .rows = rows, .sequence = zero,
+                                  .position = zero, .sample = 8};
+    cr_assert_eq(audit_tied(&k, &a, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 8; i++)
+        cr_expect_eq(a.label[i], -1);
+    audit_answer_free(&a);
+    checkpoint_close(package);
+}
+
 Test(audit, learned_positions_hide_most_equalities)
 {
     struct synth_shape shape = small;
@@ -261,6 +327,109 @@ Test(audit, learned_positions_hide_most_equalities)
     audit(&o);
     double p = rate("A6", AUDIT_EQUALITY, AUDIT_NOTHING);
     cr_expect(p > 0 && p < 0.2, "%g", p);
+}
+
+/* ------------------------------------------------------------------ an orthogonal key instead of a permutation */
+
+#define REFLECTIONS 40 /* of them make a key that is nothing like a permutation */
+
+/* rows [n,D] times the key. */
+static void turn_rows(float *x, size_t n, size_t D)
+{
+    float v[64];
+    for (uint64_t q = 0; q < REFLECTIONS; q++) {
+        double size = 0;
+        for (size_t d = 0; d < D; d++) {
+            v[d] = (float)((double)(audit_noise(q + 10, d) >> 11) / 4503599627370496.0 - 1);
+            size += (double)v[d] * (double)v[d];
+        }
+        for (size_t i = 0; i < n; i++) {
+            double along = 0;
+            for (size_t d = 0; d < D; d++)
+                along += (double)v[d] * (double)x[i * D + d];
+            for (size_t d = 0; d < D; d++)
+                x[i * D + d] -= (float)(2 * along / size) * v[d];
+        }
+    }
+}
+
+/* DIR/base as a package under that key: neurons read turned rows, gains are folded into them. */
+static void write_turned(const struct checkpoint *plain)
+{
+    static const enum role roles[] = {ROLE_ATTN_NORM_W, ROLE_MLP_NORM_W, ROLE_FINAL_NORM_W, ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_GATE,
+                                      ROLE_UP, ROLE_DOWN};
+    const struct config *c = checkpoint_config(plain);
+    const size_t D = (size_t)c->D;
+    struct safetensors_out *st = NULL;
+    char names[64][512], *text;
+    size_t count = 0, len;
+    struct { enum role role; int layer; } what[64];
+    cr_assert_eq(file_mkdirs(base_dir, 0700, &err), 0);
+    cr_assert_eq(file_read(tempdir_path(dir, "plain/config.json"), 1 << 20, &text, &len, &err), 0);
+    cr_assert_eq(file_write(tempdir_path(dir, "base/config.json"), text, len, 0600, &err), 0);
+    free(text);
+    cr_assert_eq(safetensors_out_new(&st, &err), 0);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        for (int l = 0; l < (roles[i] == ROLE_FINAL_NORM_W ? 1 : c->L); l++, count++) {
+            const struct tensor *t = checkpoint_tensor(plain, roles[i], l);
+            what[count].role = roles[i];
+            what[count].layer = l;
+            cr_assert_eq(checkpoint_name(names[count], c, arch_tensor(c, roles[i]), l, 0, 0, &err), 0);
+            cr_assert_eq(safetensors_out_declare(st, names[count], DTYPE_F32, t->rank, t->dim, &err), 0);
+        }
+    cr_assert_eq(safetensors_out_begin(st, tempdir_path(dir, "base/model.safetensors"), 0600, &err), 0);
+    for (const char *name; (name = safetensors_out_next(st)) != NULL;) {
+        size_t i = 0;
+        while (strcmp(names[i], name) != 0)
+            i++;
+        const struct tensor *t = checkpoint_tensor(plain, what[i].role, what[i].layer);
+        float *x = malloc(t->count * sizeof *x), gain[64];
+        cr_assert_eq(checkpoint_rows_f32(t, 0, t->dim[0], x, &err), 0);
+        cr_assert_eq(checkpoint_rows_f32(checkpoint_tensor(plain, ROLE_MLP_NORM_W, what[i].layer), 0, D, gain, &err), 0);
+        for (size_t j = 0; j < t->count; j++) {
+            if (t->rank == 1)
+                x[j] = 1.0f;
+            else if (what[i].role == ROLE_GATE)
+                x[j] *= gain[j % D];
+        }
+        if (what[i].role == ROLE_GATE)
+            turn_rows(x, t->dim[0], D);
+        cr_assert_eq(safetensors_out_write(st, x, t->count * sizeof *x, &err), 0);
+        free(x);
+    }
+    cr_assert_eq(safetensors_out_commit(st, &err), 0);
+    safetensors_out_free(st);
+}
+
+/* Catches: Procrustes the wrong way round, an iteration that does not arrive, invariants that are none. */
+Test(audit, inner_products_find_an_orthogonal_key_that_the_cheap_attacks_do_not)
+{
+    struct checkpoint *plain = NULL, *package = NULL;
+    struct audit_answer gram = {0}, gain = {0};
+    float units[64 * 64] = {0};
+    protected_synth(dir, "LlamaForCausalLM", &small, 1);
+    cr_assert_eq(checkpoint_open(&plain, tempdir_path(dir, "plain"), CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    write_turned(plain);
+    cr_assert_eq(checkpoint_open(&package, base_dir, CHECKPOINT_CORE, &err), 0, "%s", err.text);
+    const struct audit_known k = {.c = checkpoint_config(package), .package = package, .base = plain, .sample = 128};
+    cr_assert_eq(audit_gram(&k, &gram, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 64; i++)
+        units[i * 64 + i] = 1;
+    turn_rows(units, 64, 64);
+    cr_assert_not_null(gram.matrix);
+    double worst = 0;
+    for (size_t i = 0; i < 64 * 64; i++)
+        worst = fmax(worst, fabs((double)gram.matrix[i] - (double)units[i]));
+    cr_expect_lt(worst, 1e-4, "%g", worst);
+    for (size_t i = 0; i < gram.neurons; i++)
+        cr_expect_eq(gram.neuron[i], gram.place[i]); /* the neurons were left in their order */
+    cr_assert_eq(audit_gain(&k, &gain, &err), 0, "%s", err.text);
+    for (size_t i = 1; i < 64; i++)
+        cr_expect_eq(gain.channel[i], gain.channel[0]); /* unit gains say nothing */
+    audit_answer_free(&gram);
+    audit_answer_free(&gain);
+    checkpoint_close(plain);
+    checkpoint_close(package);
 }
 
 /* ------------------------------------------------------------------ numbers */
@@ -334,6 +503,23 @@ Test(audit, int8_packages_are_read_as_well)
     audit(&o);
     ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
     ALL("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
+    ALL("A3", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    struct checkpoint *plain = NULL, *package = NULL; /* and with their scales: as large as the plain weights */
+    float *a = NULL, *b = NULL;
+    double x = 0, y = 0;
+    cr_assert_eq(checkpoint_open(&plain, tempdir_path(dir, "plain"), CHECKPOINT_ALL, &err), 0, "%s", err.text);
+    cr_assert_eq(checkpoint_open(&package, tempdir_path(dir, "out/package"), CHECKPOINT_CORE, &err), 0, "%s", err.text);
+    cr_assert_eq(audit_matrix(&a, plain, ROLE_UP, 1, &err), 0, "%s", err.text);
+    cr_assert_eq(audit_matrix(&b, package, ROLE_UP, 1, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < 128 * 64; i++) {
+        x += (double)a[i] * (double)a[i];
+        y += (double)b[i] * (double)b[i];
+    }
+    cr_expect_float_eq(y / x, 1.0, 0.01);
+    free(a);
+    free(b);
+    checkpoint_close(plain);
+    checkpoint_close(package);
 }
 
 /* ------------------------------------------------------------------ refusals */

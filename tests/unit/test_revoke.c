@@ -103,7 +103,7 @@ Test(revoke, takes_every_entry_of_one_key_on_one_line)
     expect_config("{\"allow\":[\"@1.pub\"]}");
 }
 
-/* Mutation: cut without only_that_is_gone: the key would go from `peers`, and stay allowed. */
+/* Mutation: cut without only_that_is_gone: the key goes from another list, and stays allowed. Two guards refuse this: the other is that the entry is still found. */
 Test(revoke, changes_nothing_where_a_program_could_go_wrong)
 {
     size_t removed = 77;
@@ -111,6 +111,9 @@ Test(revoke, changes_nothing_where_a_program_could_go_wrong)
     cr_expect_eq(revoke_user(config, print[0], &removed, NULL, &err), -1);
     cr_expect_not_null(strstr(err.text, "by hand"), "%s", err.text);
     expect_config("{\"peers\":{\"key\":\"@0.pub\"},\"allow\":[\"@0.pub\"]}");
+    write_config("{\"other\":[\"@0.pub\"],\"allow\":[\"@0.p\\u0075b\"]}");
+    cr_expect_eq(revoke_user(config, print[0], &removed, NULL, &err), -1);
+    cr_expect_not_null(strstr(err.text, "by hand"), "%s", err.text);
     write_config("{\"name\":\"the \\\"@0.pub\\\" of alice\",\"allow\":[\"@0.p\\u0075b\"]}");
     cr_expect_eq(revoke_user(config, print[0], &removed, NULL, &err), -1);
     cr_expect_not_null(strstr(err.text, "by hand"), "%s", err.text);

@@ -113,13 +113,14 @@ Test(rotate, keeps_a_dtype_and_gives_an_end_as_far_away_as_the_old_one_had)
     uint8_t previous[CRYPTO_HASH_LEN];
     const int64_t now = clock_unix();
     developer_make(&dev, dir, "LlamaForCausalLM", &small, 7, "server");
-    struct protect_opts o = {.model = dev.plain, .out = dev.out, .dtype = "int8", .sign_pub = dev.identity->sign_pub,
+    struct protect_opts o = {.model = dev.plain, .out = dev.out, .dtype = "int8", .local_layers = 1, .sign_pub = dev.identity->sign_pub,
                              .sign_key = dev.identity->sign_key, .force = true, .expires = now + 20 * EXPIRY_DAY,
                              .created = now - 10 * EXPIRY_DAY};
     cr_assert_eq(protect_checkpoint(&o, &report, &err), 0, "%s", err.text);
     cr_assert_eq(turn(dev.plain, EXPIRY_NEVER, previous), 0, "%s", err.text);
     struct release r = open_now();
     cr_expect_eq(r.manifest.compute, COMPUTE_INT8);
+    cr_expect_eq(r.manifest.local_layers, 1);
     cr_expect(r.manifest.expires >= now + 30 * EXPIRY_DAY && r.manifest.expires < now + 30 * EXPIRY_DAY + 60, "30 days from now");
     release_close(&r);
     cr_assert_eq(turn(dev.plain, now + 5 * EXPIRY_DAY, previous), 0, "%s", err.text);
