@@ -68,8 +68,8 @@ static int allow_all(int rules, const struct settings *s, uint64_t write, struct
     char identity[FILE_PATH_MAX], home[FILE_PATH_MAX];
     if (role_config_path(&s->config, "identity", identity, err) != 0 || file_dir(home, s->package, err) != 0)
         return -1;
-    /* What says how much memory and how many processors there are; then what the config names. */
-    if (allow(rules, "/sys/fs/cgroup", READ, err) != 0 || allow(rules, "/proc/self/cgroup", LANDLOCK_ACCESS_FS_READ_FILE, err) != 0 ||
+    /* What says how much memory and how many processors there are and are taken; then what the config names. */
+    if (allow(rules, "/sys/fs/cgroup", READ, err) != 0 || allow(rules, "/proc/self", READ, err) != 0 ||
         allow(rules, "/sys/devices/system/cpu", READ, err) != 0 || allow(rules, s->config.dir, READ, err) != 0 ||
         allow(rules, identity, READ, err) != 0 || allow_list(rules, s, "users", err) != 0 ||
         allow_list(rules, s, "model_devs", err) != 0)
