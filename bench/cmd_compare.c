@@ -37,6 +37,8 @@ struct entry {
     double offline[2][REPEATS_MAX], online[2][REPEATS_MAX], wait[2][REPEATS_MAX]; /* first passes, steps */
     float *twin;
     double wraps;
+    const char *tuned;                   /* SHARED: a checkpoint tuned for its functions, NULL: the same weights as the others */
+    char broken[192]; /* why it cannot run on this model: its numbers would not fit */
 };
 
 struct compare {
@@ -46,7 +48,8 @@ struct compare {
     struct ours_plain plain;
     struct ours_stip *stip;
     float *reference;
-    const char *shape; /* or the model's name */
+    const char *shape, *network; /* shape: or the model's name */
+    struct runner_line line;
     char program[FILE_PATH_MAX];
     struct compare_row row[ROWS_MAX];
     size_t rows;
@@ -72,6 +75,24 @@ static int read_systems(struct compare *c, const char *list, struct err *err)
             return err_set(err, ERR_USAGE, "--systems: '%s' is not one of %s", name, DEFAULT_SYSTEMS);
         c->count++;
         list += list[n] == ',' ? n + 1 : n;
+    }
+    return 0;
+}
+
+/* NAME=DIR,...: borrows from the list. */
+static int read_tuned(struct compare *c, char *list, struct err *err)
+{
+    char *next = NULL;
+    for (char *one = strtok_r(list, ",", &next); one != NULL; one = strtok_r(NULL, ",", &next)) {
+        char *dir = strchr(one, '=');
+        bool found = false;
+        for (int i = 0; dir != NULL && i < c->count; i++)
+            if (c->entry[i].kind == SHARED && strncmp(c->entry[i].name, one, (size_t)(dir - one)) == 0 && c->entry[i].name[dir - one] == '\0') {
+                c->entry[i].tuned = dir + 1;
+                found = true;
+            }
+        if (!found)
+            return err_set(err, ERR_USAGE, "--tuned: expected SYSTEM=DIR,... of secret-sharing systems that are compared, found '%.100s'", one);
     }
     return 0;
 }
@@ -168,6 +189,8 @@ static int set_up(struct compare *c, struct err *err)
         struct entry *e = &c->entry[i];
         e->job = c->job;
         e->job.system = e->system;
+        if (e->tuned != NULL)
+            (void)snprintf(e->job.model, sizeof e->job.model, "%s", e->tuned);
         if (e->kind == SHARED && runner_fits(&e->job, err) != 0)
             return -1;
     }
@@ -176,10 +199,14 @@ static int set_up(struct compare *c, struct err *err)
     c->reference = plain.rows;
     for (int i = 0; i < c->count; i++) {
         struct entry *e = &c->entry[i];
-        if (e->kind == STIP && ours_stip_open(&c->stip, &c->job, c->threads, err) != 0)
+        if (e->kind == STIP && ours_stip_open(&c->stip, &c->job, c->threads, &c->line, err) != 0)
             return -1;
-        if (e->kind == SHARED && runner_twin(&e->job, &e->twin, &e->wraps, err) != 0)
+        if (e->kind != SHARED || runner_twin(&e->job, &e->twin, &e->wraps, err) == 0)
+            continue;
+        if (err->code != ERR_CHECK)
             return err_wrap(err, "%s, its formulas", e->name);
+        (void)snprintf(e->broken, sizeof e->broken, "%.190s", err->text); /* the others can still run */
+        c->bad = true;
     }
     return 0;
 }
@@ -193,7 +220,7 @@ static int run_once(struct compare *c, struct entry *e, struct err *err)
     else if (e->kind == STIP)
         rc = ours_stip_run(c->stip, &c->job, &r, err);
     else if ((rc = crypto_random(e->job.run, sizeof e->job.run, err)) == 0)
-        rc = runner_run(&e->job, c->program, &r, err);
+        rc = runner_run(&e->job, c->program, &c->line, &r, err);
     if (rc != 0)
         return -1;
     free(e->last.rows);
@@ -212,6 +239,8 @@ static int measure(struct compare *c, bool talk, struct err *err)
     for (c->done = 0; c->done < c->repeats; c->done++)
         for (int i = 0; i < c->count; i++) {
             const uint64_t start = clock_us();
+            if (c->entry[i].broken[0] != '\0')
+                continue;
             if (run_once(c, &c->entry[i], err) != 0)
                 return -1;
             if (talk)
@@ -268,12 +297,21 @@ static void describe(const struct compare *c, const struct entry *e, bool steps,
         (void)snprintf(row->shape, sizeof row->shape, "%.20s, %d texts", c->shape, c->job.count);
     else
         (void)snprintf(row->shape, sizeof row->shape, "%.20s, %d tokens", c->shape, job_widest(&c->job));
+    if (c->line.rtt_ms > 0 && e->kind != PLAIN)
+        (void)snprintf(row->link, sizeof row->link, "%s", c->network);
     (void)snprintf(row->protects, sizeof row->protects, "%s", e->kind == SHARED ? e->system->protects : protects[e->kind]);
     if (e->kind == STIP)
         (void)snprintf(row->note, sizeof row->note, "three processes, encrypted; bytes without the encryption's own");
     if (e->kind == SHARED)
-        (void)snprintf(row->note, sizeof row->note, "not encrypted; %s%.2g truncations expected to wrap", e->system->exact ? "" : "weights not fine-tuned for its functions; ",
-                       e->wraps);
+        (void)snprintf(row->note, sizeof row->note, "not encrypted; %sonline %.3g s of processor a party; %.2g truncations expected to wrap",
+                       e->tuned != NULL ? "weights tuned for its functions; " : e->system->exact ? "" : "weights not fine-tuned for its functions; ",
+                       steps ? e->last.steps.cpu_s : e->last.first.cpu_s, e->wraps);
+}
+
+static void put_row(struct compare *c, const struct compare_row *row)
+{
+    if (c->rows < ROWS_MAX)
+        c->row[c->rows++] = *row;
 }
 
 static int add_row(struct compare *c, struct entry *e, bool steps, struct err *err)
@@ -281,9 +319,14 @@ static int add_row(struct compare *c, struct entry *e, bool steps, struct err *e
     const struct runner_cost *cost = steps ? &e->last.steps : &e->last.first;
     struct compare_row row = compare_row_empty(COMPARE_MEASURED);
     double most = 0;
-    if (cost->passes == 0)
+    if (cost->passes == 0 && (steps || e->broken[0] == '\0'))
         return 0;
     describe(c, e, steps, &row);
+    if (e->broken[0] != '\0') {
+        (void)snprintf(row.note, sizeof row.note, "did not run: %s", e->broken);
+        put_row(c, &row);
+        return 0;
+    }
     row.offline_s = stats_median(e->offline[steps], (size_t)c->repeats);
     row.online_s = stats_median(e->online[steps], (size_t)c->repeats);
     row.wait_s = stats_median(e->wait[steps], (size_t)c->repeats);
@@ -305,8 +348,54 @@ static int add_row(struct compare *c, struct entry *e, bool steps, struct err *e
     }
     if (!steps && count_labels(c, e, &row, err) != 0)
         return -1;
-    if (c->rows < ROWS_MAX)
-        c->row[c->rows++] = row;
+    put_row(c, &row);
+    return 0;
+}
+
+/* One inference of the first text each. */
+static int add_he_rows(struct compare *c, struct err *err)
+{
+    const size_t D = (size_t)c->plain.plain.config->D;
+    struct compare_row rows[ROWS_HE_MAX];
+    size_t n = 0;
+    int want = 0, got = 0;
+    float *first = calloc(ROWS_HE_MAX * D, sizeof *first);
+    int rc = first == NULL ? err_oom(err, ROWS_HE_MAX * D * sizeof *first)
+                           : rows_he(rows, &n, first, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err);
+    for (size_t i = 0; rc == 0 && i < n && c->rows < ROWS_MAX; i++) {
+        rows[i].labelled = rows[i].labelled && c->plain.head != NULL;
+        if (rows[i].labelled && (ours_label(&c->plain, c->reference, &want, err) != 0 || ours_label(&c->plain, first + i * D, &got, err) != 0))
+            rc = -1;
+        rows[i].agree = rows[i].labelled && want == got;
+        c->row[c->rows++] = rows[i];
+    }
+    free(first);
+    return rc;
+}
+
+/* What each system would send, without running it. */
+static int plan_rows(struct compare *c, struct err *err)
+{
+    for (int i = 0; i < c->count; i++) {
+        struct entry *e = &c->entry[i];
+        e->job = c->job;
+        e->job.system = e->system;
+        if (e->kind == SHARED && runner_plan(&e->job, &e->last, err) != 0)
+            return -1;
+        for (int steps = 0; e->kind == SHARED && steps < 2; steps++) {
+            const struct runner_cost *cost = steps ? &e->last.steps : &e->last.first;
+            struct compare_row row = compare_row_empty(COMPARE_MODELLED);
+            if (cost->passes == 0)
+                continue;
+            describe(c, e, steps, &row);
+            row.note[0] = '\0';
+            row.bytes = cost->bytes;
+            row.path_bytes = cost->path_bytes;
+            row.rounds = cost->rounds;
+            row.offline_bytes = cost->offline_bytes;
+            put_row(c, &row);
+        }
+    }
     return 0;
 }
 
@@ -316,14 +405,10 @@ static int make_rows(struct compare *c, struct err *err)
         for (int i = 0; i < c->count; i++)
             if (add_row(c, &c->entry[i], steps != 0, err) != 0)
                 return -1;
-    if (c->he_s >= 0 && c->job.first == 0 && c->rows + ROWS_HE_MAX <= ROWS_MAX) {
-        size_t n = 0;
-        if (rows_he(c->row + c->rows, &n, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err) != 0)
-            return -1;
-        c->rows += n;
-    }
-    for (size_t i = 0; published_row(i) != NULL && c->rows < ROWS_MAX; i++)
-        c->row[c->rows++] = *published_row(i);
+    if (c->he_s >= 0 && c->job.first == 0 && add_he_rows(c, err) != 0)
+        return -1;
+    for (size_t i = 0; published_row(i) != NULL; i++)
+        put_row(c, published_row(i));
     return 0;
 }
 
@@ -350,6 +435,9 @@ static int report(const struct compare *c, const struct cli_cmd *cmd, struct err
         return -1;
     if (!cli_on(cmd, "json")) {
         table_text(c->row, c->rows);
+        for (int i = 0; i < c->count; i++)
+            if (c->entry[i].broken[0] != '\0')
+                printf("%s did not run: %s\n", c->entry[i].name, c->entry[i].broken);
         return 0;
     }
     struct json_doc *doc = json_new_object("result");
@@ -378,6 +466,7 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
 {
     const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL);
     char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
+    char tuned[2 * FILE_PATH_MAX];
     int64_t threads = 1, repeats = 3;
     struct compare *c = calloc(1, sizeof *c);
     int rc = -1;
@@ -385,17 +474,24 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     (void)argv;
     if (c == NULL)
         return err_oom(err, sizeof *c);
+    (void)snprintf(tuned, sizeof tuned, "%s", cli_str(cmd, "tuned", ""));
     if ((model == NULL) == (shape == NULL)) {
         err_set(err, ERR_USAGE, "compare needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
         goto done;
     }
     c->he_s = -1;
-    if (cli_num(cmd, "he", 0, 1e6, &c->he_s, err) != 0 || cli_int(cmd, "threads", 1, 256, &threads, err) != 0 || cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 ||
-        read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
+    if (cli_num(cmd, "he", 0, 1e6, &c->he_s, err) != 0 || cli_int(cmd, "threads", 1, 256, &threads, err) != 0 ||
+        cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 || read_systems(c, cli_str(cmd, "systems", DEFAULT_SYSTEMS), err) != 0 ||
+        read_tuned(c, tuned, err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
         kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         goto done;
     if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))
         goto done;
+    c->network = cli_str(cmd, "network", "loopback");
+    if (!table_link(c->network, &c->line.rtt_ms, &c->line.rate_mbit)) {
+        err_set(err, ERR_USAGE, "--network: expected loopback, lan or wan, found '%.20s'", c->network);
+        goto done;
+    }
     c->threads = (int)threads;
     c->repeats = (int)repeats;
     c->shape = shape;
@@ -403,11 +499,16 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         const char *slash = strrchr(found, '/');
         c->shape = slash == NULL ? found : slash + 1;
     }
-    if (make_job(c, cmd, shape != NULL ? dir : found, err) == 0 && set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0 &&
-        make_rows(c, err) == 0)
+    if (make_job(c, cmd, shape != NULL ? dir : found, err) != 0)
+        goto done;
+    if (cli_on(cmd, "plan"))
+        rc = plan_rows(c, err);
+    else if (set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0)
+        rc = make_rows(c, err);
+    if (rc == 0)
         rc = report(c, cmd, err);
     if (rc == 0 && c->bad)
-        rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says so. Run again: wraps are rare and random");
+        rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says how");
 done:
     close_compare(c);
     shapes_drop_dir(dir);

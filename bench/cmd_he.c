@@ -55,6 +55,10 @@ static void show(const struct prices_set *set, const struct prices *p)
 static int run(const char *which, struct json_doc *doc, struct err *err)
 {
     int found = 0;
+    for (size_t i = 0; prices_set(i) != NULL; i++)
+        found += strncmp(prices_set(i)->name, which, strlen(which)) == 0;
+    if (found == 0)
+        return err_set(err, ERR_USAGE, "--params %s: expected 8192-200, 8192-218, 16384-436, 32768-840 or the start of one", which);
     if (doc == NULL) {
         printf("milliseconds on one thread, and as a part of SEAL's without AVX-512\n%-10s", "N-bits");
         for (size_t i = 0; i < SHOWN; i++)
@@ -66,7 +70,6 @@ static int run(const char *which, struct json_doc *doc, struct err *err)
         struct prices p;
         if (strncmp(set->name, which, strlen(which)) != 0)
             continue;
-        found++;
         if (prices_measure(&p, &set->params, set->params.count, set->params.count, REPEATS, err) != 0)
             return -1;
         if (doc != NULL)
@@ -74,7 +77,7 @@ static int run(const char *which, struct json_doc *doc, struct err *err)
         else
             show(set, &p);
     }
-    return found != 0 ? 0 : err_set(err, ERR_USAGE, "--params %s: expected 8192-200, 8192-218, 16384-436, 32768-840 or the start of one", which);
+    return 0;
 }
 
 /* ------------------------------------------------------------------ whole systems */
@@ -146,7 +149,7 @@ static int run_measured(enum systems_kind kind, const char *dir, int T, const ch
     if (rc == 0)
         rc = take_ids(ids, T, dir, checkpoint_config(cp)->V, prompt, err);
     if (rc == 0)
-        rc = systems_measure(&row, kind, cp, basename(dir), ids, T, &detail, err);
+        rc = systems_measure(&row, kind, cp, basename(dir), ids, T, NULL, &detail, err);
     if (rc == 0 && doc != NULL)
         put_row(doc, &row, &detail);
     else if (rc == 0)
@@ -228,7 +231,10 @@ static int run_system(const struct cli_cmd *cmd, const char *name, struct json_d
         if (hub_option(dir, cmd, err) != 0 || config_read(&c, dir, err) != 0)
             return -1;
         m = (struct encoder){.L = c.L, .D = c.D, .H = c.H, .K = c.K, .F = c.F};
+        const bool bert = c.post_norm && !c.causal;
         config_free(&c);
+        if (!bert)
+            return err_set(err, ERR_INPUT, "%s: expected a BERT encoder", dir);
         return run_primer(&m, basename(dir), (int)T, true, doc, err);
     }
     while (kind < SYSTEMS_COUNT && strcmp(systems_name((enum systems_kind)kind), name) != 0)

@@ -160,7 +160,7 @@ static int make_list(struct entry *list, size_t *count, const struct checkpoint 
         bool tied_head = row->role == ROLE_LM_HEAD && c->tied && strcmp(family, "llama") == 0;
         if (!arch_present(c, row) || tied_head)
             continue;
-        for (int l = 0; l < (row->per_layer ? c->L : 1); l++)
+        for (int l = 0; l < arch_count(c, row); l++)
             if (add(list, count, cp, row, l, type, err) != 0)
                 return -1;
     }

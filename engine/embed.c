@@ -100,6 +100,8 @@ int embed_rows(const struct embed *e, const int32_t *ids, const int32_t *types, 
     for (int t = 0; t < T; t++) {
         float *row = x + (size_t)t * D;
         dtype_to_f32(e->token->dtype, e->token->data + (size_t)ids[t] * D * size, row, D);
+        for (size_t d = 0; e->config.embed_scale > 0 && d < D; d++)
+            row[d] *= (float)e->config.embed_scale;
         if (e->type != NULL)
             add_row(row, e->type, types == NULL ? 0 : (size_t)types[t], D);
         if (e->position != NULL)

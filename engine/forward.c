@@ -8,6 +8,7 @@
 #include "engine/kernels/attention.h"
 #include "engine/kernels/norm.h"
 #include "engine/kernels/rope.h"
+#include "engine/route.h"
 #include "engine/scratch.h"
 
 /* Everything that the steps of one pass share; tasks of the thread pool get it as their argument. */
@@ -17,8 +18,12 @@ struct pass {
     struct scratch *s;
     const struct forward_seq *seqs;
     int B, rows, layer;
+    int count;               /* rows of the step that runs */
+    int expert;              /* of the step that runs */
     const struct norm *norm; /* of the step that runs */
+    const float *raw;        /* what it reads */
     float *normed;           /* where it writes */
+    const float *cosine, *sine; /* of the layer that runs */
     struct attention shape;
     size_t offset; /* of the layer's blocks in a page */
     int tiles;     /* attention tasks */
@@ -28,16 +33,29 @@ struct pass {
 
 #define ROWS_PER_TASK 8
 
+static void run_some(struct pass *p, int count, void (*task)(void *arg, int i))
+{
+    p->count = count;
+    threads_for((count + ROWS_PER_TASK - 1) / ROWS_PER_TASK, task, p);
+}
+
 static void run_rows(struct pass *p, void (*task)(void *arg, int i))
 {
-    threads_for((p->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, task, p);
+    run_some(p, p->rows, task);
 }
 
 /* Rows first..first+n-1 of task i. */
 static int rows_of(const struct pass *p, int i, int *first)
 {
     *first = i * ROWS_PER_TASK;
-    return p->rows - *first < ROWS_PER_TASK ? p->rows - *first : ROWS_PER_TASK;
+    return p->count - *first < ROWS_PER_TASK ? p->count - *first : ROWS_PER_TASK;
+}
+
+/* The angles of row r's position; frequency NULL: there are none. */
+static void turn(const struct pass *p, int r, const double *frequency, const struct rope_config *rope, float *cosine, float *sine)
+{
+    if (frequency != NULL)
+        rope_angles(cosine, sine, frequency, rope->attention_factor > 0 ? rope->attention_factor : 1.0, p->c->rotary, p->s->token[r]);
 }
 
 /* Puts the rows of all sequences under each other, with the angles of their positions. */
@@ -50,9 +68,9 @@ static void stack_task(void *arg, int i)
         const struct forward_seq *seq = &p->seqs[p->s->sequence[r]];
         int t = p->s->token[r] - seq->kv->len;
         memcpy(p->s->x + (size_t)r * D, seq->x + (size_t)t * D, D * sizeof *p->s->x);
-        if (p->net->rope != NULL)
-            rope_angles(p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half, p->net->rope, p->c->rotary,
-                        p->s->token[r]);
+        turn(p, r, p->net->rope, &p->c->rope, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
+        turn(p, r, p->net->rope_sliding, &p->c->rope_sliding, p->s->cosine_sliding + (size_t)r * half,
+             p->s->sine_sliding + (size_t)r * half);
     }
 }
 
@@ -61,14 +79,20 @@ static void norm_task(void *arg, int i)
     const struct pass *p = arg;
     int first, n = rows_of(p, i, &first);
     size_t at = (size_t)first * (size_t)p->c->D;
-    norm_apply(p->c, p->norm, p->normed + at, p->s->x + at, n);
+    norm_apply(p->c, p->norm, p->normed + at, p->raw + at, n);
+}
+
+static void norm_rows(struct pass *p, const struct norm *norm, const float *from, float *to)
+{
+    p->norm = norm;
+    p->raw = from;
+    p->normed = to;
+    run_rows(p, norm_task);
 }
 
 static void apply_norm(struct pass *p, const struct norm *norm, float *to)
 {
-    p->norm = norm;
-    p->normed = to;
-    run_rows(p, norm_task);
+    norm_rows(p, norm, p->s->x, to);
 }
 
 static void add_task(void *arg, int i)
@@ -78,6 +102,14 @@ static void add_task(void *arg, int i)
     size_t at = (size_t)first * (size_t)p->c->D, end = at + (size_t)n * (size_t)p->c->D;
     for (; at < end; at++)
         p->s->x[at] += p->s->added[at];
+}
+
+/* Adds what a part has computed to the residual; post: a norm that it goes through first, w NULL for none. */
+static void add_part(struct pass *p, const struct norm *post)
+{
+    if (post->w != NULL)
+        norm_rows(p, post, p->s->added, p->s->added);
+    run_rows(p, add_task);
 }
 
 static void activate_task(void *arg, int i)
@@ -118,7 +150,7 @@ static void place_task(void *arg, int i)
             norm_rms(k, k, layer->k_norm.w, c->norm_eps, c->G, c->K);
         }
         if (p->net->rope != NULL) /* query and key heads lie side by side */
-            rope_rotate(q, c->H + c->G, c->K, c->rotary, p->s->cosine + (size_t)r * half, p->s->sine + (size_t)r * half);
+            rope_rotate(q, c->H + c->G, c->K, c->rotary, p->cosine + (size_t)r * half, p->sine + (size_t)r * half);
         attention_store(&p->shape, p->seqs[p->s->sequence[r]].kv->pages, p->offset, p->s->token[r], k, v, width, 1);
     }
 }
@@ -162,19 +194,90 @@ static void attend(struct pass *p, const float *x)
 
 /* ------------------------------------------------------------------ the rest of a layer */
 
-/* s->added = down(act(up x)), gated: down(act(gate x) * up x) */
+/* y = down(act(up x)), gated: down(act(gate x) * up x), of n rows. */
+static void feed(struct pass *p, const struct linear *up, const struct linear *down, float *y, const float *x, int n)
+{
+    linear_apply(up, p->s->up, x, n, p->s->pack);
+    run_some(p, n, activate_task);
+    linear_apply(down, y, p->c->gated ? p->s->gated : p->s->up, n, p->s->pack);
+}
+
+/* ------------------------------------------------------------------ experts */
+
+static void route_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t E = (size_t)p->c->experts, D = (size_t)p->c->D;
+    for (int r = first; r < first + n; r++) {
+        route(p->s->routed + (size_t)r * E, (int)E, p->c->experts_used, p->c->renormalise);
+        memset(p->s->added + (size_t)r * D, 0, D * sizeof *p->s->added);
+    }
+}
+
+static void collect_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t D = (size_t)p->c->D;
+    for (int r = first; r < first + n; r++)
+        memcpy(p->s->collected + (size_t)r * D, p->s->normed + (size_t)p->s->members[r] * D, D * sizeof *p->s->collected);
+}
+
+static void spread_task(void *arg, int i)
+{
+    const struct pass *p = arg;
+    int first, n = rows_of(p, i, &first);
+    size_t D = (size_t)p->c->D;
+    for (int r = first; r < first + n; r++) {
+        const float *from = p->s->fed + (size_t)r * D;
+        float *to = p->s->added + (size_t)p->s->members[r] * D;
+        float weight = p->s->routed[(size_t)p->s->members[r] * (size_t)p->c->experts + (size_t)p->expert];
+        for (size_t d = 0; d < D; d++)
+            to[d] += weight * from[d];
+    }
+}
+
+/* s->added = sum over the experts of a row of weight * feed(row). The rows of one expert go through it together; a row's sum is in
+ * the order of the experts, whatever shares the pass. */
+static void feed_experts(struct pass *p)
+{
+    const struct net_layer *layer = &p->net->layers[p->layer];
+    struct scratch *s = p->s;
+    linear_apply(&layer->router, s->routed, s->normed, p->rows, s->pack);
+    run_rows(p, route_task);
+    for (p->expert = 0; p->expert < p->c->experts; p->expert++) {
+        int n = 0;
+        for (int r = 0; r < p->rows; r++) /* a weight of NaN is a row's own, and it is the one that it spoils */
+            if (!(s->routed[(size_t)r * (size_t)p->c->experts + (size_t)p->expert] <= 0.0f))
+                s->members[n++] = r;
+        if (n == 0)
+            continue;
+        run_some(p, n, collect_task);
+        feed(p, &layer->experts[p->expert].up, &layer->experts[p->expert].down, s->fed, s->collected, n);
+        run_some(p, n, spread_task);
+    }
+}
+
+/* ------------------------------------------------------------------ a layer */
+
+/* s->added = what the feed-forward part makes of x; x is s->normed where there are experts. */
 static void feed_forward(struct pass *p, const float *x)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
-    linear_apply(&layer->up, p->s->up, x, p->rows, p->s->pack);
-    run_rows(p, activate_task);
-    linear_apply(&layer->down, p->s->added, p->c->gated ? p->s->gated : p->s->up, p->rows, p->s->pack);
+    if (layer->experts != NULL)
+        feed_experts(p);
+    else
+        feed(p, &layer->up, &layer->down, p->s->added, x, p->rows);
 }
 
 static void run_layer(struct pass *p)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
     p->shape.window = config_window(p->c, p->layer);
+    const bool sliding = config_rope(p->c, p->layer) == &p->c->rope_sliding;
+    p->cosine = sliding ? p->s->cosine_sliding : p->s->cosine;
+    p->sine = sliding ? p->s->sine_sliding : p->s->sine;
     p->offset = (size_t)p->layer * (size_t)p->c->G * p->shape.block_bytes;
     if (p->c->post_norm) {
         attend(p, p->s->x);
@@ -188,11 +291,11 @@ static void run_layer(struct pass *p)
         attend(p, p->s->normed);
         if (p->c->parallel)
             apply_norm(p, &layer->mlp_norm, p->s->normed);
-        run_rows(p, add_task);
+        add_part(p, &layer->attn_post);
         if (!p->c->parallel)
             apply_norm(p, &layer->mlp_norm, p->s->normed);
         feed_forward(p, p->s->normed);
-        run_rows(p, add_task);
+        add_part(p, &layer->mlp_post);
     }
 }
 
@@ -247,7 +350,7 @@ static void plan(struct pass *p)
 {
     const struct config *c = p->c;
     const struct kvpool *pool = p->seqs[0].kv->pool;
-    p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .dtype = kvpool_dtype(pool),
+    p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .scale = c->query_scale, .cap = c->score_cap, .dtype = kvpool_dtype(pool),
                                   .block_bytes = kvpool_block_bytes(pool)};
     for (int b = 0; b < p->B; b++) {
         const struct forward_seq *seq = &p->seqs[b];

@@ -84,12 +84,24 @@ int head_work_new(void **out, const struct head *head, int n, struct err *err)
     return 0;
 }
 
+/* c tanh(x/c) */
+static void cap_logits(float *x, size_t n, float cap)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] /= cap;
+    activate(ACT_TANH, x, n);
+    for (size_t i = 0; i < n; i++)
+        x[i] *= cap;
+}
+
 void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, void *work, float *out)
 {
     float *dense = work;
     void *pack = (unsigned char *)work + dense_bytes(head, n);
     if (head->kind == HEAD_LM) {
         linear_apply(&head->out, out, hidden, n, pack);
+        if (c->logit_cap > 0)
+            cap_logits(out, (size_t)n * (size_t)head->out.w.out, (float)c->logit_cap);
         return;
     }
     assert(head->kind == HEAD_CLASSIFY || head->kind == HEAD_MLM); /* head_load gives no other */

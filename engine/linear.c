@@ -216,6 +216,9 @@ int norm_load(struct norm *out, const struct checkpoint *cp, enum role w, enum r
         norm_free(&n);
         return -1;
     }
+    size_t width = (size_t)checkpoint_tensor(cp, w, layer)->dim[0];
+    for (size_t i = 0; checkpoint_config(cp)->gain_plus_one && i < width; i++)
+        n.w[i] += 1.0f;
     *out = n;
     return 0;
 }

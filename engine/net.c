@@ -39,29 +39,51 @@ static int load_one(struct linear *out, const struct checkpoint *cp, enum comput
     return linear_load(out, cp, compute, &w, &b, 1, layer, err);
 }
 
+static int load_experts(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
+{
+    static const enum role router = ROLE_ROUTER;
+    const int n = checkpoint_config(cp)->experts;
+    if ((out->experts = calloc((size_t)n, sizeof *out->experts)) == NULL)
+        return err_oom(err, (size_t)n * sizeof *out->experts);
+    for (int e = 0; e < n; e++)
+        if (load_up(&out->experts[e].up, cp, compute, l * n + e, err) != 0 ||
+            load_one(&out->experts[e].down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l * n + e, err) != 0)
+            return -1;
+    return linear_load(&out->router, cp, COMPUTE_F32, &router, NULL, 1, l, err);
+}
+
+static int load_feed(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
+{
+    if (checkpoint_config(cp)->experts > 0)
+        return load_experts(out, cp, compute, l, err);
+    return load_up(&out->up, cp, compute, l, err) == 0 ? load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) : -1;
+}
+
 static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
     if (norm_load(&out->attn_norm, cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, err) != 0 ||
         load_qkv(&out->qkv, cp, compute, l, err) != 0 ||
         load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
         norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 ||
-        load_up(&out->up, cp, compute, l, err) != 0 ||
-        load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) != 0)
+        load_feed(out, cp, compute, l, err) != 0)
         return err_wrap(err, "layer %d", l);
     if (checkpoint_config(cp)->qk_norm && (norm_load(&out->q_norm, cp, ROLE_Q_NORM, ROLE_COUNT, l, err) != 0 ||
                                            norm_load(&out->k_norm, cp, ROLE_K_NORM, ROLE_COUNT, l, err) != 0))
         return err_wrap(err, "layer %d", l);
+    if (checkpoint_config(cp)->post_norms && (norm_load(&out->attn_post, cp, ROLE_ATTN_POST_W, ROLE_COUNT, l, err) != 0 ||
+                                              norm_load(&out->mlp_post, cp, ROLE_MLP_POST_W, ROLE_COUNT, l, err) != 0))
+        return err_wrap(err, "layer %d", l);
     return 0;
 }
 
-static int load_rope(double **out, const struct config *c, struct err *err)
+static int load_rope(double **out, const struct config *c, const struct rope_config *rope, struct err *err)
 {
     if (c->position != POSITION_ROPE)
         return 0;
     double *frequency = calloc((size_t)c->rotary / 2, sizeof *frequency);
     if (frequency == NULL)
         return err_oom(err, (size_t)c->rotary / 2 * sizeof *frequency);
-    rope_frequencies(frequency, &c->rope, c->rotary);
+    rope_frequencies(frequency, rope, c->rotary);
     *out = frequency;
     return 0;
 }
@@ -85,7 +107,7 @@ static int load(struct net **out, const struct checkpoint *cp, int layers, bool 
             goto fail;
     if (final_norm && norm_load(&net->final_norm, cp, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
         goto fail;
-    if (load_rope(&net->rope, c, err) != 0)
+    if (load_rope(&net->rope, c, &c->rope, err) != 0 || (c->two_ropes && load_rope(&net->rope_sliding, c, &c->rope_sliding, err) != 0))
         goto fail;
     if (head && head_load(&net->head, cp, compute, err) != 0)
         goto fail;
@@ -110,9 +132,10 @@ int net_load_first(struct net **out, const struct checkpoint *cp, int layers, en
     if (layers < 1 || layers > c->L)
         return err_set(err, ERR_INPUT, "%s: %d first layers are asked for, the model has %d", checkpoint_dir(cp), layers, c->L);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; row->per_layer && arch_present(c, row) && l < layers; l++)
+        for (int l = 0; arch_present(c, row) && l < arch_below(c, row, layers); l++)
             if (checkpoint_tensor(cp, row->role, l) == NULL)
-                return err_set(err, ERR_INPUT, "%s: the %s of layer %d is missing", checkpoint_dir(cp), arch_role_name(row->role), l);
+                return err_set(err, ERR_INPUT, "%s: the %s of the first layers is missing (number %d)", checkpoint_dir(cp), arch_role_name(row->role),
+                               l);
     return load(out, cp, layers, false, false, compute, err);
 }
 
@@ -126,15 +149,24 @@ void net_free(struct net *net)
         norm_free(&layer->mlp_norm);
         norm_free(&layer->q_norm);
         norm_free(&layer->k_norm);
+        norm_free(&layer->attn_post);
+        norm_free(&layer->mlp_post);
         linear_free(&layer->qkv);
         linear_free(&layer->o);
         linear_free(&layer->up);
         linear_free(&layer->down);
+        for (int e = 0; layer->experts != NULL && e < net->config.experts; e++) {
+            linear_free(&layer->experts[e].up);
+            linear_free(&layer->experts[e].down);
+        }
+        free(layer->experts);
+        linear_free(&layer->router);
     }
     free(net->layers);
     norm_free(&net->final_norm);
     head_free(net->head);
     free(net->rope);
+    free(net->rope_sliding);
     free(net);
 }
 
@@ -148,13 +180,15 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
 {
     const struct config *c = checkpoint_config(cp);
     size_t D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K;
-    size_t up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
+    size_t feeds = (size_t)config_feeds(c), E = (size_t)c->experts, up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
     enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : arch_tensor(c, ROLE_Q) != NULL ? ROLE_Q : ROLE_QKV_HEADS;
     enum role gate_up = arch_tensor(c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
     /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t floats = (size_t)c->L * (Q + 2 * keys + up + 2 * D + 2 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
+    size_t floats = (size_t)c->L * (Q + 2 * keys + feeds * (up + D) + D + E +  4 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
     size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
-                                   matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F));
+                                   feeds * (matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F)));
+    if (c->experts > 0)
+        bytes += (size_t)c->L * matrix_bytes(cp, ROLE_ROUTER, COMPUTE_F32, E, D);
     if (head && c->head != HEAD_NONE) {
         size_t outputs = (size_t)config_outputs(c);
         bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);

@@ -27,12 +27,19 @@ struct norm {
     float *w, *b; /* b NULL for RMS */
 };
 
+struct expert {
+    struct linear up, down;
+};
+
 struct net_layer {
     struct norm attn_norm, mlp_norm;
     struct norm q_norm, k_norm; /* w NULL: none */
+    struct norm attn_post, mlp_post; /* of what is added; w NULL: none */
     struct linear qkv, o;
     struct linear up;   /* gated: gate rows first, then up rows, [2F,D] */
     struct linear down;
+    struct expert *experts; /* config.experts of them in place of up and down, or NULL */
+    struct linear router;   /* [E,D] in f32, with experts only */
 };
 
 /* What stands on top of the last hidden rows; on the server, or on the user with `head: user`. */
@@ -49,6 +56,7 @@ struct net {
     struct norm final_norm; /* w NULL when the model has none (post-norm) */
     struct head *head;      /* NULL: outputs are the final hidden rows */
     double *rope;           /* [rotary/2] radians per position, NULL without rotary positions */
+    double *rope_sliding;   /* the same of layers with a window, NULL: as the others */
 };
 
 /* head: load the head too (the checkpoint must have it). */

@@ -12,9 +12,11 @@ static size_t pack_bytes(const struct net *net, int rows)
     size_t most = 0;
     for (int l = 0; l < net->config.L; l++) {
         const struct net_layer *y = &net->layers[l];
-        const struct linear *const all[] = {&y->qkv, &y->o, &y->up, &y->down};
+        const struct expert *first = y->experts; /* all are of one shape */
+        const struct linear *const all[] = {&y->qkv, &y->o, first == NULL ? &y->up : &first->up, first == NULL ? &y->down : &first->down,
+                                            &y->router};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-            size_t bytes = linear_work_bytes(all[i], rows);
+            size_t bytes = all[i]->w.data == NULL ? 0 : linear_work_bytes(all[i], rows);
             most = bytes > most ? bytes : most;
         }
     }
@@ -44,8 +46,19 @@ int scratch_new(struct scratch **out, const struct net *net, int rows, int outpu
         floats_alloc(&s->picked, m, D, err) != 0)
         goto fail;
     if (net->rope != NULL && (floats_alloc(&s->cosine, n, (size_t)c->rotary / 2, err) != 0 ||
-                              floats_alloc(&s->sine, n, (size_t)c->rotary / 2, err) != 0))
+                              floats_alloc(&s->sine, n, (size_t)c->rotary / 2, err) != 0 ||
+                              floats_alloc(&s->cosine_sliding, n, (size_t)c->rotary / 2, err) != 0 ||
+                              floats_alloc(&s->sine_sliding, n, (size_t)c->rotary / 2, err) != 0))
         goto fail;
+    if (c->experts > 0) {
+        if (floats_alloc(&s->routed, n, (size_t)c->experts, err) != 0 || floats_alloc(&s->collected, n, D, err) != 0 ||
+            floats_alloc(&s->fed, n, D, err) != 0)
+            goto fail;
+        if ((s->members = calloc(n, sizeof *s->members)) == NULL) {
+            err_oom(err, n * sizeof *s->members);
+            goto fail;
+        }
+    }
     if (net->head != NULL && (floats_alloc(&s->out, m, (size_t)net_outputs(net), err) != 0 ||
                               bytes_alloc(&s->head_work, head_work_bytes(net->head, outputs), err) != 0))
         goto fail;
@@ -68,9 +81,10 @@ void scratch_free(struct scratch *s)
     if (s == NULL)
         return;
     float *const all[] = {s->x,      s->normed, s->added, s->qkv,    s->mix,       s->up, s->gated,
-                          s->cosine, s->sine,   s->pack,  s->picked, s->head_work, s->out};
+                          s->cosine, s->sine, s->cosine_sliding, s->sine_sliding,   s->pack,  s->picked, s->head_work, s->out,    s->routed,    s->collected, s->fed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
+    free(s->members);
     free(s->sequence);
     free(s->token);
     free(s->target);

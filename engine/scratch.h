@@ -17,7 +17,12 @@ struct scratch {
     float *mix;           /* [rows,H*K] */
     float *up;            /* [rows,F], gated [rows,2F] */
     float *gated;         /* [rows,F], gated only */
+    float *routed;        /* [rows,E] weights of the experts, 0 where a row does not go; experts only */
+    float *collected;      /* [rows,D] rows of one expert, and what it makes of them */
+    float *fed;
+    int *members;         /* [rows] which rows these are */
     float *cosine, *sine; /* [rows,rotary/2] of each row's position, rotary only */
+    float *cosine_sliding, *sine_sliding; /* the same of layers with a window */
     int *sequence;        /* [rows] which of the pass's sequences a row belongs to */
     int *token;           /* [rows] and its place in that sequence */
     float *pack;          /* rows in the order of the product kernels (bytes, kept as floats for the alignment) */

@@ -26,7 +26,12 @@ static const struct arch archs[] = {
     {"MistralForCausalLM", "mistral", HEAD_LM, LLAMA, .read = arch_read_mistral},
     {"Qwen2ForCausalLM", "qwen2", HEAD_LM, LLAMA, .read = arch_read_qwen2},
     {"Qwen3ForCausalLM", "qwen3", HEAD_LM, LLAMA, .read = arch_read_qwen3},
+    {"MixtralForCausalLM", "mixtral", HEAD_LM, {"model.", ""}, arch_mixtral_tensors, llama_skip, arch_read_mixtral},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", HEAD_LM, {"model.", ""}, arch_qwen3_moe_tensors, llama_skip, arch_read_qwen3_moe},
     {"Phi3ForCausalLM", "phi3", HEAD_LM, {"model.", ""}, arch_phi3_tensors, llama_skip, arch_read_phi3},
+    {"GemmaForCausalLM", "gemma", HEAD_LM, LLAMA, .read = arch_read_gemma},
+    {"Gemma2ForCausalLM", "gemma2", HEAD_LM, {"model.", ""}, arch_gemma2_tensors, llama_skip, arch_read_gemma2},
+    {"Gemma3ForCausalLM", "gemma3_text", HEAD_LM, {"model.", ""}, arch_gemma2_tensors, llama_skip, arch_read_gemma3},
     {"GPTNeoXForCausalLM", "gpt_neox", HEAD_LM, {"gpt_neox.", ""}, arch_neox_tensors, neox_skip, arch_read_neox},
     {"GPT2LMHeadModel", "gpt2", HEAD_LM, {"transformer.", ""}, arch_gpt2_tensors, gpt2_skip, arch_read_gpt2},
     {"BertForSequenceClassification", "bert", HEAD_CLASSIFY, {"bert.", ""}, arch_bert_tensors, bert_classify_skip, arch_read_bert},
@@ -83,6 +88,9 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     case ROLE_Q_NORM:
     case ROLE_K_NORM:
         return c->qk_norm;
+    case ROLE_ATTN_POST_W:
+    case ROLE_MLP_POST_W:
+        return c->post_norms;
     case ROLE_O_BIAS:
         return c->o_bias;
     case ROLE_GATE_BIAS:
@@ -108,6 +116,16 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     default:
         return true;
     }
+}
+
+int arch_count(const struct config *c, const struct arch_tensor *t)
+{
+    return t->per_layer ? arch_below(c, t, c->L) : 1;
+}
+
+int arch_below(const struct config *c, const struct arch_tensor *t, int layer)
+{
+    return t->per_expert ? layer * c->experts : t->per_layer ? layer : 0;
 }
 
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role)
@@ -137,6 +155,7 @@ const char *arch_role_name(enum role role)
         [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
         [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
         [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
+        [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
     };
     return names[role];
 }
@@ -166,6 +185,8 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return c->F;
     case AX_GATE_UP:
         return 2 * (int64_t)c->F;
+    case AX_EXPERT:
+        return c->experts;
     case AX_V:
     case AX_TOKEN:
         return c->V;
@@ -232,55 +253,4 @@ int arch_refuse(const struct json_doc *doc, const char *key, struct err *err)
     if (json_opt_bool(doc, json_root(doc), key, &on, err) != 0)
         return -1;
     return on ? err_set(err, ERR_INPUT, "%s: field '%s': true is not implemented", json_name(doc), key) : 0;
-}
-
-int arch_read_rope(const struct json_doc *doc, struct rope_config *out, double *partial, struct err *err)
-{
-    const struct json *root = json_root(doc), *scaling = json_get(root, "rope_parameters");
-    struct rope_config r = {.theta = out->theta, .factor = 1};
-    if (json_opt_num(doc, root, "rope_theta", &r.theta, err) != 0 ||
-        json_opt_num(doc, root, "partial_rotary_factor", partial, err) != 0)
-        return -1;
-    if (json_is_null(scaling))
-        scaling = json_get(root, "rope_scaling");
-    if (!json_is_null(scaling)) {
-        const char *type = "default";
-        if (json_type(scaling) != JSON_OBJECT)
-            return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': expected an object, found %s", json_name(doc),
-                           json_type_name(scaling));
-        for (const struct json *m = json_first(scaling); m != NULL; m = json_next(m))
-            if (json_type(m) == JSON_OBJECT)
-                return err_set(err, ERR_INPUT, "%s: rope parameters per kind of layer ('%.40s') are not implemented",
-                               json_name(doc), json_key(m));
-        if (json_opt_num(doc, scaling, "rope_theta", &r.theta, err) != 0 ||
-            json_opt_str(doc, scaling, "type", &type, err) != 0 || json_opt_str(doc, scaling, "rope_type", &type, err) != 0)
-            return err_wrap(err, "rope_scaling");
-        if (json_opt_num(doc, scaling, "partial_rotary_factor", partial, err) != 0)
-            return -1;
-        if (strcmp(type, "default") == 0) {
-            r.kind = ROPE_DEFAULT;
-        } else if (strcmp(type, "linear") == 0) {
-            r.kind = ROPE_LINEAR;
-            if (json_get_num(doc, scaling, "factor", &r.factor, err) != 0)
-                return err_wrap(err, "rope_scaling");
-        } else if (strcmp(type, "llama3") == 0) {
-            r.kind = ROPE_LLAMA3;
-            if (json_get_num(doc, scaling, "factor", &r.factor, err) != 0 ||
-                json_get_num(doc, scaling, "low_freq_factor", &r.low_freq_factor, err) != 0 ||
-                json_get_num(doc, scaling, "high_freq_factor", &r.high_freq_factor, err) != 0 ||
-                json_get_num(doc, scaling, "original_max_position_embeddings", &r.original, err) != 0)
-                return err_wrap(err, "rope_scaling");
-            if (!(r.low_freq_factor > 0 && r.high_freq_factor > r.low_freq_factor && r.original > 0))
-                return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': llama3 needs 0 < low_freq_factor < high_freq_factor "
-                                               "and a positive original_max_position_embeddings", json_name(doc));
-        } else {
-            return err_set(err, ERR_INPUT, "%s: field 'rope_scaling': rope type '%.40s' is not implemented; known: default, "
-                                           "linear, llama3", json_name(doc), type);
-        }
-    }
-    if (!(r.theta > 1) || !(r.factor > 0))
-        return err_set(err, ERR_INPUT, "%s: rope_theta must be larger than 1 and the rope factor positive, found %g and %g",
-                       json_name(doc), r.theta, r.factor);
-    *out = r;
-    return 0;
 }

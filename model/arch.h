@@ -25,7 +25,8 @@ enum role {
     ROLE_LM_HEAD,                                      /* [V,D]; tied models store it as the token embedding */
     ROLE_POOL, ROLE_POOL_BIAS, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS,
     ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, ROLE_MLM_OUT_BIAS, /* decoder itself: ROLE_LM_HEAD */
-    ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP,
+    ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP, ROLE_ATTN_POST_W, ROLE_MLP_POST_W,
+    ROLE_ROUTER,                                       /* [E,D]; always computed in f32 */
     ROLE_COUNT
 };
 
@@ -41,6 +42,7 @@ enum axis {
     AX_MIX,       /* attention output before O, H*K */
     AX_F,         /* feed-forward neurons */
     AX_GATE_UP,   /* fused: gates, then ups, 2F */
+    AX_EXPERT,    /* experts, E */
     AX_POOL,      /* pooler output, D numbers of another order than AX_D */
     AX_MLM,       /* masked-LM transform output, D numbers of another order */
     AX_V,         /* output vocabulary */
@@ -56,6 +58,7 @@ struct arch_tensor {
     enum part part;
     enum axis out, in;
     bool per_layer;       /* names hold one %d */
+    bool per_expert;      /* and a second one, of the expert in the layer */
     bool conv1d;          /* stored [in,out] */
     const char *names[3]; /* accepted names, the first is the one written; without the prefix unless `absolute` */
     bool absolute;        /* the arch's prefixes do not apply */
@@ -78,6 +81,10 @@ const struct arch *arch_at(size_t i);             /* NULL after the last */
 const char *arch_names(void);
 /* The table row, or NULL when this model has no such tensor (for example a bias that the config leaves out). */
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role);
+/* How many tensors of this row the model has: one, L, or L * E with expert e of layer l as number l * E + e. */
+int arch_count(const struct config *c, const struct arch_tensor *t);
+/* How many of a per-layer row are in the layers before `layer`; 0 for other rows. */
+int arch_below(const struct config *c, const struct arch_tensor *t, int layer);
 /* True if the model that c describes has this tensor (conditions on biases, head, tying). */
 bool arch_present(const struct config *c, const struct arch_tensor *t);
 const char *arch_role_name(enum role role);

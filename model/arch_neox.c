@@ -42,12 +42,12 @@ int arch_read_neox(struct config *c, const struct json_doc *doc, struct err *err
         json_opt_bool(doc, root, "tie_word_embeddings", &c->tied, err) != 0 ||
         json_opt_num(doc, root, "rotary_pct", &partial, err) != 0 ||
         json_opt_num(doc, root, "rotary_emb_base", &c->rope.theta, err) != 0 ||
-        arch_read_act(doc, "hidden_act", "gelu", &c->act, err) != 0 || arch_read_rope(doc, &c->rope, &partial, err) != 0)
+        arch_read_act(doc, "hidden_act", "gelu", &c->act, err) != 0 || arch_read_rope(c, doc, &partial, err) != 0)
         return -1;
     if (!(partial > 0 && partial <= 1))
         return err_set(err, ERR_INPUT, "%s: field 'rotary_pct': expected a number above 0 and up to 1, found %g", json_name(doc),
                        partial);
     c->qkv_bias = c->o_bias = bias;
     c->rotary = (int)(partial * (double)c->K);
-    return 0;
+    return arch_check_rope(c, &c->rope, doc, err);
 }

@@ -19,5 +19,7 @@ const struct arch_tensor arch_phi3_tensors[] = {
 int arch_read_phi3(struct config *c, const struct json_doc *doc, struct err *err)
 {
     c->norm_eps = 1e-5;
-    return arch_read_decoder(c, doc, true, err) == 0 && arch_read_window(c, doc, 0, err) == 0 ? 0 : -1;
+    return arch_read_decoder(c, doc, true, err) == 0 && arch_read_window(c, doc, 0, err) == 0
+               ? arch_read_sliding(c, doc, 0, err)
+               : -1;
 }

@@ -125,10 +125,18 @@ static const struct tensor *find(const struct checkpoint *cp, const char *name)
 int checkpoint_name(char out[512], const struct config *c, const struct arch_tensor *row, int layer, int prefix, int alias,
                     struct err *err)
 {
-    const char *name = row->names[alias], *mark = strstr(name, "%d");
+    /* "...%d...%d...": a layer and an expert; "...%d...": a layer. */
+    const char *name = row->names[alias], *mark = strstr(name, "%d"), *rest = mark == NULL ? NULL : mark + 2;
+    const char *second = row->per_expert ? strstr(rest, "%d") : NULL;
     const char *head = row->absolute ? "" : c->arch->prefixes[prefix];
-    int n = mark == NULL ? snprintf(out, NAME_CAP, "%s%s", head, name)
-                         : snprintf(out, NAME_CAP, "%s%.*s%d%s", head, (int)(mark - name), name, layer, mark + 2);
+    int n, per = row->per_expert ? c->experts : 1;
+    if (mark == NULL)
+        n = snprintf(out, NAME_CAP, "%s%s", head, name);
+    else if (second == NULL)
+        n = snprintf(out, NAME_CAP, "%s%.*s%d%s", head, (int)(mark - name), name, layer, rest);
+    else
+        n = snprintf(out, NAME_CAP, "%s%.*s%d%.*s%d%s", head, (int)(mark - name), name, layer / per, (int)(second - rest), rest,
+                     layer % per, second + 2);
     return n > 0 && n < NAME_CAP ? 0 : err_set(err, ERR_INTERNAL, "tensor name too long");
 }
 
@@ -142,7 +150,7 @@ static void shape_text(char out[96], const struct tensor *t)
 /* Matrices that a product reads. A table that serves as embedding too is looked up row by row, and stays float. */
 static bool may_be_int8(const struct config *c, const struct arch_tensor *row)
 {
-    return row->in != AX_ONE && row->part != PART_EMBED && !(row->role == ROLE_LM_HEAD && c->tied);
+    return row->in != AX_ONE && row->part != PART_EMBED && row->role != ROLE_ROUTER && !(row->role == ROLE_LM_HEAD && c->tied);
 }
 
 static int check_scale(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *t, struct err *err)
@@ -215,7 +223,7 @@ static int fill_slots(struct checkpoint *cp, size_t *used, struct err *err)
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
         if (!arch_present(c, row))
             continue;
-        int layers = row->per_layer ? c->L : 1;
+        int layers = arch_count(c, row);
         cp->slots[row->role] = calloc((size_t)layers, sizeof *cp->slots[row->role]);
         if (cp->slots[row->role] == NULL)
             return err_oom(err, (size_t)layers * sizeof *cp->slots[row->role]);
@@ -238,7 +246,7 @@ static bool has_slot(const struct checkpoint *cp, const struct tensor *t)
 {
     for (int role = 0; role < ROLE_COUNT; role++) {
         const struct arch_tensor *row = cp->slots[role] == NULL ? NULL : arch_tensor(&cp->config, (enum role)role);
-        for (int l = 0; row != NULL && l < (row->per_layer ? cp->config.L : 1); l++)
+        for (int l = 0; row != NULL && l < arch_count(&cp->config, row); l++)
             if (cp->slots[role][l] == t || (cp->slots[role][l] != NULL && checkpoint_scale(cp, cp->slots[role][l]) == t))
                 return true;
     }
@@ -306,7 +314,7 @@ static const struct arch_tensor *missing(const struct checkpoint *cp, enum part 
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++) {
         if (row->part != part || !arch_present(c, row))
             continue;
-        for (int l = 0; l < (row->per_layer ? c->L : 1); l++)
+        for (int l = 0; l < arch_count(c, row); l++)
             if (checkpoint_tensor(cp, row->role, l) == NULL) {
                 *layer = l;
                 return row;

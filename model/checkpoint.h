@@ -35,7 +35,7 @@ const struct config *checkpoint_config(const struct checkpoint *cp);
 const struct json_doc *checkpoint_json(const struct checkpoint *cp);
 /* True if every tensor of the part is there (for PART_HEAD of a tied model: the token embedding counts). */
 bool checkpoint_has(const struct checkpoint *cp, enum part part);
-/* Tensor of a role (layer is ignored unless the role is per layer), NULL if this model has none or the part is missing.
+/* Tensor of a role (layer, for experts layer * E + expert, is ignored unless the role is per layer), NULL if this model has none or the part is missing.
  * ROLE_LM_HEAD of a tied model gives the token embedding, and the other way round if only the head is stored. */
 const struct tensor *checkpoint_tensor(const struct checkpoint *cp, enum role role, int layer);
 /* Scale [out,1] of a matrix that is stored as I8: weight = q * scale of its output. NULL for tensors of other dtypes. */

@@ -113,13 +113,16 @@ static bool is_int8(const struct json *n, const char *strategy, bool dynamic)
            is_text(json_get(n, "strategy"), strategy) && json_true(when) == dynamic;
 }
 
+#define ROUTERS "re:.*gate$" /* what protect leaves out of models with experts */
+
 /* Symmetric int8, weights per output channel, activations per token (compressed-tensors, int-quantized): the one quantisation
  * that engine computes. */
 static bool is_w8a8(const struct json *q)
 {
     const struct json *groups = json_get(q, "config_groups"), *group = json_first(groups);
+    const struct json *ignore = json_get(q, "ignore");
     return is_text(json_get(q, "quant_method"), "compressed-tensors") && is_text(json_get(q, "format"), "int-quantized") &&
-           json_count(json_get(q, "ignore")) == 0 && json_is_null(json_get(q, "kv_cache_scheme")) && json_count(groups) == 1 &&
+           (json_count(ignore) == 0 || (json_count(ignore) == 1 && is_text(json_first(ignore), ROUTERS))) && json_is_null(json_get(q, "kv_cache_scheme")) && json_count(groups) == 1 &&
            json_is_null(json_get(group, "output_activations")) && is_int8(json_get(group, "weights"), "channel", false) &&
            is_int8(json_get(group, "input_activations"), "token", true);
 }

@@ -16,28 +16,38 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "model/shape.h"
 
 struct arch;
 
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum act_kind { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU, ACT_TANH };
 enum position_kind { POSITION_ROPE, POSITION_LEARNED };
-enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
+enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE };
 /* What stands on top of the last hidden rows. */
 enum head_kind { HEAD_NONE, HEAD_LM, HEAD_CLASSIFY, HEAD_MLM };
 
 #define CONFIG_MAX_EOS 16
 
+#define ROPE_MAX_PAIRS 256 /* of longrope's list */
+
 struct rope_config {
     enum rope_kind kind;
-    double theta, factor;                              /* factor: linear, llama3 */
-    double low_freq_factor, high_freq_factor, original; /* llama3; original = original_max_position_embeddings */
+    double theta, factor;                     /* factor: linear, llama3, yarn */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double original;                          /* llama3, yarn: original_max_position_embeddings */
+    double beta_fast, beta_slow;              /* yarn: turns within `original` from which on, and up to which, a dim is kept, stretched */
+    bool truncate;                            /* yarn: the borders between these are whole dims */
+    double stretch[ROPE_MAX_PAIRS];           /* longrope: of each pair */
+    double attention_factor;                  /* cosine and sine are multiplied by it; 0: 1 */
 };
 
 struct config {
     char architecture[64]; /* "LlamaForCausalLM" */
     const struct arch *arch;
     int D, L, H, G, K, F, V, C;
+    int experts, experts_used; /* feed-forward parts of each layer, and how many of them a row goes through; 0: one, without choice */
+    bool renormalise;          /* the weights of the experts used are divided by their sum */
     int positions;       /* longest sequence */
     int position_offset; /* row of the position table that the first token takes (RoBERTa: behind the padding's) */
     int type_vocab;      /* rows of the token type table, 0 for none */
@@ -53,7 +63,15 @@ struct config {
     struct rope_config rope;
     int rotary;              /* dims of a query or key head that positions turn, from the first on; 0 without rotary positions */
     bool qk_norm;            /* RMS norm of each query and key head, one gain per dim for all heads */
-    int window, window_from; /* sliding attention window in tokens (0: none) for layers >= window_from */
+    struct rope_config rope_sliding; /* of layers with a window, where two_ropes */
+    bool two_ropes;
+    int window;                          /* of sliding layers, in tokens; 0: no layer slides */
+    uint64_t sliding[SHAPE_MAX_L / 64];  /* a bit for each layer */
+    double query_scale;                  /* of scores; 0: 1/sqrt(K) */
+    double score_cap, logit_cap;         /* c tanh(x/c) of scores and of a language model's logits; 0: none */
+    double embed_scale;                  /* of embedded rows; 0: 1 */
+    bool gain_plus_one;                  /* norms multiply by 1 + gain */
+    bool post_norms;                     /* what attention and feed-forward add is normed too */
     enum head_kind head;
     bool tied;      /* output rows are the token embedding table */
     bool quantised; /* a quantization_config says that the matrices of products are int8 */
@@ -70,7 +88,17 @@ void config_free(struct config *c);
 /* Attention window of a layer, 0 for none. */
 static inline int config_window(const struct config *c, int layer)
 {
-    return layer >= c->window_from ? c->window : 0;
+    return (c->sliding[layer / 64] >> (layer % 64) & 1) != 0 ? c->window : 0;
+}
+/* Rotary positions of a layer. */
+static inline const struct rope_config *config_rope(const struct config *c, int layer)
+{
+    return c->two_ropes && config_window(c, layer) > 0 ? &c->rope_sliding : &c->rope;
+}
+/* Feed-forward parts of a layer. */
+static inline int config_feeds(const struct config *c)
+{
+    return c->experts > 0 ? c->experts : 1;
 }
 /* Output width of the head: V, C, or D without one. */
 int config_outputs(const struct config *c);

@@ -5,6 +5,7 @@
  * H  query heads                           G  key/value heads (groups); H is a multiple of G
  * K  width of one head                     V  vocabulary (output rows of the language-model head)
  * C  classes of a classifier               L  layers
+ * E  experts of a layer
  * B  sequences in a batch
  *
  * Matrices are row-major. Activations x are [T,D]. Linear weights are kept as [out,in] (y = x W^T), the way
@@ -20,6 +21,7 @@
 #define SHAPE_MAX_L 1024
 #define SHAPE_MAX_H 4096
 #define SHAPE_MAX_F 1048576
+#define SHAPE_MAX_EXPERTS 1024
 #define SHAPE_MAX_V 4194304
 #define SHAPE_MAX_POSITIONS 16777216
 #define SHAPE_MAX_CLASSES 65536

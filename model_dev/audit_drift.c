@@ -76,7 +76,7 @@ static int list(struct item *items, size_t *count, const struct checkpoint *cp, 
 {
     const struct config *c = checkpoint_config(cp);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; arch_present(c, row) && l < (row->per_layer ? c->L : 1); l++) {
+        for (int l = 0; arch_present(c, row) && l < arch_count(c, row); l++) {
             const struct tensor *t = checkpoint_tensor(cp, row->role, l);
             if (t == NULL || (row->role == ROLE_LM_HEAD && t == checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0)))
                 continue;
@@ -127,7 +127,7 @@ static int copy_config(const struct checkpoint *cp, const char *dir, struct err 
 
 int audit_drift(const struct checkpoint *plain, double percent, const char *dir, struct err *err)
 {
-    size_t most = (size_t)ROLE_COUNT * (size_t)checkpoint_config(plain)->L, count = 0;
+    size_t most = (size_t)ROLE_COUNT * (size_t)checkpoint_config(plain)->L * (size_t)config_feeds(checkpoint_config(plain)), count = 0;
     struct item *items = calloc(most, sizeof *items);
     if (items == NULL)
         return err_oom(err, most * sizeof *items);

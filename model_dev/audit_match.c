@@ -297,7 +297,7 @@ int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct er
         float *row = w + f * D;
         double mean = 0;
         for (size_t d = 0; d < D; d++) {
-            row[d] *= gain[d];
+            row[d] *= c->gain_plus_one ? 1.0f + gain[d] : gain[d];
             mean += (double)row[d] / (double)D;
         }
         for (size_t d = 0; c->norm == NORM_LAYER && d < D; d++) /* rows that enter have mean 0: this part of a weight acts on nothing */

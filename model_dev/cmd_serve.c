@@ -9,6 +9,7 @@
 #include "engine/kernels/table.h"
 #include "model_dev/cmd.h"
 #include "model_dev/serve.h"
+#include "transport/role_banner.h"
 
 /* Blocked in every thread that starts later, so that a signal is only ever a readable descriptor. */
 static int open_signals(int *fd, struct err *err)
@@ -27,6 +28,7 @@ static int say_ready(const char *endpoint, const char *figures, const struct ide
     char fingerprint[FINGERPRINT_TEXT];
     peer_key_fingerprint(&self, fingerprint);
     log_info("ready: grants at %s, key %s", endpoint, fingerprint);
+    role_banner("user.json", "\"model_dev\": ", endpoint, id);
     if (figures[0] != '\0')
         log_info("figures at http://%s/metrics, health at /health", figures);
     if (!as_json)

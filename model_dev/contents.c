@@ -31,12 +31,14 @@ static bool goes(const struct config *c, const struct arch_tensor *row, unsigned
     return arch_present(c, row) && (parts & 1u << row->part) != 0;
 }
 
-int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers)
+int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers, bool gauge)
 {
     if (!arch_present(c, row))
         return 0;
     if (row->per_layer)
-        return local_layers;
+        return arch_below(c, row, local_layers);
+    if (row->role == ROLE_FINAL_NORM_W || row->role == ROLE_FINAL_NORM_B)
+        return gauge && head_user ? 1 : 0;
     const bool head = row->part == PART_HEAD && head_user && !(row->role == ROLE_LM_HEAD && c->tied);
     return row->part == PART_EMBED || head ? 1 : 0;
 }
@@ -69,18 +71,39 @@ int contents_list(struct contents *out, const struct checkpoint *cp, unsigned pa
     size_t n = 0;
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
         if (goes(c, row, parts))
-            n += row->per_layer ? (size_t)(c->L - first) : 1;
+            n += (size_t)(arch_count(c, row) - arch_below(c, row, first));
     if ((list.items = calloc(n + 1, sizeof *list.items)) == NULL)
         return err_oom(err, n * sizeof *list.items);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = row->per_layer ? first : 0; goes(c, row, parts) && l < (row->per_layer ? c->L : 1); l++)
-            if (add(&list, cp, row, l, row->per_layer ? first : 0, err) != 0) {
+        for (int l = arch_below(c, row, first); goes(c, row, parts) && l < arch_count(c, row); l++)
+            if (add(&list, cp, row, l, arch_below(c, row, first), err) != 0) {
                 contents_free(&list);
                 return -1;
             }
     qsort(list.items, list.count, sizeof *list.items, by_name);
     *out = list;
     return 0;
+}
+
+int contents_mix_experts(struct contents *list, const struct checkpoint *cp, const struct keyset *keys, struct err *err)
+{
+    const int experts = checkpoint_config(cp)->experts;
+    struct perm order = {0};
+    int layer = -1, rc = 0;
+    for (size_t i = 0; rc == 0 && i < list->count; i++) {
+        struct contents_item *item = &list->items[i];
+        if (!item->row->per_expert)
+            continue;
+        if (item->layer / experts != layer) {
+            perm_wipe(&order);
+            layer = item->layer / experts;
+            rc = keyset_perm(keys, KEY_EXPERTS, layer, &order, err);
+        }
+        if (rc == 0)
+            item->src = checkpoint_tensor(cp, item->row->role, layer * experts + (int)order.to[item->layer % experts]);
+    }
+    perm_wipe(&order);
+    return rc;
 }
 
 /* ------------------------------------------------------------------ config.json */
@@ -97,7 +120,7 @@ static bool any_of(const char *key, const char *const *list)
 static bool keeps(const struct json *member)
 {
     static const char *const structured[] = {
-        "architectures", "model_type", "hidden_act", "activation_function", "activation", "position_embedding_type",
+        "architectures", "model_type", "hidden_act", "hidden_activation", "activation_function", "activation", "position_embedding_type",
         "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "torch_dtype", "dtype", NULL};
     switch (json_type(member)) {
     case JSON_NULL:
@@ -109,33 +132,42 @@ static bool keeps(const struct json *member)
     }
 }
 
-/* Where windows start, counted without the first layers. */
-static int window_from(const struct config *c, int first)
-{
-    return c->window_from > first ? c->window_from - first : 0;
-}
-
 #define SAME(field) (a->field == b->field)
+
+static bool same_rope(const struct rope_config *a, const struct rope_config *b)
+{
+    bool same = SAME(kind) && SAME(theta) && SAME(factor) && SAME(low_freq_factor) && SAME(high_freq_factor) && SAME(original) &&
+                SAME(beta_fast) && SAME(beta_slow) && SAME(truncate) && SAME(attention_factor);
+    for (int i = 0; same && i < ROPE_MAX_PAIRS; i++)
+        same = SAME(stretch[i]);
+    return same;
+}
 
 /* Guards the list above: a family whose reader asks for another text field must not be shipped as a different network. */
 static bool same_network(const struct config *a, const struct config *b)
 {
     bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
-                SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
+                SAME(experts) && SAME(experts_used) && SAME(renormalise) && SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
                 SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
-                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && SAME(rope.kind) && SAME(rope.theta) &&
-                SAME(rope.factor) && SAME(rope.low_freq_factor) && SAME(rope.high_freq_factor) && SAME(rope.original) &&
-                SAME(window) && SAME(window_from) && SAME(head) && SAME(bos) && SAME(pad) && SAME(eos_count);
+                SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && same_rope(&a->rope, &b->rope) &&
+                same_rope(&a->rope_sliding, &b->rope_sliding) && SAME(two_ropes) && SAME(window) && SAME(query_scale) &&
+                SAME(score_cap) && SAME(logit_cap) && SAME(embed_scale) && SAME(gain_plus_one) && SAME(post_norms) && SAME(head) &&
+                SAME(bos) && SAME(pad) && SAME(eos_count) && memcmp(a->sliding, b->sliding, sizeof a->sliding) == 0;
     for (int i = 0; same && i < a->eos_count; i++)
         same = SAME(eos[i]);
     return same;
 }
 
-static int check_same(const struct json_doc *doc, const struct config *source, int first, struct err *err)
+static int check_same(const struct json_doc *doc, const struct config *source, int first, double eps, struct err *err)
 {
     struct config c, want = *source;
     want.L -= first;
-    want.window_from = window_from(source, first);
+    memset(want.sliding, 0, sizeof want.sliding);
+    for (int l = first; l < source->L; l++)
+        if (config_window(source, l) > 0)
+            want.sliding[(l - first) / 64] |= (uint64_t)1 << ((l - first) % 64);
+    if (eps > 0)
+        want.norm_eps = eps;
     if (config_parse(&c, doc, err) != 0)
         return err_wrap(err, "the package's config.json");
     bool same = same_network(&c, &want);
@@ -147,19 +179,15 @@ static int check_same(const struct json_doc *doc, const struct config *source, i
 static void put_layers(struct json_doc *doc, struct json *root, const struct json_doc *from, const struct config *c, int first)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", NULL};
-    const struct json *source = json_root(from), *types = json_get(source, "layer_types");
+    const struct json *source = json_root(from);
     for (const char *const *key = counts; *key != NULL; key++)
         if (!json_is_null(json_get(source, *key)))
             json_put_int(doc, root, *key, c->L - first);
-    if (c->window > 0) /* its default is a number that does not know of the layers left out */
-        json_put_int(doc, root, "max_window_layers", window_from(c, first));
-    if (json_is_null(types))
+    if (c->window == 0)
         return;
-    struct json *list = json_put_array(doc, root, "layer_types");
-    int layer = 0;
-    for (const struct json *t = json_first(types); t != NULL; t = json_next(t), layer++)
-        if (layer >= first && json_string(t) != NULL)
-            json_put_str(doc, list, NULL, json_string(t));
+    struct json *list = json_put_array(doc, root, "layer_types"); /* what the other keys say would be counted from another layer */
+    for (int l = first; l < c->L; l++)
+        json_put_str(doc, list, NULL, config_window(c, l) > 0 ? "sliding_attention" : "full_attention");
 }
 
 static void put_numbers(struct json_doc *doc, struct json *parent, const char *key, const char *strategy, bool dynamic)
@@ -173,24 +201,27 @@ static void put_numbers(struct json_doc *doc, struct json *parent, const char *k
 }
 
 /* Weights per output channel, activations per token: what compressed-tensors calls int-quantized. */
-static void put_quantization(struct json_doc *doc, struct json *root)
+static void put_quantization(struct json_doc *doc, struct json *root, bool experts)
 {
     struct json *q = json_put_object(doc, root, "quantization_config");
     json_put_str(doc, q, "quant_method", "compressed-tensors");
     json_put_str(doc, q, "format", "int-quantized");
     json_put_str(doc, q, "quantization_status", "compressed");
-    (void)json_put_array(doc, q, "ignore");
+    struct json *ignore = json_put_array(doc, q, "ignore");
+    if (experts)
+        json_put_str(doc, ignore, NULL, "re:.*gate$"); /* routers choose in f32 */
     struct json *group = json_put_object(doc, json_put_object(doc, q, "config_groups"), "group_0");
     json_put_str(doc, json_put_array(doc, group, "targets"), NULL, "Linear");
     put_numbers(doc, group, "weights", "channel", false);
     put_numbers(doc, group, "input_activations", "token", true);
 }
 
-int contents_config(const struct checkpoint *cp, bool head, int first, const char *dtype, enum compute compute, char **text,
+int contents_config(const struct checkpoint *cp, bool head, int first, double eps, const char *dtype, enum compute compute, char **text,
                     struct err *err)
 {
     static const char *const set_here[] = {"num_labels", "tie_word_embeddings", NULL};
     static const char *const dtypes[] = {"torch_dtype", "dtype", NULL};
+    static const char *const of_eps[] = {"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", NULL};
     static const char *const of_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "max_window_layers", "layer_types", NULL};
     const struct config *c = checkpoint_config(cp);
     struct json_doc *doc = json_new_object("config.json");
@@ -198,8 +229,10 @@ int contents_config(const struct checkpoint *cp, bool head, int first, const cha
     bool stores_table = head && (c->head == HEAD_LM || c->head == HEAD_MLM);
     for (const struct json *m = json_first(json_root(checkpoint_json(cp))); m != NULL; m = json_next(m))
         if (keeps(m) && !any_of(json_key(m), set_here) && (dtype == NULL || !any_of(json_key(m), dtypes)) &&
-            (first == 0 || !any_of(json_key(m), of_layers)))
+            (first == 0 || !any_of(json_key(m), of_layers)) && (!(eps > 0) || !any_of(json_key(m), of_eps)))
             json_put_copy(doc, root, json_key(m), m);
+    for (const char *const *key = of_eps; eps > 0 && *key != NULL; key++)
+        json_put_num(doc, root, *key, eps); /* each family reads its own */
     if (first > 0)
         put_layers(doc, root, checkpoint_json(cp), c, first);
     if (c->head == HEAD_CLASSIFY)
@@ -209,11 +242,11 @@ int contents_config(const struct checkpoint *cp, bool head, int first, const cha
     if (dtype != NULL)
         json_put_str(doc, root, "torch_dtype", dtype);
     if (compute == COMPUTE_INT8)
-        put_quantization(doc, root);
+        put_quantization(doc, root, c->experts > 0);
     char *printed = NULL;
     int rc = json_print(doc, true, &printed, err);
     if (rc == 0)
-        rc = check_same(doc, c, first, err);
+        rc = check_same(doc, c, first, eps, err);
     json_free(doc);
     if (rc != 0)
         free(printed);

@@ -11,6 +11,8 @@ static const struct rule rules[] = {
     {ROLE_ATTN_NORM_B,    HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
     {ROLE_MLP_NORM_W,     HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
     {ROLE_MLP_NORM_B,     HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
+    {ROLE_ATTN_POST_W,    HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
+    {ROLE_MLP_POST_W,     HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
     {ROLE_FINAL_NORM_W,   HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
     {ROLE_FINAL_NORM_B,   HEAD_NONE, KEY_RESIDUAL, KEY_NONE,     NORM},
 
@@ -32,6 +34,7 @@ static const struct rule rules[] = {
     {ROLE_GATE,           HEAD_NONE, KEY_FFN,      KEY_RESIDUAL, "a gate meets the up neuron of its number: both in one order"},
     {ROLE_GATE_BIAS,      HEAD_NONE, KEY_FFN,      KEY_NONE,     "follows the neurons"},
     {ROLE_GATE_UP,        HEAD_NONE, KEY_GATE_UP,  KEY_RESIDUAL, "rows are the gates, then the ups, both in one order"},
+    {ROLE_ROUTER,         HEAD_NONE, KEY_EXPERTS,  KEY_RESIDUAL, "rows follow the order of the experts, columns the residual"},
     {ROLE_UP,             HEAD_NONE, KEY_FFN,      KEY_RESIDUAL, "rows follow the neurons, columns the residual"},
     {ROLE_UP_BIAS,        HEAD_NONE, KEY_FFN,      KEY_NONE,     "follows the neurons"},
     {ROLE_DOWN,           HEAD_NONE, KEY_RESIDUAL, KEY_FFN,      "columns meet the neurons, rows go to the residual"},
@@ -76,7 +79,7 @@ const struct rule *rules_engine(enum role role)
 struct key_shape rules_shape(const struct config *c)
 {
     return (struct key_shape){
-        .D = c->D, .H = c->H, .G = c->G, .K = c->K, .F = c->F, .outputs = config_outputs(c),
+        .D = c->D, .H = c->H, .G = c->G, .K = c->K, .F = c->F, .outputs = config_outputs(c), .experts = c->experts,
         .rotary = c->qk_norm ? c->K : c->rotary, /* dims that keep their places */
     };
 }

@@ -26,7 +26,7 @@ static int check_shape(const struct key_shape *s, struct err *err)
 {
     bool ok = in_range(s->D, 1, MAX_SIZE) && in_range(s->F, 1, MAX_SIZE) && in_range(s->outputs, 1, MAX_SIZE) &&
               in_range(s->H, 1, MAX_HEADS) && in_range(s->G, 1, s->H) && s->H % s->G == 0 &&
-              in_range(s->K, 1, MAX_SIZE / s->H) && in_range(s->rotary, 0, s->K);
+              in_range(s->K, 1, MAX_SIZE / s->H) && in_range(s->rotary, 0, s->K) && in_range(s->experts, 0, MAX_HEADS);
     if (ok)
         return 0;
     return err_set(err, ERR_INPUT,
@@ -230,6 +230,8 @@ int keyset_perm(const struct keyset *ks, enum key key, int layer, struct perm *o
         return draw(ks, out, s->D, err, "stip v1 mlm");
     case KEY_FFN:
         return draw(ks, out, s->F, err, "stip v1 layer %d ffn", layer);
+    case KEY_EXPERTS:
+        return draw(ks, out, s->experts, err, "stip v1 layer %d experts", layer);
     case KEY_GATE_UP:
         return gate_up_perm(ks, layer, out, err);
     case KEY_QKV_HEADS:
@@ -248,6 +250,14 @@ int keyset_end_key(const struct keyset *ks, enum key key, uint8_t out[CRYPTO_KEY
 {
     assert(key == KEY_RESIDUAL || key == KEY_OUTPUT); /* inner keys never leave the developer */
     return subkey(ks, end_label(key), out, err);
+}
+
+int keyset_gauge_key(const struct keyset *ks, enum gauge_part part, int layer, int group, uint8_t out[CRYPTO_KEY_LEN], struct err *err)
+{
+    static const char *const names[] = {[GAUGE_QUERY] = "query", [GAUGE_VALUE] = "value", [GAUGE_UP] = "up"};
+    char label[96];
+    (void)snprintf(label, sizeof label, "stip v1 layer %d group %d gauge %s", layer, group, names[part]);
+    return subkey(ks, label, out, err);
 }
 
 static double log2_factorial(int n)
@@ -272,6 +282,8 @@ double keyset_bits(const struct keyset *ks, enum key key)
     case KEY_FFN:
     case KEY_GATE_UP:
         return log2_factorial(s->F);
+    case KEY_EXPERTS:
+        return log2_factorial(s->experts);
     case KEY_QUERY:
         return groups + heads + query_dims;
     case KEY_KEY:

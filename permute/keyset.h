@@ -20,6 +20,7 @@
 
 struct key_shape {
     int D, H, G, K, F, outputs; /* outputs: V or C */
+    int experts; /* of each layer; 0: none. Not kept in key files: only protect asks for their order */
     /* Dims of a query/key head that rotary positions or gains shared by all heads tie in place, counted from 0: K with full
      * rotary, 0 without. These dims are never permuted inside a head. */
     int rotary;
@@ -35,7 +36,8 @@ enum key {
     KEY_MIX,       /* H*K, per layer: input side of O: query head order with the dims of KEY_VALUE */
     KEY_QKV,       /* H*K + 2*G*K: KEY_QUERY, KEY_KEY, KEY_VALUE one after the other */
     KEY_QKV_HEADS, /* H*3*K, G == H: the same three, head by head */
-    KEY_FFN,       /* F, per layer */
+    KEY_FFN,       /* F, per layer, or per expert: `layer` is then the number of the expert's place among those of all layers */
+    KEY_EXPERTS,   /* order of a layer's experts */
     KEY_GATE_UP,   /* 2F: KEY_FFN twice */
     KEY_POOL,      /* D, pooler */
     KEY_MLM,       /* D, masked-LM transform */
@@ -50,6 +52,11 @@ void keyset_free(struct keyset *ks);
 MUST_CHECK int keyset_perm(const struct keyset *ks, enum key key, int layer, struct perm *out, struct err *err);
 /* The 32-byte sub-key of KEY_RESIDUAL or KEY_OUTPUT, for a grant. perm_random(n, sub-key) gives the same permutation. */
 MUST_CHECK int keyset_end_key(const struct keyset *ks, enum key key, uint8_t out[CRYPTO_KEY_LEN], struct err *err);
+/* Sub-keys of profile "gauge" (permute/gauge.h), which stay with the developer: of a group's queries and keys, of its values, of
+ * a layer's ups. */
+enum gauge_part { GAUGE_QUERY, GAUGE_VALUE, GAUGE_UP };
+MUST_CHECK int keyset_gauge_key(const struct keyset *ks, enum gauge_part part, int layer, int group, uint8_t out[CRYPTO_KEY_LEN],
+                                struct err *err);
 /* log2 of the number of permutations that a key can be. Nothing is safer than the seed: its 256 bits are the ceiling. */
 double keyset_bits(const struct keyset *ks, enum key key);
 

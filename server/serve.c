@@ -18,6 +18,7 @@
 #include "server/sandbox.h"
 #include "transport/listener.h"
 #include "transport/metrics.h"
+#include "transport/role_banner.h"
 
 #define LOOP_MS 1000 /* at least so often everything is looked at */
 
@@ -67,6 +68,8 @@ static void say_ready(struct server *s)
     peer_key_fingerprint(&key, fingerprint);
     s->ready = true;
     log_info("ready: users at %s, developers at %s, key %s", listener_endpoint(s->infer), listener_endpoint(s->admin), fingerprint);
+    role_banner("user.json", "\"server\": ", listener_endpoint(s->infer), s->settings->config.identity);
+    role_banner("model_dev.json", "", listener_endpoint(s->admin), s->settings->config.identity);
     if (s->metrics != NULL)
         log_info("figures at http://%s/metrics, health at /health", metrics_listen(s->metrics));
     if (s->json) {

@@ -163,23 +163,29 @@ static void shake_hands(const struct hop *h, const struct hop *key, const struct
     doctor_ok(key->d, key->name, "the peer holds the pinned key, fingerprint %s", fingerprint);
 }
 
+bool hops_reach(struct doctor *d, const char *name, const char *endpoint, bool needed)
+{
+    const struct hop dns = hop(d, needed, name, "dns"), tcp = hop(d, needed, name, "tcp");
+    struct addrinfo *found = NULL;
+    char host[256], port[8];
+    if (!split(endpoint, host, port)) {
+        broken(&dns, "write tcp://HOST:PORT", endpoint);
+        return false;
+    }
+    if (!resolve(&dns, host, port, &found))
+        return false;
+    const bool reached = connects(&tcp, found, endpoint);
+    freeaddrinfo(found);
+    return reached;
+}
+
 void hops_peer(struct doctor *d, const char *name, const struct role_peer *peer, const struct identity *id, struct transport *t,
                bool needed, struct channel **out)
 {
-    const struct hop dns = hop(d, needed, name, "dns"), tcp = hop(d, needed, name, "tcp"),
-                     handshake = hop(d, needed, name, "handshake"), key = hop(d, needed, name, "key");
-    struct addrinfo *found = NULL;
-    char host[256], port[8];
+    const struct hop handshake = hop(d, needed, name, "handshake"), key = hop(d, needed, name, "key");
     *out = NULL;
-    if (!split(peer->endpoint, host, port)) {
-        broken(&dns, "write tcp://HOST:PORT", peer->endpoint);
-        return;
-    }
-    if (!resolve(&dns, host, port, &found))
-        return;
-    if (connects(&tcp, found, peer->endpoint))
+    if (hops_reach(d, name, peer->endpoint, needed))
         shake_hands(&handshake, &key, peer, id, t, out);
-    freeaddrinfo(found);
 }
 
 /* ------------------------------------------------------------------ listening */

@@ -19,6 +19,8 @@ bool hops_identity(struct doctor *d, const char *config);
  * needed: a failure is a failure; else a warning, for a peer that is needed now and then. */
 void hops_peer(struct doctor *d, const char *name, const struct role_peer *peer, const struct identity *id, struct transport *t,
                bool needed, struct channel **out);
+/* The first two of them only, for what is no stip daemon. True: it can be reached. */
+bool hops_reach(struct doctor *d, const char *name, const char *endpoint, bool needed);
 /* An endpoint to listen on: free, or in use, perhaps by the daemon itself. */
 void hops_listen(struct doctor *d, const char *name, const char *endpoint);
 /* The same for ADDRESS:PORT of `metrics`; nothing for NULL. */

@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <string.h>
 
 #include "transport/hops.h"
 #include "user/cmd.h"
@@ -14,8 +15,8 @@ static bool check_grant(struct doctor *d, struct setup *s, const struct cli_cmd 
         return false;
     }
     crypto_hex(s->grant->context, 8, id);
-    doctor_ok(d, "grant", "%s, context %s, epoch %u, head on the %s, key file closed to others", s->grant->config->architecture, id,
-              s->grant->epoch, s->grant->head_here ? "user" : "server");
+    doctor_ok(d, "grant", "%s, profile %s, context %s, epoch %u, head on the %s, first layers here: %d, key file closed to others", s->grant->config->architecture,
+              s->grant->profile, id, s->grant->epoch, s->grant->head_here ? "user" : "server", s->grant->local_layers);
     doctor_expiry(d, "grant expiry", "the grant", s->grant->expires, "ask the developer for another, then: stip-user join --config FILE");
     return true;
 }
@@ -47,6 +48,8 @@ static void check_serving(struct doctor *d, const struct setup *s, const char *n
 
 static void check_servers(struct doctor *d, const struct setup *s, bool granted, struct transport *t)
 {
+    if (s->server_count == 0)
+        doctor_fail(d, "server", "set peers.server of the config: docs/CONFIG.md", "peers.server is missing: nobody computes");
     for (int i = 0; i < s->server_count; i++) {
         struct channel *ch;
         char name[32];
@@ -56,6 +59,23 @@ static void check_servers(struct doctor *d, const struct setup *s, bool granted,
         if (ch != NULL && granted)
             check_serving(d, s, name, &s->servers[i], t);
     }
+}
+
+/* With a grant of profile "engine" an engine of others computes, over HTTP. */
+static void check_engine(struct doctor *d, struct setup *s, const struct cli_cmd *cmd)
+{
+    char endpoint[300];
+    struct err err;
+    if (setup_backend(s, cmd, &err) != 0) {
+        doctor_fail(d, "engine", "set `backend` of the config: docs/CONFIG.md", "%s", err.text);
+        return;
+    }
+    const char *host = strstr(s->backend.url, "://");
+    host = host == NULL ? s->backend.url : host + 3;
+    const int n = (int)strcspn(host, "/");
+    const bool port = memchr(host, ':', (size_t)n) != NULL;
+    (void)snprintf(endpoint, sizeof endpoint, "tcp://%.*s%s", n, host, port ? "" : strncmp(s->backend.url, "https", 5) == 0 ? ":443" : ":80");
+    (void)hops_reach(d, "engine", endpoint, true);
 }
 
 /* Needed to join, and not afterwards. */
@@ -92,7 +112,10 @@ static void check(struct doctor *d, struct setup *s, const struct cli_cmd *cmd, 
         doctor_fail(d, "transport", "free memory or descriptors", "%s", err.text);
         return;
     }
-    check_servers(d, s, granted, t);
+    if (granted && s->grant->engine)
+        check_engine(d, s, cmd);
+    else
+        check_servers(d, s, granted, t);
     check_developer(d, s, granted, t);
     transport_close(t);
     doctor_disk(d, s->grant_dir, 0);

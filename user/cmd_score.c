@@ -17,7 +17,7 @@ struct score {
 
 /* Scores tokens first..end-1, given everything from `begin` on. */
 static int window(const struct setup *set, const struct token_ids *ids, size_t begin, size_t first, size_t end, float *logits,
-                  struct score *out, struct err *err)
+                  struct score *out, struct progress *bar, struct err *err)
 {
     const struct config *c = set->grant->config;
     struct session *s = NULL;
@@ -37,6 +37,8 @@ static int window(const struct setup *set, const struct token_ids *ids, size_t b
             out->tokens++;
         }
         at += n;
+        if (at > first) /* what only leads up to it was counted by the window before */
+            progress_at(bar, at);
     }
     session_close(s);
     return rc;
@@ -56,7 +58,7 @@ static int score(const struct setup *set, const struct token_ids *ids, size_t st
         size_t first = end > begin + 1 ? end : begin + 1;
         end = begin + context < ids->n ? begin + context : ids->n;
         if (first < end)
-            rc = window(set, ids, begin, first, end, logits, out, err);
+            rc = window(set, ids, begin, first, end, logits, out, &bar, err);
         progress_at(&bar, end);
     }
     progress_end(&bar);

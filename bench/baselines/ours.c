@@ -135,11 +135,18 @@ struct ours_stip {
     struct session *session;
 };
 
-int ours_stip_open(struct ours_stip **out, const struct job *job, int threads, struct err *err)
+int ours_stip_open(struct ours_stip **out, const struct job *job, int threads, const struct runner_line *line, struct err *err)
 {
-    char number[12], config[FILE_PATH_MAX];
+    char number[12], rtt[32], rate[32], config[FILE_PATH_MAX];
+    const bool slow = line->rtt_ms > 0 || line->rate_mbit > 0;
     (void)snprintf(number, sizeof number, "%d", threads);
-    struct cli_opt stage_opts[] = {{"head", "WHERE", "", "user", false}, {"threads", "N", "", number, false}, {NULL, NULL, NULL, NULL, false}};
+    (void)snprintf(rtt, sizeof rtt, "%g", line->rtt_ms);
+    (void)snprintf(rate, sizeof rate, "%g", line->rate_mbit);
+    struct cli_opt stage_opts[] = {{"head", "WHERE", "", "user", false},
+                                   {"threads", "N", "", number, false},
+                                   {"rtt", "MS", "", slow ? rtt : NULL, false},
+                                   {"rate", "MBIT", "", slow ? rate : NULL, false},
+                                   {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd stage_cmd = {.name = "compare", .example = "", .opts = stage_opts};
     struct cli_opt user_opts[] = {{"config", "FILE", "", config, false}, {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd user_cmd = {.name = "compare", .example = "", .opts = user_opts};

@@ -21,6 +21,7 @@ enum compare_how { COMPARE_MEASURED, COMPARE_MODELLED, COMPARE_PUBLISHED };
 struct compare_row {
     char system[32]; /* "stip", "crypten", "the-x", ... */
     char shape[48];  /* "bert-tiny, 128 tokens" */
+    char link[16];   /* online_s was measured over this line (bench/baselines/table.h), by a relay; "": loopback */
     enum compare_how how;
     double offline_s;      /* work that needs no input: triples, keys, encoded weights; NaN: none, or not known */
     double online_s;       /* from the input's tokens to the opened output, over loopback; NaN: not known */

@@ -22,8 +22,21 @@ const char *table_link_name(enum table_link l)
     return links[l].name;
 }
 
+bool table_link(const char *name, double *rtt_ms, double *rate_mbit)
+{
+    for (size_t l = 0; l < TABLE_LINKS; l++)
+        if (strcmp(links[l].name, name) == 0) {
+            *rtt_ms = links[l].rtt_s * 1e3;
+            *rate_mbit = links[l].bytes_s * 8 / 1e6;
+            return true;
+        }
+    return false;
+}
+
 double table_time(const struct compare_row *row, enum table_link l)
 {
+    if (row->link[0] != '\0') /* a slow line's time says nothing of another line */
+        return strcmp(row->link, links[l].name) == 0 ? row->online_s : NAN;
     if (l == TABLE_LOOPBACK || row->how == COMPARE_PUBLISHED)
         return l == TABLE_LOOPBACK ? row->online_s : NAN;
     const double path = isnan(row->path_bytes) ? row->bytes : row->path_bytes;
@@ -91,7 +104,7 @@ static void cells(const struct compare_row *r, char out[COLUMNS][CELL])
     (void)snprintf(out[0], CELL, "%s", r->system);
     (void)snprintf(out[1], CELL, "%s", table_how(r));
     (void)seconds(out[2], r->offline_s);
-    (void)seconds(out[3], r->online_s);
+    (void)seconds(out[3], table_time(r, TABLE_LOOPBACK));
     (void)seconds(out[4], table_time(r, TABLE_LAN));
     (void)seconds(out[5], table_time(r, TABLE_WAN));
     (void)bytes(out[6], r->bytes);
@@ -142,11 +155,12 @@ void table_json(struct json_doc *doc, struct json *parent, const struct compare_
         json_put_str(doc, o, "system", r->system);
         json_put_str(doc, o, "shape", r->shape);
         json_put_str(doc, o, "how", table_how(r));
+        json_put_str(doc, o, "network", r->link[0] == '\0' ? links[TABLE_LOOPBACK].name : r->link);
         put(doc, o, "offline_s", r->offline_s);
         put(doc, o, "online_s", r->online_s);
         times = json_put_object(doc, o, "modelled_s");
         for (enum table_link l = TABLE_LAN; l < TABLE_LINKS; l++)
-            put(doc, times, links[l].name, table_time(r, l));
+            put(doc, times, links[l].name, r->link[0] == '\0' ? table_time(r, l) : NAN);
         put(doc, o, "tokens_s", r->tokens / r->online_s);
         put(doc, o, "bytes", r->bytes);
         put(doc, o, "path_bytes", r->path_bytes);

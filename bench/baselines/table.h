@@ -12,6 +12,7 @@
 #ifndef STIP_BENCH_BASELINES_TABLE_H
 #define STIP_BENCH_BASELINES_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -20,7 +21,9 @@
 
 enum table_link { TABLE_LOOPBACK, TABLE_LAN, TABLE_WAN, TABLE_LINKS };
 const char *table_link_name(enum table_link l);
-/* Online seconds of a row over a link; NaN where they are not known. */
+/* False: there is no such line. rate 0: no limit. */
+bool table_link(const char *name, double *rtt_ms, double *rate_mbit);
+/* Online seconds of a row over a link, modelled unless they were measured there; NaN where they are not known. */
 double table_time(const struct compare_row *row, enum table_link l);
 const char *table_how(const struct compare_row *row);
 

@@ -3,7 +3,7 @@
  * Data flow   k, v of the pass's rows -> attention_store -> pages; q of the pass's rows + pages -> attention_head -> mixed values.
  * Shapes      q [T, H*K] and k, v [T, G*K] with a row stride of `stride`; y [T, H*K], no gaps. Query head h reads key/value head
  *             h / (H/G). Pages as engine/kvcache.h lays them out; `offset` is where the layer's first block starts in each page.
- * Units       scale 1/sqrt(K). window in tokens, 0 for none: row i sees row j if i - j < window, and j <= i if causal.
+ * Units       scale 0: 1/sqrt(K). cap c > 0: scores s become c tanh(s/c). window in tokens, 0 for none: row i sees row j if i - j < window, and j <= i if causal.
  * Errors      none: preconditions are asserted.
  * Memory      no allocation, a few KB of stack. y overlaps nothing.
  * Secrets     none of its own.
@@ -26,6 +26,7 @@ struct attention {
     bool causal;
     enum kv_dtype dtype;
     size_t block_bytes;
+    double scale, cap;
 };
 
 /* Queries that one task should take at least, so that a page is read once for many of them. */

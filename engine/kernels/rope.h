@@ -8,7 +8,7 @@
  * Errors      none.
  * Memory      caller owns all buffers.
  * Secrets     none: positions are public.
- * Source      Su et al. 2021; transformers modeling_rope_utils for "linear" and "llama3". transformers rounds frequencies and
+ * Source      Su et al. 2021; transformers modeling_rope_utils for the scaled kinds. transformers rounds frequencies and
  *             angles to float32, we do not: at position 4096 its angles are off by up to 2e-4.
  */
 #ifndef STIP_ENGINE_KERNELS_ROPE_H
@@ -17,7 +17,8 @@
 #include "model/config.h"
 
 void rope_frequencies(double *frequency, const struct rope_config *rope, int rotary);
-void rope_angles(float *cosine, float *sine, const double *frequency, int rotary, int position);
+/* scale: the config's attention_factor, 1 where it is 0. */
+void rope_angles(float *cosine, float *sine, const double *frequency, double scale, int rotary, int position);
 /* Turns `heads` heads that lie side by side. */
 void rope_rotate(float *x, int heads, int K, int rotary, const float *cosine, const float *sine);
 

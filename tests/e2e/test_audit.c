@@ -122,3 +122,12 @@ Test(audit, protect_says_what_the_origin_of_the_weights_means)
     PROTECT("--force", "--derived-from", "");
     says(2, "--derived-from");
 }
+
+Test(audit, profiles_that_it_does_not_know_are_refused)
+{
+    shell_free(&s);
+    shell_run(&s, SHELL_ARGV("stip-model-dev", "protect", "--model", model, "--out", out, "--profile", "engine", "--derived-from", "none"));
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    AUDIT("--drift", "none");
+    says(3, "has profile engine; audit knows stip");
+}

@@ -147,3 +147,25 @@ Test(engine, a_stip_server_does_not_take_what_an_engine_is_given)
     shell_free(&s);
     trio_close(&t);
 }
+
+static void doctor_says(const char *line)
+{
+    struct shell s;
+    shell_run(&s, SHELL_ARGV("stip-user", "doctor", "--config", path("user.json")));
+    cr_expect_eq(s.status, 1);
+    cr_expect_not_null(strstr(s.out, line), "%s: %s", line, s.out);
+    cr_expect_not_null(strstr(s.out, "\nok    grant "), "%s", s.out);
+    cr_expect_null(strstr(s.out, "server handshake"), "%s", s.out);
+    shell_free(&s);
+    tempdir_remove(dir);
+}
+
+Test(engine, doctor_looks_for_the_engine_and_not_for_a_server)
+{
+    make("openai:http://127.0.0.1:1/v1");
+    doctor_says("\nfail  engine tcp             tcp://127.0.0.1:1: Connection refused");
+    make("openai:http://no-such-host.invalid/v1");
+    doctor_says("\nfail  engine dns             no-such-host.invalid: ");
+    make(NULL);
+    doctor_says("\nfail  engine                 this grant is of profile 'engine'");
+}

@@ -137,3 +137,52 @@ Test(architectures, roberta_and_distilbert_heads_and_positions)
     check("distilbert mlm", "DistilBertForMaskedLM", &s);
     check("xlm-roberta mlm", "XLMRobertaForMaskedLM", &s);
 }
+
+/* Catches each kind taken for default, the attention factor left out, a steeper ramp of yarn (each tried). */
+Test(architectures, every_kind_of_rotary_positions)
+{
+    struct synth_shape s = {.D = 64, .H = 2, .L = 2, .V = 60, .F = 48, .positions = 256,
+                            .rope = {.kind = ROPE_YARN, .theta = 1000, .factor = 4, .original = 64}};
+    check("yarn", "Qwen3ForCausalLM", &s);
+    s.rope_v5 = true;
+    s.rope.attention_factor = 1.5;
+    check("yarn, own factor, v5 keys", "LlamaForCausalLM", &s);
+    s.rope = (struct rope_config){.kind = ROPE_LONGROPE, .original = 64};
+    check("longrope, v5 keys", "Phi3ForCausalLM", &s);
+    s.rope_v5 = false;
+    s.partial = 0.75;
+    check("longrope, partial", "Phi3ForCausalLM", &s);
+}
+
+/* Catches gains without their one, embeddings not scaled, a norm of what is added left out, caps left out, the scale of the
+ * head's width, windows on the other layers, one rotation for all layers (each tried). */
+Test(architectures, gemma_norms_caps_and_takes_turns)
+{
+    struct synth_shape s = {.D = 48, .H = 4, .G = 2, .K = 16, .L = 4, .V = 101, .F = 64, .window = 9};
+    check("gemma", "GemmaForCausalLM", &s);
+    check("gemma2", "Gemma2ForCausalLM", &s);
+    check("gemma3", "Gemma3ForCausalLM", &s);
+    s.rope = (struct rope_config){.kind = ROPE_LINEAR, .theta = 1e5, .factor = 8};
+    s.rope_v5 = true;
+    check("gemma3 linear, v5 keys", "Gemma3ForCausalLM", &s);
+    s.untied = true;
+    s.dtype = DTYPE_BF16;
+    check("gemma2 untied bf16", "Gemma2ForCausalLM", &s);
+}
+
+/* Catches experts in plain order beside a permuted router and the other way round, experts with one key, a choice that is not
+ * renormalised where it should be and the other way round, one expert too few, weights left out (each tried). */
+Test(architectures, rows_go_through_the_experts_that_the_router_chooses)
+{
+    struct synth_shape s = {.D = 48, .H = 6, .G = 2, .L = 3, .V = 101, .F = 40, .untied = true};
+    check("mixtral", "MixtralForCausalLM", &s);
+    s.experts = 13;
+    s.experts_used = 4;
+    check("qwen3-moe 4 of 13", "Qwen3MoeForCausalLM", &s);
+    s.renormalise = true;
+    s.window = 8;
+    check("qwen3-moe renormalised", "Qwen3MoeForCausalLM", &s);
+    s.experts = s.experts_used = 3;
+    s.dtype = DTYPE_BF16;
+    check("mixtral all of 3, bf16", "MixtralForCausalLM", &s);
+}

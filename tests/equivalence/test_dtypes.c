@@ -90,7 +90,7 @@ static void compare(struct permuted *p, const struct way *way, const char *name,
         double *want = NULL;
         synth_ids(ids, T, c->V, 30 + (uint64_t)text);
         permuted_restart(p);
-        cr_assert_eq(ref_forward(p->plain.cp, p->plain.net->layers[0].up.w.compute, ids, NULL, T, NULL, &want, &err), 0, "%s", err.text);
+        cr_assert_eq(ref_forward(p->plain.cp, p->plain.net->layers[0].qkv.w.compute, ids, NULL, T, NULL, &want, &err), 0, "%s", err.text);
         cr_assert_eq(plain_append(&p->plain, ids, NULL, T, rows, a, &err), 0, "%s", err.text);
         cr_assert_eq(permuted_append(p, ids, NULL, T, rows, b, &err), 0, "%s", err.text);
         double *x = widened(a, rows * width), *y = widened(b, rows * width);

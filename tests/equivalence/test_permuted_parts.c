@@ -108,7 +108,7 @@ static void attend(int G, bool rotary, float *y, const float *q, const float *k,
     memcpy(turned_k, k, ROWS * kv * sizeof *k);
     rope_frequencies(frequency, &rope, K);
     for (int t = 0; rotary && t < ROWS; t++) {
-        rope_angles(cosine, sine, frequency, K, 10 * t);
+        rope_angles(cosine, sine, frequency, 1.0, K, 10 * t);
         rope_rotate(turned_q + t * H * K, H, K, K, cosine, sine);
         rope_rotate(turned_k + (size_t)t * kv, G, K, K, cosine, sine);
     }

@@ -146,7 +146,7 @@ static double *norm(const struct checkpoint *cp, enum role gain, enum role bias,
             square += (in[d] - mean) * (in[d] - mean);
         double scale = 1 / sqrt(square / D + c->norm_eps);
         for (int d = 0; d < D; d++)
-            y[(size_t)t * (size_t)D + (size_t)d] = (in[d] - mean) * scale * w[d] + (b == NULL ? 0 : b[d]);
+            y[(size_t)t * (size_t)D + (size_t)d] = (in[d] - mean) * scale * (w[d] + (c->gain_plus_one ? 1 : 0)) + (b == NULL ? 0 : b[d]);
     }
     free(w);
     free(b);
@@ -170,34 +170,54 @@ static double act(enum act_kind kind, double x)
     abort();
 }
 
-/* Angle of pair i of a head at a position. */
-static double rope_angle(const struct config *c, int i, int position)
+/* How much of a pair's frequency YaRN divides by the factor: none of pairs that turn more than beta_fast times within the original
+ * length, all of those that turn less than beta_slow times, and by their number between these. */
+static double yarn_part(const struct rope_config *r, int i, int dims)
 {
-    const struct rope_config *r = &c->rope;
-    double f = 1 / pow(r->theta, 2.0 * i / c->rotary);
-    if (r->kind == ROPE_LINEAR)
+    double border[2] = {r->beta_fast, r->beta_slow};
+    for (int b = 0; b < 2; b++) /* theta^(2 pair / dims) = original / (2 pi turns) */
+        border[b] = dims / 2.0 * log(r->original / (2 * M_PI * border[b])) / log(r->theta);
+    double low = r->truncate ? floor(border[0]) : border[0], high = r->truncate ? ceil(border[1]) : border[1];
+    low = low < 0 ? 0 : low;
+    high = high > dims - 1 ? dims - 1 : high;
+    double part = (i - low) / (high - low);
+    return part < 0 ? 0 : part > 1 ? 1 : part;
+}
+
+/* Angle of pair i of a head at a position. */
+static double rope_angle(const struct rope_config *r, int i, int dims, int position)
+{
+    double f = 1 / pow(r->theta, 2.0 * i / dims), smooth;
+    switch (r->kind) {
+    case ROPE_DEFAULT:
+        return position * f;
+    case ROPE_LINEAR:
         return position / r->factor * f;
-    if (r->kind == ROPE_LLAMA3) {
-        double wave = 2 * M_PI / f, smooth = (r->original / wave - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
-        if (smooth < 0)
-            smooth = 0;
-        if (smooth > 1)
-            smooth = 1;
-        f = (1 - smooth) * (f / r->factor) + smooth * f;
+    case ROPE_LLAMA3:
+        smooth = (r->original / (2 * M_PI / f) - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
+        smooth = smooth < 0 ? 0 : smooth > 1 ? 1 : smooth;
+        return position * ((1 - smooth) * (f / r->factor) + smooth * f);
+    case ROPE_YARN:
+        smooth = yarn_part(r, i, dims);
+        return position * (f - smooth * (f - f / r->factor));
+    case ROPE_LONGROPE:
+        return position / (r->stretch[i] * pow(r->theta, 2.0 * i / dims));
     }
-    return position * f;
+    abort();
 }
 
 /* Rotates heads of x [T,heads*K]: the complex numbers x[i] + i x[i+R/2] turn by the angle, the dims from R on stay. */
-static void rope(const struct config *c, double *x, int heads, int T)
+static void rope(const struct config *c, int layer, double *x, int heads, int T)
 {
+    const struct rope_config *r = c->two_ropes && config_window(c, layer) > 0 ? &c->rope_sliding : &c->rope;
+    double length = r->attention_factor > 0 ? r->attention_factor : 1;
     for (int t = 0; t < T && c->position == POSITION_ROPE; t++)
         for (int h = 0; h < heads; h++)
             for (int i = 0; i < c->rotary / 2; i++) {
                 double *re = x + ((size_t)t * (size_t)heads + (size_t)h) * (size_t)c->K + i, *im = re + c->rotary / 2;
-                double angle = rope_angle(c, i, t), a = *re, b = *im;
-                *re = a * cos(angle) - b * sin(angle);
-                *im = a * sin(angle) + b * cos(angle);
+                double angle = rope_angle(r, i, c->rotary, t), a = *re, b = *im;
+                *re = length * (a * cos(angle) - b * sin(angle));
+                *im = length * (a * sin(angle) + b * cos(angle));
             }
 }
 
@@ -211,6 +231,7 @@ static int visible(const struct config *c, int layer, int i, int j)
 static double *attention(const struct config *c, int layer, const double *q, const double *k, const double *v, int T)
 {
     int H = c->H, G = c->G, K = c->K;
+    double scale = c->query_scale > 0 ? c->query_scale : 1 / sqrt(K), cap = c->score_cap;
     double *y = numbers((size_t)T * (size_t)(H * K)), *p = numbers((size_t)T);
     for (int h = 0; h < H; h++)
         for (int i = 0; i < T; i++) {
@@ -222,7 +243,10 @@ static double *attention(const struct config *c, int layer, const double *q, con
                 double score = 0;
                 for (int d = 0; d < K; d++)
                     score += qi[d] * kj[d];
-                p[j] = visible(c, layer, i, j) ? score / sqrt(K) : -INFINITY;
+                score *= scale;
+                if (cap > 0)
+                    score = cap * tanh(score / cap);
+                p[j] = visible(c, layer, i, j) ? score : -INFINITY;
                 max = p[j] > max ? p[j] : max;
             }
             for (int j = 0; j < T; j++)
@@ -268,7 +292,7 @@ static void head_norm(const struct checkpoint *cp, enum role gain, int layer, do
         for (int k = 0; k < c->K; k++)
             square += x[k] * x[k];
         for (int k = 0; k < c->K; k++)
-            x[k] = x[k] / sqrt(square / c->K + c->norm_eps) * w[k];
+            x[k] = x[k] / sqrt(square / c->K + c->norm_eps) * (w[k] + (c->gain_plus_one ? 1 : 0));
     }
     free(w);
 }
@@ -297,8 +321,8 @@ static double *self_attention(const struct model *m, int l, const double *x, int
     }
     head_norm(m->cp, ROLE_Q_NORM, l, q, T * c->H);
     head_norm(m->cp, ROLE_K_NORM, l, k, T * c->G);
-    rope(c, q, c->H, T);
-    rope(c, k, c->G, T);
+    rope(c, l, q, c->H, T);
+    rope(c, l, k, c->G, T);
     double *mix = attention(c, l, q, k, v, T), *y = linear(m, ROLE_O, ROLE_O_BIAS, l, mix, T);
     free(q);
     free(k);
@@ -307,24 +331,68 @@ static double *self_attention(const struct model *m, int l, const double *x, int
     return y;
 }
 
-static double *feed_forward(const struct model *m, int l, const double *x, int T)
+/* part: number of the layer, or of the expert among those of all layers. */
+static double *feed(const struct model *m, int part, const double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
     double *up, *gate = NULL;
     if (arch_tensor(c, ROLE_GATE_UP) != NULL) {
-        double *both = linear(m, ROLE_GATE_UP, ROLE_COUNT, l, x, T);
+        double *both = linear(m, ROLE_GATE_UP, ROLE_COUNT, part, x, T);
         gate = columns(both, T, 2 * c->F, 0, c->F);
         up = columns(both, T, 2 * c->F, c->F, c->F);
         free(both);
     } else {
-        up = linear(m, ROLE_UP, ROLE_UP_BIAS, l, x, T);
-        gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, l, x, T) : NULL;
+        up = linear(m, ROLE_UP, ROLE_UP_BIAS, part, x, T);
+        gate = c->gated ? linear(m, ROLE_GATE, ROLE_GATE_BIAS, part, x, T) : NULL;
     }
     for (size_t i = 0; i < (size_t)T * (size_t)c->F; i++)
         up[i] = gate != NULL ? act(c->act, gate[i]) * up[i] : act(c->act, up[i]);
-    double *y = linear(m, ROLE_DOWN, ROLE_DOWN_BIAS, l, up, T);
+    double *y = linear(m, ROLE_DOWN, ROLE_DOWN_BIAS, part, up, T);
     free(up);
     free(gate);
+    return y;
+}
+
+/* Weights of the experts for one row of scores: the largest are taken one by one. Random scores have no ties. */
+static void choose(const struct config *c, double *score)
+{
+    double sum = 0, taken = 0, *weight = numbers((size_t)c->experts);
+    for (int e = 0; e < c->experts; e++)
+        sum += exp(score[e]);
+    for (int n = 0; n < c->experts_used; n++) {
+        int best = 0;
+        for (int e = 1; e < c->experts; e++)
+            if (score[e] > score[best])
+                best = e;
+        weight[best] = exp(score[best]) / sum;
+        taken += weight[best];
+        score[best] = -INFINITY;
+    }
+    for (int e = 0; e < c->experts; e++)
+        score[e] = c->renormalise ? weight[e] / taken : weight[e];
+    free(weight);
+}
+
+static double *feed_forward(const struct model *m, int l, const double *x, int T)
+{
+    const struct config *c = checkpoint_config(m->cp);
+    const struct model exact = {.cp = m->cp, .compute = COMPUTE_F32};
+    if (c->experts == 0)
+        return feed(m, l, x, T);
+    size_t D = (size_t)c->D, E = (size_t)c->experts;
+    double *y = numbers((size_t)T * D), *score = linear(&exact, ROLE_ROUTER, ROLE_COUNT, l, x, T);
+    for (size_t t = 0; t < (size_t)T; t++) {
+        choose(c, score + t * E);
+        for (size_t e = 0; e < E; e++) {
+            if (!(score[t * E + e] > 0))
+                continue;
+            double *one = feed(m, l * c->experts + (int)e, x + t * D, 1);
+            for (size_t d = 0; d < D; d++)
+                y[t * D + d] += score[t * E + e] * one[d];
+            free(one);
+        }
+    }
+    free(score);
     return y;
 }
 
@@ -350,7 +418,7 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
     double *x = numbers((size_t)T * D);
     for (size_t t = 0; t < (size_t)T; t++)
         for (size_t d = 0; d < D; d++) {
-            x[t * D + d] = stored(token, (size_t)ids[t] * D + d);
+            x[t * D + d] = stored(token, (size_t)ids[t] * D + d) * (c->embed_scale > 0 ? c->embed_scale : 1);
             if (position != NULL)
                 x[t * D + d] += stored(position, (t + (size_t)c->position_offset) * D + d);
             if (type != NULL)
@@ -379,10 +447,15 @@ static double *layers(const struct model *m, double *x, int T)
             free(a);
             free(b);
         } else {
-            double *h = norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T);
-            add(x, self_attention(m, l, h, T), n);
+            double *h = norm(m->cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, x, T), *y = self_attention(m, l, h, T);
+            if (c->post_norms)
+                replace(&y, norm(m->cp, ROLE_ATTN_POST_W, ROLE_COUNT, l, y, T));
+            add(x, y, n);
             replace(&h, norm(m->cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, x, T));
-            add(x, feed_forward(m, l, h, T), n);
+            y = feed_forward(m, l, h, T);
+            if (c->post_norms)
+                replace(&y, norm(m->cp, ROLE_MLP_POST_W, ROLE_COUNT, l, y, T));
+            add(x, y, n);
             free(h);
         }
     }
@@ -411,7 +484,10 @@ static double *head(const struct model *m, const double *x, int T)
         free(h);
         return y;
     }
-    return linear(m, ROLE_LM_HEAD, ROLE_COUNT, 0, x, T);
+    double *y = linear(m, ROLE_LM_HEAD, ROLE_COUNT, 0, x, T);
+    for (size_t i = 0; c->logit_cap > 0 && i < (size_t)T * (size_t)c->V; i++)
+        y[i] = c->logit_cap * tanh(y[i] / c->logit_cap);
+    return y;
 }
 
 int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T, double **hidden,

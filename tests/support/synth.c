@@ -46,27 +46,41 @@ static int or_else(int value, int fallback)
     return value != 0 ? value : fallback;
 }
 
+static void put_scaling(struct json_doc *doc, struct json *rope, const struct rope_config *r, int pairs)
+{
+    static const char *const kinds[] = {[ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3",
+                                        [ROPE_YARN] = "yarn", [ROPE_LONGROPE] = "longrope"};
+    json_put_str(doc, rope, "rope_type", kinds[r->kind]);
+    if (r->kind != ROPE_DEFAULT && r->factor > 0)
+        json_put_num(doc, rope, "factor", r->factor);
+    if (r->kind == ROPE_LLAMA3) {
+        json_put_num(doc, rope, "low_freq_factor", r->low_freq_factor);
+        json_put_num(doc, rope, "high_freq_factor", r->high_freq_factor);
+    }
+    if (r->original > 0)
+        json_put_num(doc, rope, "original_max_position_embeddings", r->original);
+    if (r->attention_factor > 0)
+        json_put_num(doc, rope, "attention_factor", r->attention_factor);
+    for (int list = 0; r->kind == ROPE_LONGROPE && list < 2; list++) {
+        struct json *factors = json_put_array(doc, rope, list == 0 ? "short_factor" : "long_factor");
+        for (int i = 0; i < pairs; i++)
+            json_put_num(doc, factors, NULL, 1 + 0.25 * i + 3 * list);
+    }
+}
+
 static void put_rope(struct json_doc *doc, struct json *root, const struct synth_shape *s)
 {
-    static const char *const kinds[] = {[ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3"};
     const struct rope_config *r = &s->rope;
-    double theta = r->theta > 0 ? r->theta : 10000;
+    double theta = r->theta > 0 ? r->theta : 10000, part = s->partial > 0 ? s->partial : 1;
+    int pairs = (int)(part * (or_else(s->K, s->D / s->H))) / 2;
     if (!s->rope_v5)
         json_put_num(doc, root, "rope_theta", theta);
     if (!s->rope_v5 && r->kind == ROPE_DEFAULT)
         return;
     struct json *rope = json_put_object(doc, root, s->rope_v5 ? "rope_parameters" : "rope_scaling");
-    json_put_str(doc, rope, "rope_type", kinds[r->kind]);
     if (s->rope_v5)
         json_put_num(doc, rope, "rope_theta", theta);
-    if (r->kind == ROPE_DEFAULT)
-        return;
-    json_put_num(doc, rope, "factor", r->factor);
-    if (r->kind == ROPE_LLAMA3) {
-        json_put_num(doc, rope, "low_freq_factor", r->low_freq_factor);
-        json_put_num(doc, rope, "high_freq_factor", r->high_freq_factor);
-        json_put_num(doc, rope, "original_max_position_embeddings", r->original);
-    }
+    put_scaling(doc, rope, r, pairs);
 }
 
 static bool is(const char *model_type, const char *want)
@@ -93,19 +107,61 @@ static void put_llama(struct json_doc *doc, struct json *root, const struct synt
     json_put_num(doc, root, "rms_norm_eps", 1e-5);
     json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "silu");
     json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
-    if (is(type, "llama") || is(type, "qwen3"))
+    if (is(type, "llama") || strncmp(type, "qwen3", 5) == 0)
         json_put_bool(doc, root, "attention_bias", s->qkv_bias);
     if (is(type, "llama"))
         json_put_bool(doc, root, "mlp_bias", s->mlp_bias);
     else if (s->window != 0)
         json_put_int(doc, root, "sliding_window", s->window);
-    if (is(type, "qwen2") || is(type, "qwen3")) {
+    if (is(type, "qwen2") || strncmp(type, "qwen3", 5) == 0) {
         json_put_bool(doc, root, "use_sliding_window", s->window != 0);
         json_put_int(doc, root, "max_window_layers", s->window_from);
+    }
+    if (is(type, "mixtral") || is(type, "qwen3_moe")) {
+        json_put_int(doc, root, is(type, "mixtral") ? "num_local_experts" : "num_experts", or_else(s->experts, 5));
+        json_put_int(doc, root, "num_experts_per_tok", or_else(s->experts_used, 2));
+    }
+    if (is(type, "qwen3_moe")) {
+        json_put_int(doc, root, "moe_intermediate_size", or_else(s->F, 4 * s->D));
+        json_put_bool(doc, root, "norm_topk_prob", s->renormalise);
     }
     if (is(type, "phi3") && s->partial > 0)
         json_put_num(doc, root, "partial_rotary_factor", s->partial);
     put_rope(doc, root, s);
+}
+
+/* Sliding layers turn by positions of their own in version 3, at a frequency that shows. */
+static void put_gemma(struct json_doc *doc, struct json *root, const struct synth_shape *s, const char *type)
+{
+    json_put_int(doc, root, "num_key_value_heads", or_else(s->G, s->H));
+    put_sizes(doc, root, s);
+    json_put_int(doc, root, "head_dim", or_else(s->K, s->D / s->H));
+    json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512));
+    json_put_num(doc, root, "rms_norm_eps", 1e-6);
+    json_put_str(doc, root, "hidden_activation", s->act != NULL ? s->act : "gelu_pytorch_tanh");
+    json_put_bool(doc, root, "tie_word_embeddings", !s->untied);
+    if (!is(type, "gemma")) {
+        json_put_num(doc, root, "query_pre_attn_scalar", 1.5 * or_else(s->K, s->D / s->H));
+        json_put_int(doc, root, "sliding_window", or_else(s->window, 16));
+    }
+    if (is(type, "gemma2")) { /* low enough to bend the small numbers of random weights */
+        json_put_num(doc, root, "attn_logit_softcapping", 2);
+        json_put_num(doc, root, "final_logit_softcapping", 3);
+    }
+    if (is(type, "gemma3_text"))
+        json_put_int(doc, root, "sliding_window_pattern", 2);
+    if (!is(type, "gemma3_text") || !s->rope_v5) {
+        if (is(type, "gemma3_text"))
+            json_put_num(doc, root, "rope_local_base_freq", 50);
+        put_rope(doc, root, s);
+        return;
+    }
+    struct json *rope = json_put_object(doc, root, "rope_parameters"), *part = json_put_object(doc, rope, "sliding_attention");
+    json_put_str(doc, part, "rope_type", "default");
+    json_put_num(doc, part, "rope_theta", 50);
+    part = json_put_object(doc, rope, "full_attention");
+    json_put_num(doc, part, "rope_theta", s->rope.theta > 0 ? s->rope.theta : 10000);
+    put_scaling(doc, part, &s->rope, 0);
 }
 
 static void put_neox(struct json_doc *doc, struct json *root, const struct synth_shape *s)
@@ -187,6 +243,8 @@ static struct json_doc *make_config(const struct arch *arch, const struct synth_
         put_bert(doc, root, s, type);
     else if (is(type, "distilbert"))
         put_distilbert(doc, root, s);
+    else if (strncmp(type, "gemma", 5) == 0)
+        put_gemma(doc, root, s, type);
     else if (is(type, "gpt_neox"))
         put_neox(doc, root, s);
     else
@@ -217,7 +275,7 @@ static int make_plan(struct plan *plan, const struct config *c, const struct syn
         if (!is_stored(c, row, s))
             continue;
         int alias = s->alias < 3 && row->names[s->alias] != NULL ? s->alias : 0;
-        for (int l = 0; l < (row->per_layer ? c->L : 1); l++, (*count)++) {
+        for (int l = 0; l < arch_count(c, row); l++, (*count)++) {
             plan[*count].row = row;
             plan[*count].layer = l;
             if (checkpoint_name(plan[*count].name, c, row, l, s->prefix, alias, err) != 0)
@@ -240,7 +298,9 @@ static void value_range(const struct config *c, const struct arch_tensor *row, f
     case ROLE_MLM_NORM_W:
     case ROLE_Q_NORM:
     case ROLE_K_NORM:
-        *centre = 1.0f;
+    case ROLE_ATTN_POST_W:
+    case ROLE_MLP_POST_W:
+        *centre = c->gain_plus_one ? 0.0f : 1.0f;
         *spread = 0.5f;
         return;
     case ROLE_TOKEN_EMBED:
@@ -325,7 +385,7 @@ int synth_checkpoint(const char *dir, const char *architecture, const struct syn
     if (json_print(doc, true, &text, err) != 0 || file_write(config_path, text, strlen(text), 0644, err) != 0 ||
         config_read(&c, dir, err) != 0)
         goto done;
-    size_t most = (size_t)ROLE_COUNT * (size_t)c.L;
+    size_t most = (size_t)ROLE_COUNT * (size_t)c.L * (size_t)config_feeds(&c);
     if ((plan = calloc(most, sizeof *plan)) == NULL) {
         err_oom(err, most * sizeof *plan);
         goto done;

@@ -28,6 +28,8 @@ struct synth_shape {
     int classes;     /* 0: 2; classifiers only */
     bool qkv_bias;   /* Llama, Qwen3: biases of q, k, v and o; the other families have theirs always */
     double partial;  /* Phi-3, GPT-NeoX: part of a head that positions turn, 0: the family's own */
+    int experts, experts_used; /* Mixtral, Qwen3-MoE; 0: 5 and 2 */
+    bool renormalise;          /* Qwen3-MoE: norm_topk_prob */
     bool sequential; /* GPT-NeoX: feed-forward after attention, not beside it */
     bool mlp_bias;   /* Llama */
     bool untied;
@@ -35,7 +37,7 @@ struct synth_shape {
     bool head_only;          /* tied: the one table is stored under the head's name */
     enum dtype dtype;        /* DTYPE_F32 is 0 */
     const char *act;         /* Hugging Face name, NULL: the family's own */
-    struct rope_config rope; /* theta 0: 10000 */
+    struct rope_config rope; /* theta 0: 10000; longrope: the lists are made up */
     bool rope_v5;            /* written the way transformers 5 does, as rope_parameters */
     int window, window_from; /* Mistral, Qwen2; window 0: none */
     int prefix, alias;       /* which of the accepted name prefixes and spellings */

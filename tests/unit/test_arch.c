@@ -21,7 +21,10 @@ Test(arch, every_row_has_a_name_a_role_of_its_own_and_known_axes)
             for (int n = 0; n < 3 && t->names[n] != NULL; n++) {
                 const char *mark = strchr(t->names[n], '%');
                 cr_expect_eq(mark != NULL, t->per_layer, "%s", t->names[n]);
-                cr_expect(mark == NULL || (mark[1] == 'd' && strchr(mark + 1, '%') == NULL), "%s", t->names[n]);
+                const char *second = mark == NULL ? NULL : strchr(mark + 1, '%');
+                cr_expect(mark == NULL || mark[1] == 'd', "%s", t->names[n]);
+                cr_expect_eq(second != NULL, t->per_expert, "%s", t->names[n]);
+                cr_expect(second == NULL || (second[1] == 'd' && strchr(second + 1, '%') == NULL), "%s", t->names[n]);
             }
         }
         /* What all of them have. */
@@ -64,12 +67,12 @@ Test(arch, conditions_follow_the_config)
 Test(arch, axes_have_the_sizes_of_the_config)
 {
     struct config c = {
-        .D = 10, .H = 6, .G = 2, .K = 4, .F = 20, .V = 30, .C = 3, .positions = 48, .position_offset = 2, .type_vocab = 2};
+        .D = 10, .experts = 7, .H = 6, .G = 2, .K = 4, .F = 20, .V = 30, .C = 3, .positions = 48, .position_offset = 2, .type_vocab = 2};
     static const struct {
         enum axis axis;
         int64_t size;
     } want[] = {{AX_ONE, 1},  {AX_D, 10}, {AX_Q, 24},         {AX_KEY, 8},    {AX_VALUE, 8},     {AX_QKV, 40},
-                {AX_MIX, 24}, {AX_F, 20}, {AX_QKV_HEADS, 72}, {AX_HEAD, 4},   {AX_GATE_UP, 40},  {AX_POOL, 10},
+                {AX_MIX, 24}, {AX_F, 20}, {AX_QKV_HEADS, 72}, {AX_HEAD, 4},   {AX_GATE_UP, 40}, {AX_EXPERT, 7},  {AX_POOL, 10},
                 {AX_MLM, 10}, {AX_V, 30}, {AX_C, 3},          {AX_TOKEN, 30}, {AX_POSITION, 50}, {AX_TYPE, 2}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         cr_expect_eq(arch_axis_size(&c, want[i].axis), want[i].size, "axis %d", (int)want[i].axis);

@@ -69,7 +69,8 @@ static void check(const struct attention *a, int S, int T, int step)
                 p[j] = 0;
                 for (int d = 0; d < K; d++)
                     p[j] += (double)q[(size_t)t * queries + (size_t)(h * K + d)] * (double)k[(size_t)j * keys + (size_t)(g * K + d)];
-                p[j] /= sqrt(K);
+                p[j] *= a->scale > 0 ? a->scale : 1 / sqrt(K);
+                p[j] = a->cap > 0 ? a->cap * tanh(p[j] / a->cap) : p[j];
                 if ((a->causal && j > i) || (a->window > 0 && i - j >= a->window))
                     p[j] = -INFINITY;
                 max = fmax(max, p[j]);
@@ -93,7 +94,8 @@ static void check(const struct attention *a, int S, int T, int step)
 }
 
 /* Catches key heads taken as h % G, the window one too long or too short, the mask one off, a page skipped, the correction to a new
- * maximum left out, the scale left out, the scales of keys and values exchanged (each tried). */
+ * maximum left out, the scale left out, the scales of keys and values exchanged, a cap
+ * left out or put before the scales of int8 keys (each tried). */
 Test(attention, is_softmax_over_visible_keys_for_odd_shapes)
 {
     static const int heads[][2] = {{1, 1}, {4, 4}, {4, 1}, {6, 2}, {8, 4}, {40, 1}};
@@ -106,12 +108,16 @@ Test(attention, is_softmax_over_visible_keys_for_odd_shapes)
             for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
                 for (size_t s = 0; s < sizeof spans / sizeof *spans; s++)
                     for (size_t n = 0; n < sizeof windows / sizeof *windows; n++) {
-                        struct attention a = {heads[h][0], heads[h][1], widths[w], windows[n], true, (enum kv_dtype)((h + s) % 3), 0};
+                        struct attention a = {heads[h][0], heads[h][1], widths[w], windows[n], true, (enum kv_dtype)((h + s) % 3), 0, 0, 0};
                         if ((h + w + s + n) % 5 == 0) /* a fifth of all, each value with each other one */
                             check(&a, spans[s][0], spans[s][1], 1 + (int)((h + 7 * w) % 60));
                     }
+        for (int dtype = KV_F32; dtype <= KV_INT8; dtype++) {
+            const struct attention a = {4, 2, 24, 70, true, (enum kv_dtype)dtype, 0, 0.3, 2.5};
+            check(&a, 30, 90, 17);
+        }
         for (int T = 1; T < 140; T += 46) {
-            struct attention a = {4, 4, 16, 0, false, KV_F32, 0};
+            struct attention a = {4, 4, 16, 0, false, KV_F32, 0, 0, 0};
             check(&a, 0, T, 1000);
         }
     }
@@ -124,7 +130,7 @@ Test(attention, rows_have_the_same_bits_alone_and_together)
     enum { H = 6, G = 2, K = 24, N = 150 };
     for (int level = 0; kernels_level(level) != NULL; level++)
         for (int dtype = KV_F32; dtype <= KV_INT8; dtype++) {
-            const struct attention a = {H, G, K, 70, true, (enum kv_dtype)dtype, 0};
+            const struct attention a = {H, G, K, 70, true, (enum kv_dtype)dtype, 0, 0.3, 4};
             size_t queries = H * K, keys = G * K;
             float *q = random_floats(N * queries), *k = random_floats(N * keys), *v = random_floats(N * keys);
             float *together = malloc(N * queries * sizeof *together), alone[H * K];
@@ -144,7 +150,7 @@ Test(attention, rows_have_the_same_bits_alone_and_together)
 /* Scores of +-1e4 overflow exp without the subtraction of the maximum (tried). */
 Test(attention, survives_huge_scores_and_gives_nan_for_nan)
 {
-    const struct attention a = {1, 1, 16, 0, true, KV_F32, 0};
+    const struct attention a = {1, 1, 16, 0, true, KV_F32, 0, 0, 0};
     float q[16], k[3 * 16], v[3 * 16], y[16];
     for (int d = 0; d < 16; d++) {
         q[d] = 100.0f;

@@ -144,7 +144,7 @@ Test(checkpoint, every_architecture_opens_and_gives_every_tensor)
             const struct config *c = checkpoint_config(cp);
             uint64_t bytes = 0;
             for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-                for (int l = 0; l < (row->per_layer ? c->L : 1) && arch_present(c, row); l++) {
+                for (int l = 0; l < arch_count(c, row) && arch_present(c, row); l++) {
                     const struct tensor *t = checkpoint_tensor(cp, row->role, l);
                     cr_assert_not_null(t, "%s: %s of layer %d", c->architecture, arch_role_name(row->role), l);
                     cr_expect_eq(checkpoint_file_of(cp, t), 0);

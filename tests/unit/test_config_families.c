@@ -103,3 +103,54 @@ Test(config_families, distilbert_has_its_own_keys)
     c = read_good("{'architectures':['DistilBertForMaskedLM']," KEYS ",'activation':'relu','tie_word_embeddings':false}");
     cr_expect(c.head_act == ACT_RELU && c.head == HEAD_MLM && !c.tied);
 }
+
+/* Catches a factor that is not derived from the lengths, longrope's long list taken for the short one (both tried). */
+Test(config_families, rope_kinds_as_both_write_them)
+{
+    struct config c = read_good("{'architectures':['Qwen3ForCausalLM']," SIZES
+                                ",'rope_theta':1e6,'rope_scaling':{'rope_type':'yarn','factor':4.0,'original_max_position_embeddings':2048}}");
+    cr_expect(c.rope.kind == ROPE_YARN && c.rope.factor == 4 && c.rope.original == 2048 && c.rope.beta_fast == 32 && c.rope.beta_slow == 1);
+    cr_expect(c.rope.truncate && c.positions == 8192, "texts may be as long as the stretched positions");
+    cr_expect_float_eq(c.rope.attention_factor, 0.1 * 1.3862943611 + 1, 1e-9);
+    c = read_good("{'architectures':['LlamaForCausalLM']," SIZES
+                  ",'rope_parameters':{'rope_type':'yarn','rope_theta':5e5,'original_max_position_embeddings':512,'truncate':false,"
+                  "'beta_fast':16,'beta_slow':2,'mscale':2,'mscale_all_dim':1}}");
+    cr_expect(c.rope.factor == 4 && c.rope.theta == 5e5 && !c.rope.truncate && c.rope.beta_fast == 16 && c.rope.beta_slow == 2);
+    cr_expect(c.positions == 2048);
+    cr_expect_float_eq(c.rope.attention_factor, 1.2772588722 / 1.1386294361, 1e-9);
+    c = read_good("{'architectures':['LlamaForCausalLM']," SIZES ",'rope_scaling':{'type':'dynamic','factor':2.0}}");
+    cr_expect(c.rope.kind == ROPE_DEFAULT && c.positions == 2048, "dynamic begins beyond the last position");
+#define LIST "[1,1.1,1.2,1.3,1.4,1.5,1.6,1.7,1.8,1.9,2,2.1,2.2,2.3,2.4,2.5]"
+    c = read_good("{'architectures':['Phi3ForCausalLM']," SIZES ",'original_max_position_embeddings':512,"
+                  "'rope_scaling':{'type':'su','short_factor':" LIST ",'long_factor':[9]}}");
+    cr_expect(c.rope.kind == ROPE_LONGROPE && c.rope.stretch[0] == 1 && c.rope.stretch[15] == 2.5);
+    cr_expect_eq(c.positions, 512, "the long list begins where texts end here");
+    cr_expect_float_eq(c.rope.attention_factor, 1.10554159678, 1e-9); /* sqrt(1 + ln 4 / ln 512) */
+    cr_expect(refused("{'architectures':['Phi3ForCausalLM']," SIZES ",'rope_scaling':{'type':'longrope','short_factor':[1,2]}}",
+                      "field 'short_factor': expected 16 numbers, found 2"));
+    cr_expect(refused("{'architectures':['Phi3ForCausalLM']," SIZES ",'rope_scaling':{'type':'longrope','short_factor':[1,'x']}}",
+                      "expected positive numbers, found a string"));
+}
+
+Test(config_families, gemma_2_and_3_alternate_windows_and_gemma_3_rotations)
+{
+    struct config c = read_good("{'architectures':['Gemma2ForCausalLM']," SIZES ",'num_key_value_heads':4,'query_pre_attn_scalar':144}");
+    cr_expect(c.K == 256 && c.tied && c.gain_plus_one && c.post_norms && !c.qk_norm && c.score_cap == 50 && c.logit_cap == 30);
+    cr_expect(c.embed_scale == 16 && c.query_scale == 1.0 / 12 && c.act == ACT_GELU_TANH && !c.two_ropes);
+    cr_expect(config_window(&c, 0) == 4096 && config_window(&c, 1) == 0 && config_window(&c, 4) == 4096 && config_window(&c, 5) == 0);
+    c = read_good("{'architectures':['Gemma2ForCausalLM']," SIZES ",'final_logit_softcapping':null,'attn_logit_softcapping':null}");
+    cr_expect(!(c.score_cap > 0) && !(c.logit_cap > 0));
+    c = read_good("{'architectures':['Gemma3ForCausalLM']," SIZES
+                  ",'head_dim':64,'sliding_window':512,'rope_scaling':{'factor':8.0,'rope_type':'linear'}}");
+    cr_expect(c.qk_norm && c.two_ropes && c.K == 64 && c.rope.theta == 1e6 && c.rope.factor == 8 && c.rope.kind == ROPE_LINEAR);
+    cr_expect(c.rope_sliding.theta == 1e4 && c.rope_sliding.kind == ROPE_DEFAULT && !(c.score_cap > 0) && !(c.logit_cap > 0));
+    cr_expect(config_window(&c, 4) == 512 && config_window(&c, 5) == 0 && config_rope(&c, 5) == &c.rope);
+    c = read_good("{'architectures':['Gemma3ForCausalLM']," SIZES
+                  ",'layer_types':['full_attention','sliding_attention','sliding_attention','full_attention','sliding_attention',"
+                  "'full_attention'],'rope_parameters':{'sliding_attention':{'rope_type':'default','rope_theta':7000},"
+                  "'full_attention':{'rope_type':'default','rope_theta':2e6}}}");
+    cr_expect(c.rope.theta == 2e6 && c.rope_sliding.theta == 7000 && config_window(&c, 0) == 0 && config_window(&c, 4) == 4096);
+    cr_expect(refused("{'architectures':['Gemma3ForCausalLM']," SIZES ",'use_bidirectional_attention':true}", "true is not implemented"));
+    c = read_good("{'architectures':['GemmaForCausalLM']," SIZES ",'hidden_act':'gelu'}");
+    cr_expect(c.act == ACT_GELU_TANH && !c.post_norms && c.embed_scale == 16 && config_window(&c, 0) == 0);
+}

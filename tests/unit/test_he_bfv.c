@@ -1,7 +1,7 @@
 /* The HE baselines' BFV: exact integers, on a small ring without security.
  *
- * Mutations that were tried, and what catches them: -5^j taken as 5^j in the second row, delta without its division, digits left out of bfv_decode,
- * factors not lifted around zero (noise_leaves_room). */
+ * Mutations that were tried, and what catches them: -5^j taken as 5^j in the second row, what is encrypted not divided by t, the half left out of
+ * bfv_decode, or its digits: every test. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>

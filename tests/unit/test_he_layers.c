@@ -1,8 +1,10 @@
 /* The HE baselines' packed products and layers, on small rings without security, against float64.
  *
- * Mutations that were tried, and what catches them: giant steps turned by baby - 1, `r - g` without the minus in diagonal(), a turn of T instead of
- * 2T (product_is_the_matrix_product); keys turned by 2 instead of 1, one doubling less in the sum over a head, the residual left out of
- * blend(), the client's shrink left out on one side (the_x_layer_is_its_twin); a level more in the counted run. */
+ * Mutations that were tried, and what catches them: giant steps turned by baby - 1, r + g for r - g in diagonal(), a turn of T instead of 2T
+ * (product_is_the_matrix_product and all layers); keys turned by 2 instead of 1, one doubling less in the sum over a head, the residual left out of
+ * blend(), the client's shrink left out, scores' factor 1/4 for 1/2, values turned the other way, the norm's factor D not put into the scale or its
+ * shift left out (layers_are_their_twin); a counted run that counts twice; variance for deviation (exact_layers_are_the_reference);
+ * small rings for short texts (lengths_that_are_taken_are_secure). */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,6 +12,8 @@
 
 #include "base/file.h"
 #include "bench/baselines/he/poly_net.h"
+#include "bench/baselines/he/primer.h"
+#include "bench/baselines/he/systems.h"
 #include "bench/baselines/he/the_x.h"
 #include "tests/ref/ref.h"
 #include "tests/support/synth.h"
@@ -269,4 +273,45 @@ Test(he_encoder, twins_are_near_the_exact_layer)
     free(twin);
     free(exact);
     fixture_close(&f);
+}
+
+/* ------------------------------------------------------------------ whole systems */
+
+/* Every length that is taken has parameters that are secure: ckks_new refuses others. */
+Test(he_systems, lengths_that_are_taken_are_secure)
+{
+    static const struct encoder tiny = {.L = 2, .D = 128, .H = 2, .K = 64, .F = 512}, base = {.L = 12, .D = 768, .H = 12, .K = 64, .F = 3072},
+                                odd = {.L = 2, .D = 96, .H = 4, .K = 24, .F = 384};
+    static const struct encoder *const shapes[] = {&tiny, &base, &odd};
+    int taken[SYSTEMS_COUNT][3] = {{0}};
+    for (int kind = 0; kind < SYSTEMS_COUNT; kind++)
+        for (int s = 0; s < 3; s++)
+            for (int T = 1; T <= 128; T += T < 8 ? 1 : T) {
+                struct ckks_params p;
+                struct ckks *c;
+                if (!systems_params(&p, (enum systems_kind)kind, shapes[s], T))
+                    continue;
+                cr_assert_eq(T & (T - 1), 0);
+                cr_assert_eq(ckks_new(&c, &p, &err), 0, "%s, %d tokens: %s", systems_name((enum systems_kind)kind), T, err.text);
+                cr_assert_leq(c->log_qp, ckks_secure_bits(p.log_n) + 0.01);
+                ckks_free(c);
+                taken[kind][s]++;
+            }
+    cr_assert_eq(taken[SYSTEMS_THE_X][0], 8);
+    cr_assert_eq(taken[SYSTEMS_THE_X][1], 8);
+    cr_assert_eq(taken[SYSTEMS_THE_X][2], 0); /* heads of 24 numbers */
+    cr_assert_eq(taken[SYSTEMS_POLY][0], 2);  /* 64 and 128 tokens */
+    cr_assert_eq(taken[SYSTEMS_POLY][1], 2);
+}
+
+Test(he_systems, memory_is_known_before_it_is_taken)
+{
+    struct encoder m = {.L = 12, .D = 768, .H = 12, .K = 64, .F = 3072};
+    struct ckks_params p;
+    cr_assert(systems_params(&p, SYSTEMS_THE_X, &m, 128));
+    double base = systems_bytes(SYSTEMS_THE_X, &m, 128, &p);
+    cr_assert(base > 3e9 && base < 3e10, "%g", base); /* 1536 ciphertexts of weights at 3.7 MB are 5.6 GB */
+    m.F *= 100;
+    cr_assert_not(systems_params(&p, SYSTEMS_THE_X, &m, 128)); /* more ciphertexts than a matrix may have */
+    cr_assert_not(primer_takes(&m, 128));
 }

@@ -1,7 +1,8 @@
 /* Primer's parts: the tokens-first product modulo t, and half gates.
  *
- * Mutations that were tried, and what catches them: outputs of the second row taken from the first, a zero diagonal's turn left out,
- * the mask added instead of taken off (products_are_exact); the tweak of the second half left out on one side, pb for pa in garble_ands. */
+ * Mutations that were tried, and what catches them: outputs of the second row taken from the first, the turn of an empty diagonal left out,
+ * the mask not taken off (products_are_exact_and_counted_alike); the second half's tweak left out on one side, pb for pa and pa for pb in garble_ands
+ * (half_gates...). */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>

@@ -189,7 +189,7 @@ static void check_rope_turns_the_halves_of_a_head_against_each_other(void)
     float cosine[K / 2], sine[K / 2], *x = random_floats(HEADS * K), y[HEADS * K];
     const int position = 1234;
     rope_frequencies(frequency, &rope, K);
-    rope_angles(cosine, sine, frequency, K, position);
+    rope_angles(cosine, sine, frequency, 1.0, K, position);
     memcpy(y, x, sizeof y);
     rope_rotate(y, HEADS, K, K, cosine, sine);
     for (int h = 0; h < HEADS; h++)
@@ -214,7 +214,7 @@ static void check_rope_turns_the_first_dims_of_a_head_only(void)
     double frequency[ROTARY / 2];
     float cosine[ROTARY / 2], sine[ROTARY / 2], *x = random_floats(HEADS * K), y[HEADS * K];
     rope_frequencies(frequency, &rope, ROTARY);
-    rope_angles(cosine, sine, frequency, ROTARY, 7);
+    rope_angles(cosine, sine, frequency, 1.0, ROTARY, 7);
     memcpy(y, x, sizeof y);
     rope_rotate(y, HEADS, K, ROTARY, cosine, sine);
     for (int h = 0; h < HEADS; h++)
@@ -263,4 +263,22 @@ Test(kernels, rope_scaling_stretches_long_waves)
         }
     }
     cr_assert(kept == 29 && blended == 6 && stretched == 29, "%d %d %d", kept, blended, stretched);
+}
+
+/* Numbers of a separate program that follows the published formula (the head of Qwen's 32K models, and borders between dims). */
+Test(kernels, yarn_stretches_slow_pairs_and_blends_by_their_number)
+{
+    static const int at[2][6] = {{0, 20, 30, 40, 50, 63}, {0, 8, 16, 20, 24, 31}};
+    static const double want[2][6] = {
+        {1, 0.0133352143216332, 0.001064360981247, 4.44569852509731e-05, 5.13381256614287e-06, 3.1023444018793e-07},
+        {1, 0.1, 0.00569621440141179, 0.000816470623366265, 6.25e-05, 8.33450895102077e-06}};
+    const struct rope_config rope[2] = {
+        {.kind = ROPE_YARN, .theta = 1e6, .factor = 4, .original = 32768, .beta_fast = 32, .beta_slow = 1, .truncate = true},
+        {.kind = ROPE_YARN, .theta = 1e4, .factor = 16, .original = 4096, .beta_fast = 32, .beta_slow = 1}};
+    for (int r = 0; r < 2; r++) {
+        double frequency[64];
+        rope_frequencies(frequency, &rope[r], r == 0 ? 128 : 64);
+        for (int i = 0; i < 6; i++)
+            cr_expect_float_eq(frequency[at[r][i]] / want[r][i], 1, 1e-13, "pair %d: %.15g", at[r][i], frequency[at[r][i]]);
+    }
 }

@@ -54,7 +54,7 @@ static enum key key_of(enum axis axis)
                                     [AX_QKV] = KEY_QKV,
                                     [AX_QKV_HEADS] = KEY_QKV_HEADS,
                                     [AX_HEAD] = KEY_NONE,
-                                    [AX_GATE_UP] = KEY_GATE_UP,
+                                    [AX_GATE_UP] = KEY_GATE_UP, [AX_EXPERT] = KEY_EXPERTS,
                                     [AX_MIX] = KEY_MIX,
                                     [AX_F] = KEY_FFN,
                                     [AX_POOL] = KEY_POOL,
@@ -134,6 +134,18 @@ static void check_tensor(const struct checkpoint *cp, const struct keyset *ks, c
     perm_wipe(&in);
 }
 
+/* Which of the plain tensors stands at place l: experts are in a secret order in their layer. */
+static int plain_number(const struct keyset *ks, const struct config *c, const struct arch_tensor *row, int l)
+{
+    struct perm order = {0};
+    if (!row->per_expert)
+        return l;
+    cr_assert_eq(keyset_perm(ks, KEY_EXPERTS, l / c->experts, &order, NULL), 0);
+    int expert = (int)order.to[l % c->experts];
+    perm_wipe(&order);
+    return l / c->experts * c->experts + expert;
+}
+
 /* Every tensor of the core and, with `head`, of the head; nothing of the embeddings; nothing else. */
 static void check_package(uint8_t seed, bool head, bool keep)
 {
@@ -143,10 +155,10 @@ static void check_package(uint8_t seed, bool head, bool keep)
     struct keyset *ks = protected_keys(c, seed);
     int checked = 0;
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; arch_present(c, row) && l < (row->per_layer ? c->L : 1); l++) {
+        for (int l = 0; arch_present(c, row) && l < arch_count(c, row); l++) {
             const struct tensor *t = checkpoint_tensor(packed, row->role, l);
             if (row->part == PART_CORE || (row->part == PART_HEAD && head)) {
-                check_tensor(packed, ks, c, row, l, checkpoint_tensor(plain, row->role, l), t, keep);
+                check_tensor(packed, ks, c, row, l, checkpoint_tensor(plain, row->role, plain_number(ks, c, row, l)), t, keep);
                 checked++;
             } else {
                 cr_assert_null(t, "%s left for the server", arch_role_name(row->role));

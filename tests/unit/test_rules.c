@@ -26,6 +26,8 @@ static enum key key_of_axis(enum axis axis)
         return KEY_QKV_HEADS;
     case AX_HEAD: /* shared by all heads: none may differ from another */
         return KEY_NONE;
+    case AX_EXPERT:
+        return KEY_EXPERTS;
     case AX_GATE_UP:
         return KEY_GATE_UP;
     case AX_MIX:

@@ -50,7 +50,7 @@ static void check(const char *name, program run, int parties, const float *x, si
 
 Test(smpc, ring_products_wrap_like_the_plain_loops)
 {
-    /* Caught: a panel's last columns not cleared, a depth block skipped. */
+    /* Caught: the depth blocks after the first one skipped. */
     static const size_t shapes[][3] = {{1, 1, 1}, {7, 513, 33}, {6, 32, 32}, {13, 5, 70}, {5, 1025, 31}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const size_t m = shapes[s][0], k = shapes[s][1], n = shapes[s][2];
@@ -104,7 +104,7 @@ static void run_matmul(struct party *p, struct share z, struct share x, struct s
 
 Test(smpc, products_of_shares_are_products)
 {
-    /* Caught: the public product added by both parties; a truncation that both round downwards (twice the allowed unit). */
+    /* Caught: the public product added by both parties. */
     float x[N], y[N];
     double want[N];
     spread(x, N, -20, 30);
@@ -140,7 +140,7 @@ Test(smpc, matrix_products_of_shares_are_products)
 
 Test(smpc, signs_are_exact)
 {
-    /* Caught: one level of the adder left out; the carry taken from bit 63. */
+    /* Caught: one level of the adder left out. */
     float x[N];
     double want[N];
     spread(x, N, -3, 3);
@@ -153,6 +153,55 @@ Test(smpc, signs_are_exact)
         want[i] = x[i] < 0 ? 1 : 0;
     for (int parties = 2; parties <= 3; parties++)
         check("sign", run_negative, parties, x, N, NULL, 0, want, N, 0, 0);
+}
+
+static void run_shift(struct party *p, struct share z, struct share x, struct share y)
+{
+    (void)y;
+    ops_scale(p, z, x, 1.0 / 256);
+}
+
+Test(smpc, truncations_do_not_drift)
+{
+    /* Caught: both parties round their share downwards (half a unit each). */
+    float x[N];
+    double z[N], drift = 0;
+    const struct smpc_program s = {run_shift, x, NULL, N, 0, N};
+    spread(x, N, -20, 30);
+    for (int parties = 2; parties <= 3; parties++, drift = 0) {
+        cr_assert_eq(smpc_run(&s, parties, z, NULL, NULL, &err), 0, "%s", err.text);
+        for (size_t i = 0; i < N; i++)
+            drift += (z[i] - (double)x[i] / 256) / N;
+        cr_expect_float_eq(drift, 0, UNIT / 2, "%d parties: %.2f units", parties, drift / UNIT);
+    }
+}
+
+Test(smpc, truncations_wrap_as_often_as_the_twin_expects)
+{
+    /* Caught: the expectation twice as large, as the bound |x| / 2^63 of the literature has it. */
+    enum { MANY = 20000 };
+    float *x = malloc(MANY * sizeof *x);
+    double *z = malloc(MANY * sizeof *z);
+    const struct smpc_program s = {run_square, x, NULL, MANY, 0, MANY};
+    for (size_t i = 0; i < MANY; i++)
+        x[i] = 10000;
+    for (int parties = 2; parties <= 3; parties++) {
+        const double expected = MANY * 1e8 / 4294967296.0;
+        double wraps = 0;
+        cr_assert_eq(smpc_run(&s, parties, z, NULL, NULL, &err), 0, "%s", err.text);
+        for (size_t i = 0; i < MANY; i++)
+            wraps += fabs(z[i] - 1e8) > 1;
+        cr_expect(fabs(wraps - expected) < 6 * sqrt(expected), "%d parties: %.0f wraps, %.0f expected", parties, wraps, expected);
+    }
+    struct party *twin;
+    cr_assert_eq(party_open(&twin, PARTY_TWIN, 0, 2, 4 * MANY, &err), 0);
+    struct share v = ops_new(twin, MANY);
+    ops_input(twin, v, x, 0);
+    ops_square(twin, v, v);
+    cr_expect_float_eq(twin->expected_wraps, MANY * 1e8 / 4294967296.0, 1);
+    party_close(twin);
+    free(x);
+    free(z);
 }
 
 /* The figures that CrypTen's code was measured with: bytes of both directions per number, and rounds. */

@@ -167,12 +167,12 @@ void bfv_seal(struct ckks_eval *e, const struct bfv *b, struct ckks_cipher *out,
     encode(e, b, CKKS_ENCODE, &p, v, true);
     double start = ckks_clock();
     if (real(e))
-        failed(e, ckks_encrypt(e->keys, out, &p, &e->first));
+        failed(e, ckks_encrypt_own(e->keys, out, &p, &e->first));
     else
         *out = (struct ckks_cipher){NULL, 2, e->c->count, 1};
-    done(e, CKKS_ENCRYPT, start);
+    done(e, CKKS_SEAL, start);
     ckks_wipe_plain(&p);
-    e->tally.up += ckks_cipher_bytes(e->c, 2, e->c->count);
+    e->tally.up += ckks_sealed_bytes(e->c, e->c->count);
 }
 
 void bfv_open(struct ckks_eval *e, const struct bfv *b, int64_t *v, const struct ckks_cipher *x)

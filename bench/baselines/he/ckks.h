@@ -92,7 +92,10 @@ void ckks_keys_free(struct ckks_keys *k);
 MUST_CHECK int ckks_keys_rotation(struct ckks_keys *k, int step, const struct ckks_switch **out, struct err *err);
 size_t ckks_keys_bytes(const struct ckks_keys *k); /* of what the server is sent */
 
+/* By who holds the public key. */
 MUST_CHECK int ckks_encrypt(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, struct err *err);
+/* By who holds the secret: the second part is drawn from a seed of CRYPTO_KEY_LEN bytes, which is sent in its place. */
+MUST_CHECK int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, struct err *err);
 MUST_CHECK int ckks_decrypt(const struct ckks_keys *k, struct ckks_plain *out, const struct ckks_cipher *x, struct err *err);
 
 #endif

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/crypto.h"
+
 const char *ckks_op_name(enum ckks_op op)
 {
-    static const char *const names[CKKS_OPS] = {"encode", "encode_weights", "encrypt", "decrypt", "decode", "add", "add_plain", "mul_plain",
+    static const char *const names[CKKS_OPS] = {"encode", "encode_weights", "encrypt", "seal", "decrypt", "decode", "add", "add_plain", "mul_plain",
                                                 "mul_constant", "mul", "relin", "rescale", "rotate"};
     return names[op];
 }
@@ -101,19 +103,24 @@ static void encode(struct ckks_eval *e, enum ckks_op op, struct ckks_plain *p, c
 
 /* ------------------------------------------------------------------ client */
 
+size_t ckks_sealed_bytes(const struct ckks *c, int level)
+{
+    return ckks_cipher_bytes(c, 1, level) + CRYPTO_KEY_LEN;
+}
+
 void ckks_seal(struct ckks_eval *e, struct ckks_cipher *out, const double *re, int level)
 {
     struct ckks_plain p = {0};
     encode(e, CKKS_ENCODE, &p, re, level, e->c->scale);
     double start = ckks_clock();
     if (real(e)) {
-        if (ckks_encrypt(e->keys, out, &p, &e->first) != 0)
+        if (ckks_encrypt_own(e->keys, out, &p, &e->first) != 0)
             e->failed = true;
     } else
         give(out, fresh(e, 2, level, e->c->scale));
-    done(e, CKKS_ENCRYPT, level, start);
+    done(e, CKKS_SEAL, level, start);
     ckks_wipe_plain(&p);
-    e->tally.up += ckks_cipher_bytes(e->c, 2, level);
+    e->tally.up += ckks_sealed_bytes(e->c, level);
 }
 
 void ckks_open(struct ckks_eval *e, double *re, const struct ckks_cipher *x)

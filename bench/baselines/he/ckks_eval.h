@@ -18,8 +18,9 @@
 #include "bench/baselines/he/ckks.h"
 
 enum ckks_op {
-    CKKS_ENCODE, CKKS_WEIGHT, CKKS_ENCRYPT, CKKS_DECRYPT, CKKS_DECODE, CKKS_ADD, CKKS_ADD_PLAIN, CKKS_MUL_PLAIN, CKKS_MUL_CONSTANT, CKKS_MUL,
-    CKKS_RELIN, CKKS_RESCALE, CKKS_ROTATE, CKKS_OPS /* WEIGHT: encoding of what only the server knows, before any input */
+    CKKS_ENCODE, CKKS_WEIGHT, CKKS_ENCRYPT, CKKS_SEAL, CKKS_DECRYPT, CKKS_DECODE, CKKS_ADD, CKKS_ADD_PLAIN, CKKS_MUL_PLAIN, CKKS_MUL_CONSTANT, CKKS_MUL,
+    CKKS_RELIN, CKKS_RESCALE, CKKS_ROTATE, CKKS_OPS
+    /* WEIGHT: encoding of what only the server knows, before any input. ENCRYPT: with the public key; SEAL: with the secret one */
 };
 
 /* At each level that an operation starts at. */
@@ -48,6 +49,8 @@ MUST_CHECK int ckks_check(const struct ckks_eval *e, struct err *err);
 
 /* ------------------------------------------------------------------ what the client does */
 
+/* Bytes of a sealed ciphertext as sent: one part and the other one's seed. */
+size_t ckks_sealed_bytes(const struct ckks *c, int level);
 /* re NULL in a counted run. */
 void ckks_seal(struct ckks_eval *e, struct ckks_cipher *out, const double *re, int level);
 void ckks_open(struct ckks_eval *e, double *re, const struct ckks_cipher *x);

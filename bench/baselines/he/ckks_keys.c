@@ -59,12 +59,12 @@ static void spread(const struct ring *r, const int8_t *small, uint64_t *out)
 
 /* ------------------------------------------------------------------ keys */
 
-/* b = -a s + e at one prime, a at random. */
-static int pair(const struct ckks_keys *k, int prime, const int8_t *e, uint64_t *b, uint64_t *a, struct err *err)
+/* b = -a s + e at one prime, a drawn from `from`. */
+static int pair(const struct ckks_keys *k, int prime, const int8_t *e, uint64_t *b, uint64_t *a, struct crypto_stream *from, struct err *err)
 {
     const struct ring *r = &k->c->ring[prime];
     const uint64_t *secret = k->secret + (size_t)prime * r->n;
-    if (uniform(r, a, k->random, err) != 0)
+    if (uniform(r, a, from, err) != 0)
         return -1;
     spread(r, e, b);
     for (size_t i = 0; i < r->n; i++)
@@ -84,7 +84,7 @@ static int make_switch(const struct ckks_keys *k, struct ckks_switch *out, uint6
         uint64_t *b = data + (size_t)digit * 2 * primes * c->n, *a = b + primes * c->n;
         rc = noise(c->n, e, k->random, err);
         for (size_t p = 0; rc == 0 && p < primes; p++)
-            rc = pair(k, (int)p, e, b + p * c->n, a + p * c->n, err);
+            rc = pair(k, (int)p, e, b + p * c->n, a + p * c->n, k->random, err);
         const struct ring *r = &c->ring[digit];
         uint64_t special = c->ring[c->count].q % r->q, quotient = ring_shoup(special, r->q);
         uint64_t *at = b + (size_t)digit * c->n;
@@ -140,7 +140,7 @@ int ckks_keys_new(struct ckks_keys **out, const struct ckks *c, struct err *err)
     if (rc == 0)
         rc = noise(c->n, small, k->random, err);
     for (size_t p = 0; rc == 0 && p < count; p++)
-        rc = pair(k, (int)p, small, k->public + p * c->n, k->public + (count + p) * c->n, err);
+        rc = pair(k, (int)p, small, k->public + p * c->n, k->public + (count + p) * c->n, k->random, err);
     if (rc == 0)
         rc = make_relin(k, err);
     free(small);
@@ -228,6 +228,36 @@ int ckks_encrypt(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks
         }
     }
     free(u);
+    free(small);
+    if (rc != 0) {
+        free(data);
+        return -1;
+    }
+    free(out->data);
+    *out = (struct ckks_cipher){data, 2, p->level, p->scale};
+    return 0;
+}
+
+int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, struct err *err)
+{
+    const struct ckks *c = k->c;
+    size_t bytes = ckks_cipher_bytes(c, 2, p->level), level = (size_t)p->level;
+    uint64_t *data = malloc(bytes);
+    int8_t *small = malloc(c->n);
+    uint8_t seed[CRYPTO_KEY_LEN];
+    struct crypto_stream *from = NULL;
+    int rc = data == NULL || small == NULL ? err_oom(err, bytes) : crypto_stream_read(k->random, seed, sizeof seed, err);
+    if (rc == 0)
+        rc = crypto_stream_new(&from, seed, err);
+    if (rc == 0)
+        rc = noise(c->n, small, k->random, err);
+    for (size_t l = 0; rc == 0 && l < level; l++) {
+        uint64_t *c0 = data + l * c->n;
+        rc = pair(k, (int)l, small, c0, data + (level + l) * c->n, from, err);
+        for (size_t i = 0; rc == 0 && i < c->n; i++)
+            c0[i] = ring_add(c0[i], p->data[l * c->n + i], c->ring[l].q);
+    }
+    crypto_stream_free(from);
     free(small);
     if (rc != 0) {
         free(data);

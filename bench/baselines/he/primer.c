@@ -6,8 +6,6 @@
 
 #include "base/crypto.h"
 
-#define PARTS_MAX 256
-
 int primer_products(const struct encoder *m, int T, struct primer_product out[PRIMER_PRODUCTS])
 {
     const int D = m->D, HT = m->H * T, K = m->K;
@@ -41,7 +39,7 @@ static struct plan plan_of(const struct ckks *c, const struct primer_product *p)
     assert(y.per * p->tokens == (int)c->slots);
     y.in_parts = (p->in + y.per - 1) / y.per;
     y.out_parts = (p->out + 2 * y.per - 1) / (2 * y.per);
-    assert(y.in_parts <= PARTS_MAX && y.out_parts <= PARTS_MAX);
+    assert(y.in_parts <= PRIMER_PARTS_MAX && y.out_parts <= PRIMER_PARTS_MAX);
     for (int b = 1; b <= y.per; b *= 2)
         if (y.in_parts * (b - 1) + y.out_parts * (y.per / b - 1) < y.in_parts * (y.baby - 1) + y.out_parts * (y.per / y.baby - 1))
             y.baby = b;

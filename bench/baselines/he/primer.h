@@ -23,6 +23,7 @@
 #define PRIMER_T_BITS 38   /* products of 15-bit numbers, summed over 3072 */
 #define PRIMER_WORD_BITS 16 /* in the circuits */
 #define PRIMER_PRODUCTS 8
+#define PRIMER_PARTS_MAX 256 /* ciphertexts on one side of a product */
 
 /* w is zero where group o / out_group of the outputs is not group i / in_group of the inputs; 0: dense. */
 struct primer_product {

@@ -148,7 +148,14 @@ static void fill(struct compare_row *row, const struct encoder *m, const char *s
 
 bool primer_takes(const struct encoder *m, int T)
 {
-    return T >= 1 && (T & (T - 1)) == 0 && (m->K & (m->K - 1)) == 0 && T <= 1 << (LOG_N - 1) && m->K <= 1 << (LOG_N - 1);
+    struct primer_product p[PRIMER_PRODUCTS];
+    const int slots = 1 << (LOG_N - 1);
+    if (T < 1 || (T & (T - 1)) != 0 || (m->K & (m->K - 1)) != 0 || T > slots || m->K > slots)
+        return false;
+    for (int i = 0; i < primer_products(m, T, p); i++)
+        if (p[i].in > PRIMER_PARTS_MAX * (slots / p[i].tokens) || p[i].out > 2 * PRIMER_PARTS_MAX * (slots / p[i].tokens))
+            return false;
+    return true;
 }
 
 int primer_row(struct compare_row *row, const struct encoder *m, const char *shape, int T, bool run, struct primer_detail *detail,
@@ -160,7 +167,8 @@ int primer_row(struct compare_row *row, const struct encoder *m, const char *sha
     struct primer_detail d = {.run = run};
     int rc = -1;
     if (!primer_takes(m, T))
-        return err_set(err, ERR_USAGE, "primer: %d tokens, heads of width %d: expected powers of two up to %d", T, m->K, 1 << (LOG_N - 1));
+        return err_set(err, ERR_USAGE, "primer: %d tokens, heads of width %d: expected powers of two, and products of at most %d ciphertexts a side", T,
+                       m->K, PRIMER_PARTS_MAX);
     if (primer_new(&b, LOG_N, false, err) != 0 || ckks_keys_new(&keys, b->c, err) != 0 ||
         ckks_eval_init(&off, b->c, run ? keys : NULL, err) != 0 || ckks_eval_init(&on, b->c, run ? keys : NULL, err) != 0 ||
         ckks_eval_init(&one, b->c, keys, err) != 0 || garble_measure(&d.garble_ns, &d.evaluate_ns, GATES_MEASURED, err) != 0 ||

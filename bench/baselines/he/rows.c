@@ -7,31 +7,50 @@
 #include "bench/baselines/he/primer.h"
 #include "bench/baselines/he/systems.h"
 
+struct rows {
+    struct compare_row *row;
+    size_t n;
+    float *first;
+    const struct checkpoint *cp;
+    const char *shape;
+    const int32_t *ids;
+    int asked, T; /* T: filled up */
+    double run_up_to_s;
+};
+
+static int measured(struct rows *r, enum systems_kind kind, const struct encoder *m, struct err *err)
+{
+    double *hidden = malloc((size_t)r->T * (size_t)m->D * sizeof *hidden);
+    if (hidden == NULL)
+        return err_oom(err, (size_t)r->T * (size_t)m->D * sizeof *hidden);
+    int rc = systems_measure(&r->row[r->n], kind, r->cp, r->shape, r->ids, r->T, hidden, NULL, err);
+    if (rc == 0) {
+        for (int i = 0; i < m->D; i++)
+            r->first[r->n * (size_t)m->D + (size_t)i] = (float)hidden[i];
+        r->row[r->n++].labelled = r->asked == r->T;
+    }
+    free(hidden);
+    return rc == 0 ? 0 : err_wrap(err, "%s", systems_name(kind));
+}
+
 /* The modelled row, and the measured one behind it where it is quick enough. */
-static int system_rows(struct compare_row *rows, size_t *n, enum systems_kind kind, const struct checkpoint *cp, const struct encoder *m,
-                       const char *shape, const int32_t *ids, int T, double run_up_to_s, struct err *err)
+static int system_rows(struct rows *r, enum systems_kind kind, const struct encoder *m, struct err *err)
 {
     struct systems_detail d;
     struct ckks_params p;
-    if (!systems_params(&p, kind, m, T))
+    if (!systems_params(&p, kind, m, r->T))
         return 0;
-    if (systems_model(&rows[*n], kind, m, shape, T, &d, err) != 0)
+    if (systems_model(&r->row[r->n], kind, m, r->shape, r->T, &d, err) != 0)
         return -1;
-    (*n)++;
-    if (d.priced_s + d.weights_s > run_up_to_s)
-        return 0;
-    if (systems_measure(&rows[*n], kind, cp, shape, ids, T, NULL, err) != 0)
-        return err_wrap(err, "%s", systems_name(kind));
-    (*n)++;
-    return 0;
+    r->n++;
+    return d.priced_s + d.weights_s > r->run_up_to_s ? 0 : measured(r, kind, m, err);
 }
 
-int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, const char *dir, const char *shape, const int32_t *ids, int T, double run_up_to_s,
-            struct err *err)
+int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, float *first, const char *dir, const char *shape, const int32_t *ids, int T,
+            double run_up_to_s, struct err *err)
 {
     struct checkpoint *cp = NULL;
     int whole = 1, rc = 0;
-    size_t got = 0;
     if (checkpoint_open(&cp, dir, CHECKPOINT_EMBED | CHECKPOINT_CORE, err) != 0)
         return -1;
     const struct config *c = checkpoint_config(cp);
@@ -40,19 +59,20 @@ int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, const char *dir, co
     while (whole < T)
         whole *= 2;
     int32_t *filled = calloc((size_t)whole, sizeof *filled);
+    struct rows r = {rows, 0, first, cp, shape, filled, T, whole, run_up_to_s};
     if (filled == NULL)
         rc = err_oom(err, (size_t)whole * sizeof *filled);
     else if (bert && whole <= c->positions) {
         for (int t = 0; t < whole; t++)
             filled[t] = ids[t % T];
         for (int kind = 0; rc == 0 && kind < SYSTEMS_COUNT; kind++)
-            rc = system_rows(rows, &got, (enum systems_kind)kind, cp, &m, shape, filled, whole, run_up_to_s, err);
-        if (rc == 0 && primer_takes(&m, whole) && (rc = primer_row(&rows[got], &m, shape, whole, false, NULL, err)) == 0)
-            got++;
+            rc = system_rows(&r, (enum systems_kind)kind, &m, err);
+        if (rc == 0 && primer_takes(&m, whole) && (rc = primer_row(&rows[r.n], &m, shape, whole, false, NULL, err)) == 0)
+            r.n++;
     }
     free(filled);
     checkpoint_close(cp);
     if (rc == 0)
-        *n = got;
+        *n = r.n;
     return rc;
 }

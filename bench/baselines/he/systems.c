@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "bench/baselines/he/poly_net.h"
 #include "bench/baselines/he/the_x.h"
 
@@ -71,7 +72,7 @@ const char *systems_name(enum systems_kind kind)
 /* ------------------------------------------------------------------ rows */
 
 static const bool online_ops[CKKS_OPS] = {
-    [CKKS_ENCODE] = true, [CKKS_ENCRYPT] = true, [CKKS_DECRYPT] = true, [CKKS_DECODE] = true, [CKKS_ADD] = true, [CKKS_ADD_PLAIN] = true,
+    [CKKS_ENCODE] = true, [CKKS_SEAL] = true, [CKKS_DECRYPT] = true, [CKKS_DECODE] = true, [CKKS_ADD] = true, [CKKS_ADD_PLAIN] = true,
     [CKKS_MUL_PLAIN] = true, [CKKS_MUL_CONSTANT] = true, [CKKS_MUL] = true, [CKKS_RELIN] = true, [CKKS_RESCALE] = true, [CKKS_ROTATE] = true};
 static const bool weight_ops[CKKS_OPS] = {[CKKS_WEIGHT] = true};
 
@@ -93,7 +94,7 @@ static void describe(struct compare_row *row, const struct system *s, const char
              "%s; N %d, %d primes; %llu rotations, %llu + %llu plain and cipher products, %llu relinearisations, %llu + %llu sealed and opened",
              s->note, 1 << p->log_n, p->count + 1, (unsigned long long)counted(t, CKKS_ROTATE), (unsigned long long)counted(t, CKKS_MUL_PLAIN),
              (unsigned long long)counted(t, CKKS_MUL), (unsigned long long)counted(t, CKKS_RELIN),
-             (unsigned long long)counted(t, CKKS_ENCRYPT), (unsigned long long)counted(t, CKKS_DECRYPT));
+             (unsigned long long)counted(t, CKKS_SEAL), (unsigned long long)counted(t, CKKS_DECRYPT));
     row->bytes = (double)(t->up + t->down);
     row->rounds = (double)t->messages;
     row->tokens = T;
@@ -143,20 +144,29 @@ static void compare(double *most, double *mean, const double *a, const double *b
 
 bool systems_params(struct ckks_params *out, enum systems_kind kind, const struct encoder *m, int T)
 {
-    return T >= 1 && (T & (T - 1)) == 0 && systems[kind].params(out, T, m->D, m->K, false);
+    return T >= 1 && (T & (T - 1)) == 0 && systems[kind].params(out, T, m->D, m->K, false) &&
+           ((long)m->F + m->D) * 4 * T <= (long)PACKED_PARTS_MAX << out->log_n;
+}
+
+/* Copies for the widest product, THE-X's weights of all distances, and twelve keys. */
+double systems_bytes(enum systems_kind kind, const struct encoder *m, int T, const struct ckks_params *p)
+{
+    const double n = ldexp(1, p->log_n), row = n * sizeof(uint64_t), per = n / 4 / T;
+    const double parts = ceil(m->D / per), wide = ceil(m->F / per), cipher = 2 * p->count * row, keys = 12.0 * p->count * 2 * (p->count + 1) * row;
+    return keys + cipher * (wide * (sqrt(per) + 1) + 6 * parts + (kind == SYSTEMS_THE_X ? parts * T : 0));
 }
 
 static int prepared(enum systems_kind kind, struct ckks_params *p, const struct encoder *m, const char *shape, int T, struct err *err)
 {
     if (!systems_params(p, kind, m, T))
         return err_set(err, ERR_USAGE,
-                       "%s: %s with %d tokens: expected a power of two, and heads of width %d that fill ciphertexts of 2^14 or 2^15 coefficients",
+                       "%s: %s with %d tokens: expected a power of two, heads of width %d that fill ciphertexts of 2^14 or 2^15 coefficients, and few of those",
                        systems[kind].name, shape, T, m->K);
     return 0;
 }
 
 int systems_measure(struct compare_row *row, enum systems_kind kind, const struct checkpoint *cp, const char *shape, const int32_t *ids, int T,
-                    struct systems_detail *detail, struct err *err)
+                    double *hidden, struct systems_detail *detail, struct err *err)
 {
     const struct system *s = &systems[kind];
     struct encoder m = {0};
@@ -171,6 +181,12 @@ int systems_measure(struct compare_row *row, enum systems_kind kind, const struc
     size_t n = (size_t)T * (size_t)m.D;
     if (prepared(kind, &p, &m, shape, T, err) != 0)
         goto done;
+    double bytes = systems_bytes(kind, &m, T, &p);
+    if (bytes > (double)memory_physical()) {
+        err_set(err, ERR_INTERNAL, "%s: %s with %d tokens needs about %.0f bytes, and this machine has %llu; use fewer tokens, or --shape for a model of it",
+                s->name, shape, T, bytes, (unsigned long long)memory_physical());
+        goto done;
+    }
     x = malloc(4 * n * sizeof *x);
     if (x == NULL) {
         err_oom(err, 4 * n * sizeof *x);
@@ -200,15 +216,20 @@ int systems_measure(struct compare_row *row, enum systems_kind kind, const struc
     got.offline_s = (keys_us + before_us) / 1e6;
     got.offline_bytes = (double)ckks_keys_bytes(keys);
     got.wait_s = 0;
+    const double cpu_s = (cpu_us - weights_us - e.tally.keys_us) / 1e6;
+    const size_t used = strlen(got.note);
+    snprintf(got.note + used, sizeof got.note - used, "; %.3g s of processor time", cpu_s);
     compare(&got.max_err, &got.mean_err, opened, exact, n);
     compare(&got.own_max_err, &got.own_mean_err, opened, twin, n);
     if (detail != NULL) {
         *detail = (struct systems_detail){.params = p, .tally = e.tally, .weights_s = weights_us / 1e6,
-                                          .cpu_s = (cpu_us - weights_us - e.tally.keys_us) / 1e6, .keys_bytes = ckks_keys_bytes(keys)};
+                                          .cpu_s = cpu_s, .keys_bytes = ckks_keys_bytes(keys)};
         if (prices_measure(&detail->prices, &p, p.count, 1, PRICE_REPEATS, err) != 0)
             goto done;
         detail->priced_s = prices_of(&detail->prices, &e.tally, online_ops) / 1e6;
     }
+    if (hidden != NULL)
+        memcpy(hidden, opened, n * sizeof *hidden);
     *row = got;
     rc = 0;
 done:

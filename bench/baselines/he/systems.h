@@ -33,9 +33,12 @@ struct systems_detail {
 const char *systems_name(enum systems_kind kind);
 /* False if the system's packing does not take T tokens of this shape. */
 bool systems_params(struct ckks_params *out, enum systems_kind kind, const struct encoder *m, int T);
-/* shape is for the row: "bert-tiny". detail may be NULL; then prices are not measured. */
+/* Most bytes that a run holds at once, about. */
+double systems_bytes(enum systems_kind kind, const struct encoder *m, int T, const struct ckks_params *p);
+/* shape is for the row: "bert-tiny". hidden [T,D] (may be NULL): what the client opens at the end. detail may be NULL; then prices are not
+ * measured. */
 MUST_CHECK int systems_measure(struct compare_row *row, enum systems_kind kind, const struct checkpoint *cp, const char *shape,
-                               const int32_t *ids, int T, struct systems_detail *detail, struct err *err);
+                               const int32_t *ids, int T, double *hidden, struct systems_detail *detail, struct err *err);
 /* m without weights: only L, D, H, K, F are read. */
 MUST_CHECK int systems_model(struct compare_row *row, enum systems_kind kind, const struct encoder *m, const char *shape, int T,
                              struct systems_detail *detail, struct err *err);

@@ -7,9 +7,11 @@
 #define NEWTON_SIGMOID 3
 #define NEWTON_SQRT 3
 #define QUAD_SHIFT 5.0      /* c of 2Quad */
-#define QUAD_ETA 5000.0     /* SecFormer; without it the sum leaves the range of every division here */
+/* What sums are divided by first, so that a division converges: for each column of a 2Quad softmax (SecFormer: 5000 in all, too little
+ * for the scores of random weights), and for a variance (SecFormer: 2000 for a row's squares, which suits post-norm networks only). */
+#define QUAD_ETA 256.0
 #define QUAD_ITERATIONS 13
-#define NORM_ETA 2000.0     /* of a row's sum of squares, as SecFormer deflates it */
+#define NORM_ETA 64.0
 #define NORM_ITERATIONS 11
 #define MASKED (-60.0)      /* what is not seen: far below every score, and still inside the range of exp */
 #define MASKED_CLIPPED (-15.0)
@@ -332,11 +334,12 @@ static struct share quads(struct party *p, struct share x, struct share sum, con
 void approx_softmax_quad(struct party *p, struct share z, struct share x, size_t rows, const unsigned char *keep, size_t period)
 {
     const size_t mark = party_mark(p);
+    const double eta = QUAD_ETA * (double)(x.n / rows);
     struct share sum = ops_new(p, rows), q = quads(p, x, sum, keep, period);
-    ops_scale(p, sum, sum, 1 / QUAD_ETA);
+    ops_scale(p, sum, sum, 1 / eta);
     approx_reciprocal(p, sum, sum, true);
     divide_rows(p, q, q, sum);
-    ops_scale(p, z, q, 1 / QUAD_ETA);
+    ops_scale(p, z, q, 1 / eta);
     party_release(p, mark);
 }
 
@@ -344,11 +347,12 @@ void approx_softmax_quad_goldschmidt(struct party *p, struct share z, struct sha
                                      size_t period)
 {
     const size_t mark = party_mark(p);
+    const double eta = QUAD_ETA * (double)(x.n / rows);
     struct share sum = ops_new(p, rows), q = quads(p, x, sum, keep, period);
-    ops_scale(p, sum, sum, 1 / QUAD_ETA);
+    ops_scale(p, sum, sum, 1 / eta);
     approx_reciprocal_goldschmidt(p, sum, sum, 1, QUAD_ITERATIONS);
     divide_rows(p, q, q, sum);
-    ops_scale(p, z, q, 1 / QUAD_ETA);
+    ops_scale(p, z, q, 1 / eta);
     party_release(p, mark);
 }
 
@@ -374,9 +378,8 @@ void approx_softmax_clipped(struct party *p, struct share z, struct share x, siz
 
 /* ------------------------------------------------------------------ LayerNorm */
 
-void approx_norm_sqrt(struct party *p, struct share z, struct share v, size_t width)
+void approx_norm_sqrt(struct party *p, struct share z, struct share v)
 {
-    (void)width;
     const size_t mark = party_mark(p);
     struct share root = ops_new(p, v.n);
     approx_inverse_sqrt(p, root, v);
@@ -385,15 +388,14 @@ void approx_norm_sqrt(struct party *p, struct share z, struct share v, size_t wi
     party_release(p, mark);
 }
 
-void approx_norm_newton(struct party *p, struct share z, struct share v, size_t width)
+void approx_norm_newton(struct party *p, struct share z, struct share v)
 {
-    (void)width;
     approx_inverse_sqrt(p, z, v);
 }
 
-void approx_norm_goldschmidt(struct party *p, struct share z, struct share v, size_t width)
+void approx_norm_goldschmidt(struct party *p, struct share z, struct share v)
 {
-    approx_inverse_sqrt_goldschmidt(p, z, v, NORM_ETA / (double)width, NORM_ITERATIONS);
+    approx_inverse_sqrt_goldschmidt(p, z, v, NORM_ETA, NORM_ITERATIONS);
 }
 
 void approx_layernorm(struct party *p, struct share z, struct share x, size_t rows, approx_norm norm, double eps, struct share gain,
@@ -410,7 +412,7 @@ void approx_layernorm(struct party *p, struct share z, struct share x, size_t ro
     ops_row_sum(p, row, wide);
     ops_scale(p, row, row, 1 / D);
     ops_add_public(p, row, row, eps);
-    norm(p, row, row, n / rows);
+    norm(p, row, row);
     divide_rows(p, d, d, row);
     ops_col_spread(p, wide, gain);
     ops_mul(p, d, d, wide);

@@ -28,8 +28,8 @@ void approx_max(struct party *p, struct share z, struct share x);
 
 typedef void (*approx_gelu)(struct party *p, struct share z, struct share x);
 typedef void (*approx_softmax)(struct party *p, struct share z, struct share x, size_t rows, const unsigned char *keep, size_t period);
-/* z [rows] = inverse square roots of v [rows], variances of rows of `width` numbers. */
-typedef void (*approx_norm)(struct party *p, struct share z, struct share v, size_t width);
+/* z [rows] = inverse square roots of variances v [rows]. */
+typedef void (*approx_norm)(struct party *p, struct share z, struct share v);
 
 void approx_gelu_tanh(struct party *p, struct share z, struct share x);      /* CrypTen */
 void approx_gelu_quad(struct party *p, struct share z, struct share x);      /* MPCFormer */
@@ -42,9 +42,9 @@ void approx_softmax_quad_goldschmidt(struct party *p, struct share z, struct sha
                                      size_t period);
 void approx_softmax_clipped(struct party *p, struct share z, struct share x, size_t rows, const unsigned char *keep, size_t period);
 
-void approx_norm_sqrt(struct party *p, struct share z, struct share v, size_t width);        /* CrypTen: 1 / sqrt(v) in two steps */
-void approx_norm_newton(struct party *p, struct share z, struct share v, size_t width);      /* MPCFormer, Puma */
-void approx_norm_goldschmidt(struct party *p, struct share z, struct share v, size_t width); /* SecFormer: squares summed up to 5500 */
+void approx_norm_sqrt(struct party *p, struct share z, struct share v);        /* CrypTen: 1 / sqrt(v) in two steps */
+void approx_norm_newton(struct party *p, struct share z, struct share v);      /* MPCFormer, Puma */
+void approx_norm_goldschmidt(struct party *p, struct share z, struct share v); /* SecFormer; variances up to 190 */
 /* (x - mean) / deviation * gain + bias */
 void approx_layernorm(struct party *p, struct share z, struct share x, size_t rows, approx_norm norm, double eps, struct share gain,
                       struct share bias);

@@ -193,6 +193,7 @@ static int one_pass(struct worker *w, const int32_t *ids, int at, int T, struct 
     sum->passes++;
     sum->offline_us += times.offline_us;
     sum->online_us += times.online_us;
+    sum->cpu_us += times.cpu_us;
     sum->sent += p->sent_bytes - sent;
     sum->wait_us += p->wait_us - wait;
     for (size_t i = 0; is_user(w) && i < (size_t)T * (size_t)w->config.D; i++)
@@ -229,6 +230,7 @@ static void put_sum(struct json_doc *doc, const char *name, const struct job_sum
     json_put_int(doc, o, "online_us", (int64_t)s->online_us);
     json_put_int(doc, o, "wait_us", (int64_t)s->wait_us);
     json_put_int(doc, o, "sent", (int64_t)s->sent);
+    json_put_int(doc, o, "cpu_us", (int64_t)s->cpu_us);
 }
 
 static int say_end(const struct worker *w, int rc, struct err *err)

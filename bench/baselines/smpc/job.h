@@ -36,7 +36,7 @@ int job_widest(const struct job *job);
 /* Times and bytes of all passes of one kind, of one party. */
 struct job_sum {
     int passes;
-    uint64_t offline_us, online_us, wait_us, sent;
+    uint64_t offline_us, online_us, wait_us, sent, cpu_us;
 };
 /* Party `index` of the job in dir; endpoints of the earlier parties, separated by commas, "" for the first. */
 MUST_CHECK int job_party(const char *dir, int index, const char *endpoints, struct err *err);

@@ -31,6 +31,7 @@ const struct network_system *network_system_at(size_t i); /* NULL after the last
 
 struct network_times {
     uint64_t offline_us, online_us;
+    uint64_t cpu_us; /* of online_us: processor time of this process, which other jobs on the machine do not lengthen */
 };
 
 struct network;

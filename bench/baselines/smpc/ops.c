@@ -35,7 +35,7 @@ static void watch(struct party *p, double x, int shift)
     const double room = ldexp(1, 63 - RING_FRACTION - shift), part = fabs(x) / room;
     if (part > p->largest)
         p->largest = part;
-    p->expected_wraps += part;
+    p->expected_wraps += part / 2; /* the other party's share is uniform over both signs */
     if (!(part < 1))
         party_fail(p, ERR_CHECK, "a number reaches %.3g, but fixed point of 64 bits (%d of them fraction) holds %.3g here", x, RING_FRACTION, room);
 }

@@ -7,7 +7,7 @@
  * Memory      results are the caller's shares (ops_new takes words of the party's arena); z may be x or y where not said otherwise.
  * Secrets     none of its own.
  * Source      additive shares of two: products by Beaver's triples, truncation by each party alone (SecureML, off by one unit, and
- *             wrong with probability |x| / 2^63), comparison by a parallel-prefix adder on shared bits (CrypTen).
+ *             wrong with probability |x| / 2^64), comparison by a parallel-prefix adder on shared bits (CrypTen).
  *             Replicated shares of three: Araki et al. 2016; truncation and bits as in ABY3 (Mohassel and Rindal 2018).
  */
 #ifndef STIP_BENCH_BASELINES_SMPC_OPS_H

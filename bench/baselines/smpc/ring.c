@@ -49,7 +49,7 @@ static void matmul_plain(uint64_t *z, const uint64_t *x, const uint64_t *y, size
         for (int i = 0; i < R; i++)                                                                                                \
             for (int v = 0; v < 4; v++) {                                                                                          \
                 const size_t left = columns > (size_t)(8 * v) ? columns - (size_t)(8 * v) : 0;                                     \
-                const __mmask8 mask = left >= 8 ? 0xff : (__mmask8)((1u << left) - 1);                                             \
+                const __mmask8 mask = (__mmask8)(left >= 8 ? 0xffu : (1u << left) - 1);                                            \
                 uint64_t *at = z + (size_t)i * ldz + 8 * v;                                                                        \
                 _mm512_mask_storeu_epi64(at, mask, _mm512_add_epi64(_mm512_maskz_loadu_epi64(mask, at), sum[i][v]));               \
             }                                                                                                                      \

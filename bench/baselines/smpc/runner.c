@@ -123,11 +123,28 @@ int runner_fits(const struct job *job, struct err *err)
 /* ------------------------------------------------------------------ processes */
 
 struct child {
-    struct process process;
+    struct process process, relay[PARTY_MAX]; /* [k]: what party k > this one goes through */
     char name[32], endpoint[PARTY_MAX][BARE_ENDPOINT];
     struct job_sum first, steps;
     bool ended;
 };
+
+/* Party k will connect to the relay instead. */
+static int start_relay(struct child *c, int k, const char *program, const struct runner_line *line, struct err *err)
+{
+    char rtt[32], rate[32];
+    struct json_doc *doc;
+    (void)snprintf(rtt, sizeof rtt, "%g", line->rtt_ms);
+    (void)snprintf(rate, sizeof rate, "%g", line->rate_mbit);
+    char *argv[] = {(char *)(uintptr_t)program, "link", "--to", c->endpoint[k], "--rtt", rtt, "--rate", rate, "--json", NULL};
+    if (process_start(&c->relay[k], "stip-bench link", argv, true, NULL, err) != 0 ||
+        process_event(&c->relay[k], "ready", START_MS, &doc, err) != 0)
+        return -1;
+    const char *endpoint = json_string(json_get(json_root(doc), "endpoint"));
+    (void)snprintf(c->endpoint[k], BARE_ENDPOINT, "%s", endpoint == NULL ? "" : endpoint);
+    json_free(doc);
+    return 0;
+}
 
 static int start_child(struct child *children, int index, const char *program, const char *dir, struct err *err)
 {
@@ -151,14 +168,14 @@ static int start_child(struct child *children, int index, const char *program, c
 static int read_sum(const struct json_doc *doc, const char *name, struct job_sum *out, struct err *err)
 {
     const struct json *o = json_get(json_root(doc), name);
-    int64_t passes, v[4];
-    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent"};
+    int64_t passes, v[5];
+    static const char *const keys[] = {"offline_us", "online_us", "wait_us", "sent", "cpu_us"};
     if (json_get_int(doc, o, "passes", 0, 1 << 30, &passes, err) != 0)
         return -1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (json_get_int(doc, o, keys[i], 0, (int64_t)1 << 52, &v[i], err) != 0)
             return -1;
-    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3]};
+    *out = (struct job_sum){(int)passes, (uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3], (uint64_t)v[4]};
     return 0;
 }
 
@@ -209,24 +226,52 @@ static void merge(struct runner_cost *out, const struct child *children, int par
         const struct job_sum *s = steps ? &children[i].steps : &children[i].first;
         out->offline_s = parties == 2 ? fmax(out->offline_s, (double)s->offline_us / 1e6 / n) : 0;
         out->online_s = fmax(out->online_s, (double)s->online_us / 1e6 / n);
+        out->cpu_s = fmax(out->cpu_s, (double)s->cpu_us / 1e6 / n);
         out->wait_s = fmax(out->wait_s, (double)s->wait_us / 1e6 / n);
     }
-    out->bytes /= n;
-    out->path_bytes /= n;
-    out->rounds /= n;
-    out->offline_bytes /= n;
 }
 
-static int run_children(const struct job *job, const char *program, const char *dir, struct child *children, struct err *err)
+/* Sums of a plan -> means. */
+static void mean(struct runner_cost *c)
+{
+    const double n = c->passes > 0 ? c->passes : 1;
+    c->bytes /= n;
+    c->path_bytes /= n;
+    c->rounds /= n;
+    c->offline_bytes /= n;
+}
+
+int runner_plan(const struct job *job, struct runner_result *out, struct err *err)
+{
+    struct runner_result r = {0};
+    struct config c = {0};
+    if (config_read(&c, job->model, err) != 0)
+        return -1;
+    int rc = plan_all(job, &c, &r.first, &r.steps, err);
+    config_free(&c);
+    if (rc != 0)
+        return -1;
+    mean(&r.first);
+    mean(&r.steps);
+    *out = r;
+    return 0;
+}
+
+static int run_children(const struct job *job, const char *program, const char *dir, const struct runner_line *line, struct child *children,
+                        struct err *err)
 {
     const int count = mesh_count(job->system->parties);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         if (start_child(children, i, program, dir, err) != 0)
             return -1;
+        for (int k = i + 1; k < job->system->parties && (line->rtt_ms > 0 || line->rate_mbit > 0); k++)
+            if (start_relay(&children[i], k, program, line, err) != 0)
+                return -1;
+    }
     return watch(children, count, err);
 }
 
-int runner_run(const struct job *job, const char *program, struct runner_result *out, struct err *err)
+int runner_run(const struct job *job, const char *program, const struct runner_line *line, struct runner_result *out, struct err *err)
 {
     struct child children[PARTY_MAX] = {0};
     struct runner_result r = {0};
@@ -238,13 +283,15 @@ int runner_run(const struct job *job, const char *program, struct runner_result 
     int rc = -1;
     for (int i = 0; i < PARTY_MAX; i++) {
         children[i].process.out = -1;
+        for (int k = 0; k < PARTY_MAX; k++)
+            children[i].relay[k].out = -1;
         (void)snprintf(children[i].name, sizeof children[i].name, i == parties && parties == 2 ? "dealer" : "party %d", i);
     }
     if (config_read(&c, job->model, err) != 0 || runner_fits(job, err) != 0 || plan_all(job, &c, &r.first, &r.steps, err) != 0 ||
         shapes_temp_dir(dir, err) != 0 || job_write(job, dir, err) != 0)
         goto done;
     const double planned = r.first.bytes + r.steps.bytes;
-    if (run_children(job, program, dir, children, err) != 0) {
+    if (run_children(job, program, dir, line, children, err) != 0) {
         err_wrap(err, "%s", job->system->name);
         goto done;
     }
@@ -256,6 +303,8 @@ int runner_run(const struct job *job, const char *program, struct runner_result 
     }
     merge(&r.first, children, parties, false);
     merge(&r.steps, children, parties, true);
+    mean(&r.first);
+    mean(&r.steps);
     if (file_join(path, dir, JOB_ROWS, err) != 0 || file_read(path, (size_t)job->total * (size_t)c.D * sizeof(float), &rows, &len, err) != 0)
         goto done;
     r.rows = (void *)rows;
@@ -264,6 +313,8 @@ int runner_run(const struct job *job, const char *program, struct runner_result 
 done:
     for (int i = 0; i < PARTY_MAX; i++)
         (void)process_stop(&children[i].process);
+    for (int i = 0; i < PARTY_MAX * PARTY_MAX; i++)
+        (void)process_stop(&children[i / PARTY_MAX].relay[i % PARTY_MAX]);
     config_free(&c);
     shapes_drop_dir(dir);
     return rc;

@@ -17,6 +17,7 @@
 struct runner_cost {
     int passes;
     double offline_s, online_s, wait_s; /* of one pass: the slowest party, the mean over the passes */
+    double cpu_s;                       /* of online_s: processor time of the busiest party */
     double bytes, path_bytes, rounds, offline_bytes;
 };
 struct runner_result {
@@ -28,7 +29,13 @@ struct runner_result {
 MUST_CHECK int runner_twin(const struct job *job, float **rows, double *wraps, struct err *err);
 /* Refuses what all parties together would need more memory for than this machine has. */
 MUST_CHECK int runner_fits(const struct job *job, struct err *err);
-/* program: stip-bench. */
-MUST_CHECK int runner_run(const struct job *job, const char *program, struct runner_result *out, struct err *err);
+/* Bytes and rounds of one pass, without running anything. */
+MUST_CHECK int runner_plan(const struct job *job, struct runner_result *out, struct err *err);
+/* A line between each two parties (the dealer's are loopback): all zero, loopback itself. */
+struct runner_line {
+    double rtt_ms, rate_mbit;
+};
+/* program: stip-bench, which is the relay of a slow line too. */
+MUST_CHECK int runner_run(const struct job *job, const char *program, const struct runner_line *line, struct runner_result *out, struct err *err);
 
 #endif

@@ -143,7 +143,7 @@ INLINE void add_values(enum kv_dtype dtype, float weight[][KV_PAGE], const struc
 }
 
 /* Scores to weights: the softmax so far is corrected to the new maximum. */
-INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float scale, const float *key_scale,
+INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float scale, float cap, const float *key_scale,
                   const float *value_scale)
 {
     vf part[PAGE_VECTORS], most = vf_all(s->max), total = {0};
@@ -152,6 +152,8 @@ INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float 
         part[v] = vf_load(score + v * ISA_LANES) * scale;
         if (key_scale != NULL)
             part[v] *= vf_load(key_scale + v * ISA_LANES);
+        if (cap > 0.0f)
+            part[v] = cap * vf_tanh(part[v] / cap);
     }
     if (from > 0 || to < KV_PAGE) {
         UNROLL for (int v = 0; v < PAGE_VECTORS; v++)
@@ -184,7 +186,8 @@ INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float 
 }
 
 /* n is a constant where this is inlined. */
-INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const unsigned char *block, int base, int K, float scale)
+INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const unsigned char *block, int base, int K, float scale,
+                       float cap)
 {
     float score[QUERIES][KV_PAGE];
     const unsigned char *values = block + (size_t)KV_PAGE * (size_t)K * kv_size(dtype);
@@ -192,7 +195,7 @@ INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const un
     int from = KV_PAGE, to = 0;
     score_page(dtype, score, query, n, block, K);
     for (int i = 0; i < n; i++) {
-        weigh(score[i], &query[i], base, K, scale, scales, scales == NULL ? NULL : scales + KV_PAGE);
+        weigh(score[i], &query[i], base, K, scale, cap, scales, scales == NULL ? NULL : scales + KV_PAGE);
         int a = query[i].first > base ? query[i].first - base : 0;
         int b = query[i].last + 1 - base < KV_PAGE ? query[i].last + 1 - base : KV_PAGE;
         from = a < from ? a : from;
@@ -203,10 +206,11 @@ INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const un
 
 #define VISIT(n)                                                                                                       \
     case n:                                                                                                            \
-        visit_some(dtype, query, n, block, base, K, scale);                                                            \
+        visit_some(dtype, query, n, block, base, K, scale, cap);                                                       \
         break;
 
-INLINE void visit(enum kv_dtype dtype, struct query *query, int n, const unsigned char *block, int base, int K, float scale)
+INLINE void visit(enum kv_dtype dtype, struct query *query, int n, const unsigned char *block, int base, int K, float scale,
+                  float cap)
 {
     switch (n) {
         VISIT(1)
@@ -244,7 +248,7 @@ INLINE void attention_tile(enum kv_dtype dtype, const struct attention *a, struc
             }
             while (n < QUERIES && i + n < count && sees(&tile[i + n], base))
                 n++;
-            visit(dtype, tile + i, n, block, base, a->K, scale);
+            visit(dtype, tile + i, n, block, base, a->K, scale, (float)a->cap);
             i += n;
         }
     }
@@ -254,7 +258,7 @@ static void impl_attention_head(const struct attention *a, int g, float *y, cons
                                 struct kvpage *const *pages, size_t offset, int S, int T, int from, int to)
 {
     int H = a->H, K = a->K, R = H / a->G; /* R query heads share a key/value head */
-    float scale = (float)(1.0 / sqrt((double)K));
+    float scale = (float)(a->scale > 0.0 ? a->scale : 1.0 / sqrt((double)K));
     offset += (size_t)g * a->block_bytes;
     for (int at = from; at < to; at += ATTENTION_TILE) {
         struct query tile[ATTENTION_TILE];

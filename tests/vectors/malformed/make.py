@@ -57,12 +57,23 @@ def configs():
     config("gpt2-activation", GPT2, "field 'activation_function': activation 'quick_gelu' is not implemented",
            activation_function="quick_gelu")
     config("bert-activation", BERT, "field 'hidden_act': activation 'tanh' is not implemented", hidden_act="tanh")
-    for kind in ("yarn", "dynamic", "longrope", "su", "mrope", "YARN"):
-        config(f"rope-{kind}".replace("YARN", "case"), LLAMA, f"rope type '{kind}' is not implemented; known: default, linear, llama3",
+    for kind in ("mrope", "YARN"):
+        config(f"rope-{kind}".replace("YARN", "case"), LLAMA,
+               f"rope type '{kind}' is not implemented; known: default, linear, dynamic, llama3, yarn, longrope",
                rope_scaling={"rope_type": kind, "factor": 4.0})
-    config("rope-old-key", LLAMA, "rope type 'dynamic' is not implemented", rope_scaling={"type": "dynamic", "factor": 2.0})
-    config("rope-v5-yarn", LLAMA, "rope type 'yarn' is not implemented", rope_theta=GONE,
-           rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0})
+    config("rope-old-key", LLAMA, "rope type 'ntk' is not implemented", rope_scaling={"type": "ntk", "factor": 2.0})
+    config("rope-v5-ntk", LLAMA, "rope type 'ntk' is not implemented", rope_theta=GONE,
+           rope_parameters={"rope_type": "ntk", "rope_theta": 10000.0, "factor": 4.0})
+    config("rope-yarn-original", LLAMA, "field 'original_max_position_embeddings': expected 2 to 16777216, found 1",
+           rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1})
+    config("rope-yarn-beta", LLAMA, "field 'beta_fast': expected a positive number, found -1",
+           rope_scaling={"rope_type": "yarn", "factor": 4.0, "beta_fast": -1})
+    config("rope-longrope", LLAMA, "field 'short_factor': expected a list of up to 256 numbers, found nothing",
+           rope_scaling={"rope_type": "longrope", "factor": 4.0})
+    config("rope-su", LLAMA, "field 'short_factor': expected 4 numbers, found 3",
+           rope_scaling={"type": "su", "short_factor": [1, 1, 2], "long_factor": [1, 2, 3]})
+    config("rope-longrope-zero", LLAMA, "field 'short_factor': expected positive numbers",
+           rope_scaling={"rope_type": "longrope", "short_factor": [1, 0, 2, 3], "long_factor": [1, 2, 3, 4]})
     config("rope-v5-nested", LLAMA, "rope parameters per kind of layer ('full_attention') are not implemented", rope_theta=GONE,
            rope_parameters={"full_attention": {"rope_type": "default", "rope_theta": 1e6}})
     config("rope-linear-without-factor", LLAMA, "field 'factor': expected a number, found nothing", rope_scaling={"rope_type": "linear"})
@@ -122,8 +133,6 @@ def configs():
     config("layer-types-unknown", MISTRAL, "field 'layer_types': 'chunked_attention' is not implemented",
            layer_types=["chunked_attention"] * 5)
     config("layer-types-few", MISTRAL, "field 'layer_types': expected 5 entries, found 2", layer_types=["full_attention"] * 2)
-    config("layer-types-mixed", MISTRAL, "a full layer after a sliding one is not implemented",
-           layer_types=["sliding_attention", "full_attention"] * 2 + ["sliding_attention"])
     config("layer-types-without-window", QWEN2, "has sliding layers but 'sliding_window' is not set", sliding_window=None,
            layer_types=["full_attention"] * 4 + ["sliding_attention"])
     config("gpt2-scaled-by-layer", GPT2, "field 'scale_attn_by_inverse_layer_idx': true is not implemented",
