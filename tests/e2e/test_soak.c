@@ -92,6 +92,8 @@ Test(soak, answers_stay_the_same_while_the_server_is_killed)
     tempdir_make(dir);
     trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
     trio_open(&trio, model, "server");
+    trio.retry_s = 60;
+    trio_write_user(&trio, "user");
     ask(&user[0]);
     shell_wait(&user[0]);
     cr_assert_eq(user[0].status, 0, "%s", user[0].err);
