@@ -2,6 +2,7 @@
 #   make demo [MODEL=HFDIR] [PROMPT="..."]   three processes, one private answer
 #   make test                                every suite, then the same under address and undefined-behaviour sanitizers
 #   make test-long                          faults, floods and disturbances in full: hours
+#   make soak SECONDS=3600 SESSIONS=8         users without pause, a server that is killed at random; curves in build/soak.svg
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
 #   make test-many CLIENTS=32 SECONDS=600   as many streaming clients at once for so long: errors, speed, memory; needs node
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
@@ -10,12 +11,13 @@
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
 SECONDS ?= 60
+SESSIONS ?= 8
 CLIENTS ?= 32
 MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long test-clients test-deb test-many test-page build install clean deps fuzz
+.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long soak test-clients test-deb test-many test-page build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -37,6 +39,9 @@ test-clang: deps
 
 test-long: build
 	scripts/test-long.sh build
+
+soak: build
+	STIP_SOAK_SECONDS=$(SECONDS) STIP_SOAK_SESSIONS=$(SESSIONS) STIP_SOAK_PLOT=build/soak.svg build/bin/e2e_test_soak -j1 --timeout 86400
 
 test-clients: build
 	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error

@@ -15,6 +15,7 @@
 #include "server/figures.h"
 #include "server/generation.h"
 #include "server/install.h"
+#include "server/sandbox.h"
 #include "transport/listener.h"
 #include "transport/metrics.h"
 #include "transport/role_banner.h"
@@ -338,7 +339,7 @@ int serve(const struct settings *set, bool json, struct err *err)
         err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
         goto done;
     }
-    if (kernels_choose(NULL, err) != 0 || threads_start(threads_fit(set->threads), err) != 0 ||
+    if (kernels_choose(NULL, err) != 0 || sandbox_files(set, err) != 0 || threads_start(threads_fit(set->threads), err) != 0 ||
         core_new(&s.now.core, &set->limits, NULL, to_users, err) != 0 ||
         install_new(&s.install, set->package, to_developers, err) != 0 || loader_open(&s.loader, set, s.wake_fd, err) != 0)
         goto done;
@@ -350,7 +351,7 @@ int serve(const struct settings *set, bool json, struct err *err)
         listener_open(&s.admin, s.transport, "admin", set->listen_admin, set->config.identity, set->developers,
                       set->developer_count, err) != 0 ||
         listener_self_check(s.infer, err) != 0 || listener_self_check(s.admin, err) != 0 ||
-        metrics_open(&s.metrics, set->metrics, err) != 0)
+        metrics_open(&s.metrics, set->metrics, err) != 0 || sandbox_calls(set, err) != 0)
         goto done;
     rc = loop(&s, err);
 done:

@@ -78,9 +78,9 @@ static int read_prefix_cache(struct settings *s, struct err *err)
 int settings_read(struct settings *out, const char *path, struct err *err)
 {
     static const char *const keys[] = {"listen", "listen_admin", "metrics", "package", "allow", "limits", "threads", "kv_dtype",
-                                       "prefix_cache", "drain_s", NULL};
+                                       "prefix_cache", "drain_s", "sandbox", NULL};
     static const char *const allow_keys[] = {"users", "model_devs", NULL};
-    struct settings s = {0};
+    struct settings s = {.sandbox = true};
     int64_t threads = 0, drain = 10;
     if (role_config_open(&s.config, path, "server", keys, err) != 0)
         return -1;
@@ -91,7 +91,8 @@ int settings_read(struct settings *out, const char *path, struct err *err)
         json_opt_str(doc, root, "metrics", &s.metrics, err) != 0 ||
         role_config_path(&s.config, "package", s.package, err) != 0 ||
         json_opt_int(doc, root, "threads", 0, 1024, &threads, err) != 0 ||
-        json_opt_int(doc, root, "drain_s", 0, 3600, &drain, err) != 0 || read_limits(&s, err) != 0 ||
+        json_opt_int(doc, root, "drain_s", 0, 3600, &drain, err) != 0 ||
+        json_opt_bool(doc, root, "sandbox", &s.sandbox, err) != 0 || read_limits(&s, err) != 0 ||
         read_kv_dtype(&s, err) != 0 || read_prefix_cache(&s, err) != 0 ||
         (!json_is_null(allow) && json_only(doc, allow, allow_keys, err) != 0) ||
         role_config_allow(&s.config, allow, "users", &s.users, &s.user_count, err) != 0 ||

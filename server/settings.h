@@ -27,6 +27,7 @@ struct settings {
     enum kv_dtype kv_dtype;
     int drain_ms;         /* steps under way are waited for when the server is stopped */
     int threads;          /* 0: all cores that this process may use */
+    bool sandbox;         /* drop what a server does not need (server/sandbox.h) */
 };
 
 MUST_CHECK int settings_read(struct settings *out, const char *path, struct err *err);

@@ -12,11 +12,13 @@
 #include "transport/zmq_door.h"
 
 #define ENDPOINT_MAX 256
+#define CUT_SHORT_MAX 3 /* libzmq connects again by itself; nobody is killed that often in half a second */
 #define SETTLE_MS 20 /* frames that arrived before the connection broke may become readable a moment after the news */
 
 /* What the socket monitor has said so far. */
 struct events {
     bool connected, handshaken, refused_key, no_handshake, lost;
+    int cut_short; /* handshakes that ended without a word: a server that was killed, or one that cannot read ours */
     uint64_t closed; /* attempts that failed */
 };
 
@@ -98,8 +100,8 @@ static void read_events(struct channel *ch)
         case ZMQ_EVENT_CONNECTED: ch->seen.connected = true; break;
         case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: ch->seen.handshaken = true; break;
         case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: ch->seen.refused_key = true; break;
-        case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: ch->seen.no_handshake = true; break;
+        case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: ch->seen.no_handshake = true; break;
+        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: ch->seen.no_handshake = ++ch->seen.cut_short >= CUT_SHORT_MAX; break;
         case ZMQ_EVENT_CLOSED: ch->seen.closed++; break;
         case ZMQ_EVENT_DISCONNECTED: ch->seen.lost = true; break;
         default: break;

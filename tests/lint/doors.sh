@@ -18,6 +18,7 @@ table='
 <utf8proc user/unicode\.c
 <unicode/ user/unicode\.c
 <microhttpd transport/http\.c
+<seccomp server/sandbox\.c
 <curl/ user/backend\.c
 <histedit user/line\.c
 <editline/ user/line\.c
