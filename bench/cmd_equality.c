@@ -30,6 +30,7 @@ struct run {
     float *a, *b, *e; /* [ROWS, outputs] plain, private and exact logits */
     struct safetensors_out *dump;
     /* results */
+    double vs_f32; /* plain against all in f32, of every row; where there is such a run */
     double dlogit, dlogit_all, vs_f64; /* dlogit: of the rows that the reference judged too */
     size_t judged;
     double largest; /* logit of the reference */
@@ -100,6 +101,8 @@ static int text_window(struct run *r, const int32_t *ids, int n, int *budget, st
         if (rc != 0)
             break;
         compare(r, rows);
+        for (int i = 0; r->exact.net != NULL && i < rows * r->outputs; i++)
+            keep_max(&r->vs_f32, (double)r->a[i] - (double)r->e[i]);
         if (judged > 0)
             compare_ref(r, ref + (size_t)at * (size_t)r->outputs, judged);
         for (int i = 0; i < rows && at + i + 1 < n; i++) {
@@ -278,12 +281,14 @@ static int run_encoder(struct run *r, const struct cli_cmd *cmd, const char *tex
 /* 4 times the plain run's own rounding, and never stricter than one float's own resolution near 1. bf16 and int8 round what enters
  * a product: a number on the edge between two steps falls to one side here and to the other there, and then a whole step is the
  * difference. The reference meets such edges too, so the rule is the same; only, few rows may meet none, so that plain counts as
- * being at least half a step of the largest logit away from it. */
+ * being at least half a step of the largest logit away from it. Profile gauge rotates the weights, so that they meet another grid
+ * than plain's altogether: there a difference may be as large as what the grids themselves cost. */
 static double allowed(const struct run *r)
 {
     static const double half_step[] = {[COMPUTE_F32] = 0, [COMPUTE_BF16] = 0x1p-9, [COMPUTE_INT8] = 1.0 / 254};
     static const double half_step_kv[] = {[KV_F32] = 0, [KV_BF16] = 0x1p-9, [KV_INT8] = 1.0 / 254};
-    return fmax(1e-6, 4 * fmax(r->vs_f64, fmax(half_step[r->compute], half_step_kv[r->kv]) * r->largest));
+    const double grid = strcmp(private_grant(r->private)->profile, "gauge") == 0 ? r->vs_f32 : 0;
+    return fmax(1e-6, 4 * fmax(fmax(r->vs_f64, grid), fmax(half_step[r->compute], half_step_kv[r->kv]) * r->largest));
 }
 
 static bool all_f32(const struct run *r)
@@ -305,7 +310,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         struct json *root = json_node(doc);
         char *text;
         json_put_str(doc, root, "architecture", r->config->architecture);
-        json_put_str(doc, root, "profile", "stip");
+        json_put_str(doc, root, "profile", private_grant(r->private)->profile);
         json_put_int(doc, root, "local_layers", private_grant(r->private)->local_layers);
         json_put_str(doc, root, "head", private_grant(r->private)->head_here ? "user" : "server");
         json_put_str(doc, root, "compute", compute_name(r->compute));
@@ -336,7 +341,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         puts(text);
         free(text);
     } else {
-        printf("%s, computed in %s, keys and values in %s, head on the %s, first layers on the user: %d\n", r->config->architecture, compute_name(r->compute), kv_dtype_name(r->kv),
+        printf("%s, profile %s, computed in %s, keys and values in %s, head on the %s, first layers on the user: %d\n", r->config->architecture, private_grant(r->private)->profile, compute_name(r->compute), kv_dtype_name(r->kv),
                private_grant(r->private)->head_here ? "user" : "server", private_grant(r->private)->local_layers);
         printf("max |plain - float64| logit   %.3g over %zu rows\n", r->vs_f64, r->judged);
         printf("max |private - plain| logit   %.3g over the same rows, %.3g over all (bit-equal: %s)\n", r->dlogit, r->dlogit_all,

@@ -74,7 +74,8 @@ static int pass(struct speed *sp, struct side *s, const int32_t *ids, int B, int
     for (int b = 0; b < B; b++) {
         float *x = s->x + (size_t)b * (size_t)T * D, *x_p = s->x_p + (size_t)b * (size_t)T * D;
         if (embed_rows(s->embed, ids + (size_t)b * (size_t)T, NULL, T, s->kv[b]->len, x, err) != 0 ||
-            (s->local[b] != NULL && local_rows(s->local[b], s->kv[b]->len, x, T, err) != 0))
+            (s->local[b] != NULL && local_rows(s->local[b], s->kv[b]->len, x, T, err) != 0) ||
+            (s->grant != NULL && grant_turn(s->grant, x, (size_t)T, err) != 0))
             return -1;
         const float *rows = s->grant == NULL ? x : seal_rows(x_p, x, (size_t)T, &s->grant->residual).data;
         seqs[b] = (struct forward_seq){.kv = s->kv[b], .x = rows, .T = T, .out_from = c->causal ? T - 1 : 0, .out_n = 1,
@@ -88,6 +89,8 @@ static int pass(struct speed *sp, struct side *s, const int32_t *ids, int B, int
         logits = s->logits;
     } else if (s->grant != NULL) {
         unseal_rows(s->hidden, s->y, (size_t)B, &s->grant->residual);
+        if (grant_turn_back(s->grant, s->hidden, (size_t)B, err) != 0)
+            return -1;
         head_apply(c, s->grant->head, s->hidden, B, s->work, s->logits);
         logits = s->logits;
     }

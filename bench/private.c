@@ -132,7 +132,8 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
 {
     const struct grant *g = p->grant;
     if (embed_rows(g->embed, ids, types, T, p->kv->len, p->x, err) != 0 ||
-        (p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0))
+        (p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0) ||
+        grant_turn(g, p->x, (size_t)T, err) != 0)
         return -1;
     struct sealed_rows x_p = seal_rows(p->x_p, p->x, (size_t)T, &g->residual);
     struct forward_seq seq = {.kv = p->kv, .x = x_p.data, .T = T, .out_from = out_from, .out_n = out_n, .out = p->y_p};
@@ -142,6 +143,8 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
         return 0;
     }
     unseal_rows(p->y, p->y_p, (size_t)out_n, &g->residual);
+    if (grant_turn_back(g, p->y, (size_t)out_n, err) != 0)
+        return -1;
     head_apply(g->config, g->head, p->y, out_n, p->work, logits);
     return 0;
 }

@@ -419,7 +419,7 @@ static int parse_doc(struct manifest *m, const struct json_doc *doc, struct err 
 {
     static const char *const keys[] = {"version", "model", "profile", "head", "dtype", "compute", "epoch", "created",
                                        "local_layers", "expires", "previous", "signer", "chunk_size", "files", NULL};
-    static const char *const profiles[] = {"stip", "engine", NULL}, *const heads[] = {"server", "user", NULL};
+    static const char *const profiles[] = {"stip", "gauge", "engine", NULL}, *const heads[] = {"server", "user", NULL};
     static const char *const dtypes[] = {"F32", "BF16", "F16", "I8", "mixed", NULL};
     const struct json *root = json_root(doc);
     int64_t version, chunk, epoch, local_layers = 0;

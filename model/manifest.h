@@ -37,7 +37,7 @@ struct manifest_file {
 
 struct manifest {
     char model[64];   /* architecture */
-    char profile[16]; /* "stip", or "engine": for engines of others */
+    char profile[16]; /* "stip", "gauge", or "engine": for engines of others */
     char head[8];     /* "server" or "user" */
     uint32_t local_layers; /* first layers that users run themselves; the package does not have them */
     char dtype[8];    /* of the matrices: "F32", "BF16", "F16", "I8" or "mixed" */

@@ -82,9 +82,10 @@ static void print_text(const struct release *p, bool checked, bool key, const do
     crypto_hex(m->signer, sizeof m->signer, signer);
     crypto_hex(m->previous, sizeof m->previous, previous);
     cmd_expires(expires, m->expires);
-    printf("package   %s\ncontext   %s\nmodel     %s, %s, computed in %s, head at the %s, profile %s, epoch %u\nmade      %s, expires %s\nreplaces  %s\n"
+    printf("package   %s\ncontext   %s\nmodel     %s, %s, computed in %s, head at the %s, profile %s, first layers at the users: %u, epoch %u\nmade      %s, expires %s\nreplaces  %s\n"
            "signed by %s (signature valid%s)\n",
-           p->package, context, m->model, m->dtype, compute_name(m->compute), m->head, m->profile, m->epoch, m->created, expires,
+           p->package, context, m->model, m->dtype, compute_name(m->compute), m->head, m->profile, m->local_layers, m->epoch,
+           m->created, expires,
            m->chained ? previous : "nothing", signer,
            checked ? ", all files match" : "");
     for (size_t i = 0; i < m->file_count; i++)

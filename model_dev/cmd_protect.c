@@ -10,15 +10,6 @@
 #include "model_dev/derived.h"
 #include "model_dev/protect.h"
 
-/* Options of the full product that this version does not have are refused by their names. */
-static int refuse_later(const struct cli_cmd *cmd, struct err *err)
-{
-    const char *profile = cli_str(cmd, "profile", "stip");
-    if (strcmp(profile, "gauge") == 0)
-        return err_set(err, ERR_USAGE, "--profile %s is not available in this version; known: stip, engine", profile);
-    return 0;
-}
-
 /* The developer's identity: the given one, or OUT/identity, made on first use. *made says that it was made here. */
 static int open_identity(struct identity **id, const char *given, const char *out, char dir[FILE_PATH_MAX], bool *made,
                          struct err *err)
@@ -48,7 +39,7 @@ static int print_json(const struct protect_report *r, const struct identity *id,
     json_put_str(doc, root, "key", r->key);
     json_put_str(doc, root, "context", context);
     json_put_str(doc, root, "architecture", r->architecture);
-    json_put_str(doc, root, "profile", r->engine ? "engine" : "stip");
+    json_put_str(doc, root, "profile", r->profile);
     json_put_str(doc, root, "head", r->head_user ? "user" : "server");
     json_put_int(doc, root, "local_layers", r->local_layers);
     json_put_str(doc, root, "compute", compute_name(r->compute));
@@ -79,7 +70,7 @@ static void print_text(const struct protect_report *r, const char *identity)
            "signed by %s\n"
            "time      %.2f s\n",
            r->package, r->engine ? "engine" : "server", r->tensors, (double)r->bytes / 1e6, r->architecture, compute_name(r->compute),
-           r->head_user ? "user" : "server", r->engine ? "engine" : "stip", r->local_layers, r->key, context, r->epoch, expires, identity, r->seconds);
+           r->head_user ? "user" : "server", r->profile, r->local_layers, r->key, context, r->epoch, expires, identity, r->seconds);
 }
 
 static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err *err)
@@ -94,8 +85,7 @@ static int protect_as(const char *profile, const struct cli_cmd *cmd, struct err
     struct identity *id = NULL;
     bool made = false, made_out;
     int64_t epoch = 0, local_layers = 0;
-    if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || refuse_later(cmd, err) != 0 ||
-        derived_option(&derived, cmd, err) != 0)
+    if (hub_option(model, cmd, err) != 0 || cli_need(cmd, "out", &o.out, err) != 0 || derived_option(&derived, cmd, err) != 0)
         return -1;
     if (cli_int(cmd, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || cmd_option_expires(cmd, &o.expires, err) != 0)
         return -1;

@@ -31,12 +31,14 @@ static bool goes(const struct config *c, const struct arch_tensor *row, unsigned
     return arch_present(c, row) && (parts & 1u << row->part) != 0;
 }
 
-int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers)
+int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers, bool gauge)
 {
     if (!arch_present(c, row))
         return 0;
     if (row->per_layer)
         return arch_below(c, row, local_layers);
+    if (row->role == ROLE_FINAL_NORM_W || row->role == ROLE_FINAL_NORM_B)
+        return gauge && head_user ? 1 : 0;
     const bool head = row->part == PART_HEAD && head_user && !(row->role == ROLE_LM_HEAD && c->tied);
     return row->part == PART_EMBED || head ? 1 : 0;
 }
@@ -156,7 +158,7 @@ static bool same_network(const struct config *a, const struct config *b)
     return same;
 }
 
-static int check_same(const struct json_doc *doc, const struct config *source, int first, struct err *err)
+static int check_same(const struct json_doc *doc, const struct config *source, int first, double eps, struct err *err)
 {
     struct config c, want = *source;
     want.L -= first;
@@ -164,6 +166,8 @@ static int check_same(const struct json_doc *doc, const struct config *source, i
     for (int l = first; l < source->L; l++)
         if (config_window(source, l) > 0)
             want.sliding[(l - first) / 64] |= (uint64_t)1 << ((l - first) % 64);
+    if (eps > 0)
+        want.norm_eps = eps;
     if (config_parse(&c, doc, err) != 0)
         return err_wrap(err, "the package's config.json");
     bool same = same_network(&c, &want);
@@ -212,11 +216,12 @@ static void put_quantization(struct json_doc *doc, struct json *root, bool exper
     put_numbers(doc, group, "input_activations", "token", true);
 }
 
-int contents_config(const struct checkpoint *cp, bool head, int first, const char *dtype, enum compute compute, char **text,
+int contents_config(const struct checkpoint *cp, bool head, int first, double eps, const char *dtype, enum compute compute, char **text,
                     struct err *err)
 {
     static const char *const set_here[] = {"num_labels", "tie_word_embeddings", NULL};
     static const char *const dtypes[] = {"torch_dtype", "dtype", NULL};
+    static const char *const of_eps[] = {"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", NULL};
     static const char *const of_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "max_window_layers", "layer_types", NULL};
     const struct config *c = checkpoint_config(cp);
     struct json_doc *doc = json_new_object("config.json");
@@ -224,8 +229,10 @@ int contents_config(const struct checkpoint *cp, bool head, int first, const cha
     bool stores_table = head && (c->head == HEAD_LM || c->head == HEAD_MLM);
     for (const struct json *m = json_first(json_root(checkpoint_json(cp))); m != NULL; m = json_next(m))
         if (keeps(m) && !any_of(json_key(m), set_here) && (dtype == NULL || !any_of(json_key(m), dtypes)) &&
-            (first == 0 || !any_of(json_key(m), of_layers)))
+            (first == 0 || !any_of(json_key(m), of_layers)) && (!(eps > 0) || !any_of(json_key(m), of_eps)))
             json_put_copy(doc, root, json_key(m), m);
+    for (const char *const *key = of_eps; eps > 0 && *key != NULL; key++)
+        json_put_num(doc, root, *key, eps); /* each family reads its own */
     if (first > 0)
         put_layers(doc, root, checkpoint_json(cp), c, first);
     if (c->head == HEAD_CLASSIFY)
@@ -239,7 +246,7 @@ int contents_config(const struct checkpoint *cp, bool head, int first, const cha
     char *printed = NULL;
     int rc = json_print(doc, true, &printed, err);
     if (rc == 0)
-        rc = check_same(doc, c, first, err);
+        rc = check_same(doc, c, first, eps, err);
     json_free(doc);
     if (rc != 0)
         free(printed);

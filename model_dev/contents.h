@@ -32,16 +32,16 @@ struct contents {
 MUST_CHECK int contents_list(struct contents *out, const struct checkpoint *cp, unsigned parts, int first,
                              struct err *err);
 /* What users get with their grants: how many tensors of this row, counted from layer 0; 0 for none. A tied output table is the
- * token embedding, which is there already. */
-int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers);
+ * token embedding, which is there already. Under gauge the final norm's gain goes with the head. */
+int contents_granted(const struct config *c, const struct arch_tensor *row, bool head_user, int local_layers, bool gauge);
 /* The experts of each layer in the order of KEY_EXPERTS: place e of the package, also its place in the files, gets expert to[e]. */
 MUST_CHECK int contents_mix_experts(struct contents *list, const struct checkpoint *cp, const struct keyset *keys, struct err *err);
 const struct contents_item *contents_find(const struct contents *c, const char *name);
 void contents_free(struct contents *c);
 
 /* The package's config.json: numbers and switches, and the text fields that the network depends on; no labels, no paths.
- * `dtype` is NULL when weights keep theirs; int8 matrices are declared the way compressed-tensors does. */
-MUST_CHECK int contents_config(const struct checkpoint *cp, bool head, int first, const char *dtype, enum compute compute,
+ * `dtype` is NULL when weights keep theirs; int8 matrices are declared the way compressed-tensors does. eps 0: the model's own. */
+MUST_CHECK int contents_config(const struct checkpoint *cp, bool head, int first, double eps, const char *dtype, enum compute compute,
                                char **text, struct err *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "model/checkpoint.h"
 #include "model_dev/canary.h"
 #include "model_dev/contents.h"
+#include "model_dev/fold.h"
 #include "model_dev/rules.h"
 #include "permute/gather.h"
 #include "transport/bundle.h"
@@ -82,6 +83,23 @@ static int check_gains(const struct release *from, const struct keyset *keys, co
     return rc;
 }
 
+/* The same under gauge, where gains are all 1. */
+static int check_turned(const struct release *from, const struct keyset *keys, const struct checkpoint *plain,
+                        const struct checkpoint *packed, struct err *err)
+{
+    const int L = checkpoint_config(plain)->L, first = L - checkpoint_config(packed)->L;
+    struct fold *f = NULL;
+    int rc = fold_open(&f, plain, keys, NULL, err);
+    for (int l = first; rc == 0 && l < L; l++) {
+        bool same = false;
+        rc = fold_compare(f, packed, l, first, &same, err);
+        if (rc == 0 && !same)
+            rc = err_set(err, ERR_INPUT, "%s was not made from this checkpoint: the feed-forward weights of layer %d differ", from->package, l);
+    }
+    fold_close(f);
+    return rc;
+}
+
 static int check_match(const struct grant_source *src, const struct context_key *key, const struct keyset *keys,
                        const struct checkpoint *plain, struct err *err)
 {
@@ -90,7 +108,7 @@ static int check_match(const struct grant_source *src, const struct context_key 
     if (rc == 0)
         rc = check_shapes(src->from, key, checkpoint_config(plain), checkpoint_config(packed), err);
     if (rc == 0)
-        rc = check_gains(src->from, keys, plain, packed, err);
+        rc = (strcmp(src->from->manifest.profile, "gauge") == 0 ? check_turned : check_gains)(src->from, keys, plain, packed, err);
     checkpoint_close(packed);
     return rc == 0 ? 0 : err_wrap(err, "%s", src->model);
 }
@@ -114,13 +132,14 @@ static int write_table(struct safetensors_out *st, const struct tensor *t, struc
 }
 
 /* Declares what is granted, or, with `name`, writes the tensor of that name. */
-static int each_table(struct safetensors_out *st, const struct checkpoint *cp, bool head_user, int local_layers, const char *name,
-                      struct err *err)
+static int each_table(struct safetensors_out *st, const struct checkpoint *cp, bool head_user, const struct manifest *m,
+                      const char *name, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
+    const bool gauge = strcmp(m->profile, "gauge") == 0;
     char own[512];
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; l < contents_granted(c, row, head_user, local_layers); l++) {
+        for (int l = 0; l < contents_granted(c, row, head_user, (int)m->local_layers, gauge); l++) {
             const struct tensor *t = checkpoint_tensor(cp, row->role, l);
             if (checkpoint_name(own, c, row, l, 0, 0, err) != 0)
                 return -1;
@@ -132,17 +151,18 @@ static int each_table(struct safetensors_out *st, const struct checkpoint *cp, b
     return 0;
 }
 
-static int write_tables(const struct checkpoint *cp, bool head_user, int local_layers, const char *dir, struct err *err)
+static int write_tables(const struct checkpoint *cp, bool head_user, const struct manifest *m, const char *dir,
+                        struct err *err)
 {
     struct safetensors_out *st = NULL;
     char path[FILE_PATH_MAX];
     int rc = safetensors_out_new(&st, err);
     if (rc == 0)
-        rc = each_table(st, cp, head_user, local_layers, NULL, err);
+        rc = each_table(st, cp, head_user, m, NULL, err);
     if (rc == 0 && (rc = file_join(path, dir, "model.safetensors", err)) == 0)
         rc = safetensors_out_begin(st, path, 0600, err);
     for (const char *name; rc == 0 && (name = safetensors_out_next(st)) != NULL;)
-        rc = each_table(st, cp, head_user, local_layers, name, err);
+        rc = each_table(st, cp, head_user, m, name, err);
     if (rc == 0)
         rc = safetensors_out_commit(st, err);
     safetensors_out_free(st);
@@ -206,6 +226,11 @@ static int write_canaries(const struct grant_source *src, const char *dir, struc
     struct canary_maker *maker = NULL;
     if (src->canaries == 0)
         return 0;
+    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
+    if (strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32) {
+        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
+        return 0;
+    }
     int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
     if (rc == 0)
         rc = canary_write(maker, dir, src->canaries, err);
@@ -303,7 +328,7 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
     if (rc == 0 && !engine)
-        rc = write_tables(o.plain, o.head_user, (int)src->from->manifest.local_layers, dir, err);
+        rc = write_tables(o.plain, o.head_user, &src->from->manifest, dir, err);
     if (rc == 0)
         rc = write_canaries(src, dir, err);
     if (rc == 0)

@@ -19,7 +19,7 @@ static struct cli_opt keygen_opts[] = {
 static struct cli_opt protect_opts[] = {
     {.name = "model", .arg = "HFDIR", .help = "a Hugging Face checkpoint: a folder, or a repository of Hugging Face (ORG/NAME[@REVISION]) in this machine's cache"},
     {.name = "out", .arg = "DIR", .help = "gets DIR/package for the server and DIR/context.key, the developer's secret"},
-    {.name = "profile", .arg = "NAME", .help = "stip, or engine: a checkpoint for engines of others (docs/ENGINES.md), which hides less"},
+    {.name = "profile", .arg = "NAME", .help = "stip; gauge: rotated and scaled as well, for models with norms before their layers; engine: a checkpoint for engines of others (docs/ENGINES.md), which hides less"},
     {.name = "head", .arg = "WHERE", .help = "auto (user for tied models, else server), server, user"},
     {.name = "local-layers", .arg = "K", .help = "the first K layers run on the users' machines and the server gets rows that are contextual; users then have these layers"},
     {.name = "dtype", .arg = "TYPE", .help = "of products: keep or f32 (exact), bf16, int8"},

@@ -19,6 +19,7 @@
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
 #include "model_dev/engine.h"
+#include "model_dev/fold.h"
 #include "model_dev/transform.h"
 #include "permute/gather.h"
 
@@ -36,6 +37,8 @@ struct plan {
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
     int local_layers;
+    bool gauge;        /* profile "gauge" */
+    struct fold *fold; /* NULL without */
     bool engine; /* profile "engine": embeddings and all, ids and tokenizer in the order of the output key */
     bool chained; /* a package of the same developer is replaced ... */
     uint8_t previous[CRYPTO_HASH_LEN]; /* ... of this context */
@@ -59,8 +62,9 @@ static int check_options(const struct protect_opts *o, struct plan *p, struct er
     const char *profile = o->profile == NULL ? "stip" : o->profile, *head = o->head == NULL ? "auto" : o->head;
     const char *dtype = o->dtype == NULL ? "keep" : o->dtype;
     p->engine = strcmp(profile, "engine") == 0;
-    if (strcmp(profile, "stip") != 0 && !p->engine)
-        return err_set(err, ERR_USAGE, "--profile: '%.40s' is not implemented; known: stip, engine", profile);
+    p->gauge = strcmp(profile, "gauge") == 0;
+    if (strcmp(profile, "stip") != 0 && !p->gauge && !p->engine)
+        return err_set(err, ERR_USAGE, "--profile: '%.40s' is not implemented; known: stip, gauge, engine", profile);
     if (p->engine && strcmp(head, "user") == 0)
         return err_set(err, ERR_USAGE, "--head user: an engine computes the whole model; use --profile stip");
     if (strcmp(head, "auto") != 0 && strcmp(head, "server") != 0 && strcmp(head, "user") != 0)
@@ -88,6 +92,11 @@ static bool table_is_embedding(const struct checkpoint *cp)
         return false;
     return table == embed || (table->dtype == embed->dtype && table->bytes == embed->bytes &&
                               memcmp(table->data, embed->data, table->bytes) == 0);
+}
+
+static const char *profile_name(bool engine, bool gauge)
+{
+    return engine ? "engine" : gauge ? "gauge" : "stip";
 }
 
 /* --dtype chooses how the model is computed; matrices that are integers already leave no choice. */
@@ -139,6 +148,18 @@ static void chain(struct plan *p, const struct protect_opts *o, uint32_t *epoch)
     manifest_free(&m);
 }
 
+/* Values that were turned lie on no grid of 16 bits: they would be rounded where the checkpoint's own are exact. */
+static int check_dtype(const struct plan *p, struct err *err)
+{
+    for (size_t i = 0; !p->convert && i < p->contents.count; i++) {
+        const struct tensor *t = p->contents.items[i].src;
+        if (t->dtype != DTYPE_F32)
+            return err_set(err, ERR_USAGE, "--profile gauge: tensor '%s' is %s, which does not hold rotated weights exactly; use --dtype f32, "
+                                           "or bf16 or int8, which round", t->name, dtype_name(t->dtype));
+    }
+    return 0;
+}
+
 /* The first layers are for the users, and something is left for the server. */
 static int check_layers(const struct plan *p, struct err *err)
 {
@@ -156,10 +177,14 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
         check_layers(p, err) != 0)
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
-    p->head_user = !p->engine && (automatic ? same : strcmp(o->head, "user") == 0);
+    /* Under gauge the bias of a final LayerNorm has no place on the server. */
+    const bool needs_user = p->gauge && checkpoint_config(p->cp)->norm == NORM_LAYER;
+    p->head_user = !p->engine && (automatic ? same || needs_user : strcmp(o->head, "user") == 0);
     p->table_exposed = p->engine || (same && !p->head_user);
     const unsigned parts = CHECKPOINT_CORE | (p->head_user ? 0 : CHECKPOINT_HEAD) | (p->engine ? CHECKPOINT_EMBED : 0);
     if (contents_list(&p->contents, p->cp, parts, p->local_layers, err) != 0)
+        return -1;
+    if (p->gauge && (fold_check(checkpoint_config(p->cp), p->head_user, err) != 0 || check_dtype(p, err) != 0))
         return -1;
     if (p->compute == COMPUTE_INT8 && check_terms(p->cp, &p->contents, err) != 0)
         return -1;
@@ -201,7 +226,7 @@ static int check_granted(const struct plan *p, struct err *err)
 {
     const struct config *c = checkpoint_config(p->cp);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
-        for (int l = 0; !p->engine && l < contents_granted(c, row, p->head_user, p->local_layers); l++)
+        for (int l = 0; !p->engine && l < contents_granted(c, row, p->head_user, p->local_layers, p->gauge); l++)
             if (check_tensor(checkpoint_tensor(p->cp, row->role, l), err) != 0)
                 return -1;
     return 0;
@@ -209,6 +234,7 @@ static int check_granted(const struct plan *p, struct err *err)
 
 static void free_plan(struct plan *p)
 {
+    fold_close(p->fold);
     contents_free(&p->contents);
     checkpoint_close(p->cp);
     keyset_free(p->keys);
@@ -224,7 +250,8 @@ static bool is_matrix(const struct contents_item *item)
 
 static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
 {
-    return p->convert && (p->compute == COMPUTE_F32 || (is_matrix(item) && item->row->role != ROLE_ROUTER)) ? p->dtype : item->src->dtype;
+    const enum dtype as_it_is = p->gauge ? DTYPE_F32 : item->src->dtype;
+    return p->convert && (p->compute == COMPUTE_F32 || (is_matrix(item) && item->row->role != ROLE_ROUTER)) ? p->dtype : as_it_is;
 }
 
 static void scale_name(char out[SCALE_NAME], const struct contents_item *item)
@@ -276,16 +303,21 @@ static int write_tensor(const struct plan *p, const char *name, float **scales, 
     struct perm out = {0}, in = {0};
     bool is_scale;
     size_t i = item_of(p, name, &is_scale);
-    const struct contents_item *item = &p->contents.items[i];
+    struct contents_item folded = p->contents.items[i];
+    const struct contents_item *item = &folded;
+    struct tensor plane = {0};
     int rc = keyset_perm(p->keys, item->rule->out, item->layer, &out, err);
     if (rc == 0)
         rc = keyset_perm(p->keys, item->rule->in, item->layer, &in, err);
+    if (rc == 0 && p->fold != NULL && (rc = fold_tensor(p->fold, item, &plane, err)) == 0)
+        folded.src = &plane;
     if (rc == 0 && is_scale)
         rc = write_scales(item, &out, &scales[i], st, progress, done, err);
     else if (rc == 0)
         rc = transform_write(&(struct transform){.src = item->src, .conv1d = item->row->conv1d, .dtype = dtype_of(p, item),
                                                  .scale = scales[i], .out = &out, .in = &in},
                              st, progress, done, err);
+    fold_release(&plane);
     perm_wipe(&out);
     perm_wipe(&in);
     return rc;
@@ -396,7 +428,7 @@ static int write_config(const struct plan *p, const char *dir, struct err *err)
     const char *dtype = !p->convert || p->dtype == DTYPE_I8 ? NULL : p->dtype == DTYPE_F32 ? "float32" : "bfloat16";
     /* Embeddings that go along may stay tied to the output table. */
     bool untie = !p->head_user && !p->engine;
-    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, untie, p->local_layers, dtype, p->compute, &text, err) != 0)
+    if (file_join(path, dir, "config.json", err) != 0 || contents_config(p->cp, untie, p->local_layers, p->fold == NULL ? 0 : fold_eps(p->fold), dtype, p->compute, &text, err) != 0)
         return -1;
     int rc = p->engine ? write_engine(p, dir, &text, err) : 0;
     if (rc == 0)
@@ -426,7 +458,7 @@ static int write_manifest(const struct plan *p, const struct protect_opts *o, co
     memcpy(m.previous, p->previous, sizeof m.previous);
     m.local_layers = (uint32_t)p->local_layers;
     (void)snprintf(m.model, sizeof m.model, "%s", checkpoint_config(p->cp)->architecture);
-    (void)snprintf(m.profile, sizeof m.profile, "%s", p->engine ? "engine" : "stip");
+    (void)snprintf(m.profile, sizeof m.profile, "%s", profile_name(p->engine, p->gauge));
     (void)snprintf(m.head, sizeof m.head, "%s", p->head_user ? "user" : "server");
     (void)snprintf(m.dtype, sizeof m.dtype, "%s", dtype_text(p));
     clock_iso(o->created == 0 ? clock_unix() : o->created, m.created);
@@ -440,14 +472,16 @@ static int write_manifest(const struct plan *p, const struct protect_opts *o, co
     return rc;
 }
 
-static int write_package(const struct plan *p, const struct protect_opts *o, const char *dir, struct protect_report *report,
+static int write_package(struct plan *p, const struct protect_opts *o, const char *dir, struct protect_report *report,
                          struct err *err)
 {
     struct progress progress;
     uint64_t done = 0;
-    if (file_mkdirs(dir, 0755, err) != 0 || write_config(p, dir, err) != 0)
-        return -1;
-    int rc = 0;
+    int rc = file_mkdirs(dir, 0755, err);
+    if (rc == 0 && p->gauge)
+        rc = fold_open(&p->fold, p->cp, p->keys, dir, err);
+    if (rc == 0)
+        rc = write_config(p, dir, err);
     progress_start(&progress, "permuting", "B", p->contents.bytes * (p->dtype == DTYPE_I8 ? 2 : 1)); /* int8 reads twice */
     for (size_t f = 0; rc == 0 && f < checkpoint_files(p->cp); f++)
         rc = write_file(p, f, dir, &progress, &done, err);
@@ -581,6 +615,7 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
         memcpy(report.context_id, plan.key->context_id, sizeof report.context_id);
         report.head_user = plan.head_user;
         report.engine = plan.engine;
+        (void)snprintf(report.profile, sizeof report.profile, "%s", profile_name(plan.engine, plan.gauge));
         report.local_layers = plan.local_layers;
         report.compute = plan.compute;
         report.table_exposed = plan.table_exposed;

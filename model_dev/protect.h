@@ -26,7 +26,7 @@
 
 struct protect_opts {
     const char *model, *out; /* folders */
-    const char *profile;     /* NULL or "stip"; "engine": a checkpoint for engines of others */
+    const char *profile;     /* NULL or "stip"; "gauge": rotated as well; "engine": a checkpoint for engines of others */
     const char *head;        /* NULL or "auto", "server", "user" */
     int local_layers;        /* first layers that go to the users, with their grants, and not to the server */
     const char *dtype;       /* NULL or "keep", "f32", "bf16", "int8" */
@@ -40,7 +40,7 @@ struct protect_opts {
 
 struct protect_report {
     char package[FILE_PATH_MAX], key[FILE_PATH_MAX];
-    char architecture[64];
+    char architecture[64], profile[16];
     uint8_t context_id[CRYPTO_HASH_LEN];
     bool head_user, engine;
     int local_layers;

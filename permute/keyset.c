@@ -252,6 +252,14 @@ int keyset_end_key(const struct keyset *ks, enum key key, uint8_t out[CRYPTO_KEY
     return subkey(ks, end_label(key), out, err);
 }
 
+int keyset_gauge_key(const struct keyset *ks, enum gauge_part part, int layer, int group, uint8_t out[CRYPTO_KEY_LEN], struct err *err)
+{
+    static const char *const names[] = {[GAUGE_QUERY] = "query", [GAUGE_VALUE] = "value", [GAUGE_UP] = "up"};
+    char label[96];
+    (void)snprintf(label, sizeof label, "stip v1 layer %d group %d gauge %s", layer, group, names[part]);
+    return subkey(ks, label, out, err);
+}
+
 static double log2_factorial(int n)
 {
     return lgamma((double)n + 1) / log(2.0);

@@ -52,6 +52,11 @@ void keyset_free(struct keyset *ks);
 MUST_CHECK int keyset_perm(const struct keyset *ks, enum key key, int layer, struct perm *out, struct err *err);
 /* The 32-byte sub-key of KEY_RESIDUAL or KEY_OUTPUT, for a grant. perm_random(n, sub-key) gives the same permutation. */
 MUST_CHECK int keyset_end_key(const struct keyset *ks, enum key key, uint8_t out[CRYPTO_KEY_LEN], struct err *err);
+/* Sub-keys of profile "gauge" (permute/gauge.h), which stay with the developer: of a group's queries and keys, of its values, of
+ * a layer's ups. */
+enum gauge_part { GAUGE_QUERY, GAUGE_VALUE, GAUGE_UP };
+MUST_CHECK int keyset_gauge_key(const struct keyset *ks, enum gauge_part part, int layer, int group, uint8_t out[CRYPTO_KEY_LEN],
+                                struct err *err);
 /* log2 of the number of permutations that a key can be. Nothing is safer than the seed: its 256 bits are the ceiling. */
 double keyset_bits(const struct keyset *ks, enum key key);
 

@@ -15,8 +15,8 @@ static bool check_grant(struct doctor *d, struct setup *s, const struct cli_cmd 
         return false;
     }
     crypto_hex(s->grant->context, 8, id);
-    doctor_ok(d, "grant", "%s, context %s, epoch %u, head on the %s, key file closed to others", s->grant->config->architecture, id,
-              s->grant->epoch, s->grant->head_here ? "user" : "server");
+    doctor_ok(d, "grant", "%s, profile %s, context %s, epoch %u, head on the %s, first layers here: %d, key file closed to others", s->grant->config->architecture,
+              s->grant->profile, id, s->grant->epoch, s->grant->head_here ? "user" : "server", s->grant->local_layers);
     doctor_expiry(d, "grant expiry", "the grant", s->grant->expires, "ask the developer for another, then: stip-user join --config FILE");
     return true;
 }

@@ -163,9 +163,10 @@ int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         if (set.grant->expires != EXPIRY_NEVER)
             clock_iso(set.grant->expires, expires);
         crypto_hex(set.grant->context, sizeof set.grant->context, context);
-        printf(cli_on(cmd, "json") ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"head\":\"%s\",\"epoch\":%u,\"expires\":\"%s\"}\n"
-                                   : "joined context %.16s...: %s, head on the %s, epoch %u, expires %s\n",
-               context, set.grant->config->architecture, set.grant->head_here ? "user" : "server", set.grant->epoch, expires);
+        printf(cli_on(cmd, "json") ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"profile\":\"%s\",\"head\":\"%s\",\"local_layers\":%d,\"epoch\":%u,\"expires\":\"%s\"}\n"
+                                   : "joined context %.16s...: %s, profile %s, head on the %s, first layers on the user: %d, epoch %u, expires %s\n",
+               context, set.grant->config->architecture, set.grant->profile, set.grant->head_here ? "user" : "server", set.grant->local_layers,
+               set.grant->epoch, expires);
     }
 done:
     setup_close(&set);

@@ -1,5 +1,6 @@
 #include "user/grant.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
         goto done;
     }
     g->engine = strcmp(profile, "engine") == 0;
-    if (strcmp(profile, "stip") != 0 && !g->engine) {
+    if (strcmp(profile, "stip") != 0 && strcmp(profile, "gauge") != 0 && !g->engine) {
         err_set(err, ERR_INPUT, "%s: field 'profile': '%.30s' needs a newer stip-user", path, profile);
         goto done;
     }
@@ -59,11 +60,22 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
     }
     g->head_here = strcmp(head, "user") == 0;
     g->local_layers = (int)local_layers;
+    (void)snprintf(g->profile, sizeof g->profile, "%s", profile);
     g->epoch = (uint32_t)epoch;
     rc = 0;
 done:
     json_free(doc);
     return rc;
+}
+
+/* Profile gauge: the rotation comes from the residual's sub-key, as the permutation does. */
+static int read_turn(struct grant *g, const uint8_t key[CRYPTO_KEY_LEN], struct err *err)
+{
+    if (strcmp(g->profile, "gauge") != 0)
+        return 0;
+    if ((g->turn = calloc(1, sizeof *g->turn)) == NULL)
+        return err_oom(err, sizeof *g->turn);
+    return gauge_end_new(g->turn, g->config->D, g->config->norm == NORM_LAYER, key, err);
 }
 
 static int read_keys(struct grant *g, const char *dir, struct err *err)
@@ -86,7 +98,7 @@ static int read_keys(struct grant *g, const char *dir, struct err *err)
     }
     uint32_t outputs = (uint32_t)config_outputs(g->config);
     if ((!g->engine && perm_random(&g->residual, (uint32_t)g->config->D, data + 8, err) != 0) ||
-        perm_random(&g->output, outputs, data + 8 + CRYPTO_KEY_LEN, err) != 0)
+        perm_random(&g->output, outputs, data + 8 + CRYPTO_KEY_LEN, err) != 0 || read_turn(g, data + 8, err) != 0)
         goto done;
     rc = 0;
 done:
@@ -136,6 +148,13 @@ static int read_tables(struct grant *g, const char *dir, struct err *err)
     if (embed_load(&g->embed, g->checkpoint, err) != 0 ||
         (g->head_here && head_load(&g->head, g->checkpoint, g->compute, err) != 0))
         return -1;
+    if (g->head_here && strcmp(g->profile, "gauge") == 0) {
+        if (checkpoint_tensor(g->checkpoint, ROLE_FINAL_NORM_W, 0) == NULL ||
+            (g->config->norm == NORM_LAYER && checkpoint_tensor(g->checkpoint, ROLE_FINAL_NORM_B, 0) == NULL))
+            return err_set(err, ERR_INPUT, "%s: the final norm is missing; join again", dir);
+        if (norm_load(&g->final_norm, g->checkpoint, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B, 0, err) != 0)
+            return -1;
+    }
     return g->local_layers == 0 ? 0 : net_load_first(&g->local, g->checkpoint, g->local_layers, g->compute, err);
 }
 
@@ -161,6 +180,10 @@ void grant_free(struct grant *g)
     perm_wipe(&g->residual);
     perm_wipe(&g->output);
     tokenizer_free(g->tokenizer);
+    if (g->turn != NULL)
+        gauge_end_wipe(g->turn);
+    free(g->turn);
+    norm_free(&g->final_norm);
     net_free(g->local);
     head_free(g->head);
     embed_free(g->embed);
@@ -192,6 +215,24 @@ int grant_check_newer(const struct grant *fresh, const char *dir, struct err *er
                                     "remove the folder if that is meant", dir, old->epoch, fresh->epoch);
     grant_free(old);
     return rc;
+}
+
+int grant_turn(const struct grant *g, float *x, size_t n, struct err *err)
+{
+    return g->turn == NULL ? 0 : gauge_end_rows(g->turn, x, n, err);
+}
+
+/* The server's norm has neither gain nor bias: they are put on here. */
+int grant_turn_back(const struct grant *g, float *x, size_t n, struct err *err)
+{
+    const size_t D = (size_t)g->config->D;
+    if (g->turn == NULL)
+        return 0;
+    if (gauge_end_rows_back(g->turn, x, n, err) != 0)
+        return -1;
+    for (size_t i = 0; i < n * D; i++)
+        x[i] = x[i] * g->final_norm.w[i % D] + (g->final_norm.b == NULL ? 0 : g->final_norm.b[i % D]);
+    return 0;
 }
 
 bool grant_is_eos(const struct grant *g, int32_t token)

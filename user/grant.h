@@ -15,6 +15,7 @@
 #include "base/crypto.h"
 #include "engine/embed.h"
 #include "engine/net.h"
+#include "permute/gauge.h"
 #include "permute/perm.h"
 #include "transport/identity.h"
 #include "user/tokenizer.h"
@@ -25,6 +26,7 @@ struct grant {
     uint32_t epoch;
     int64_t expires;             /* seconds since 1970; 0: never */
     bool head_here;              /* the head is the user's work */
+    char profile[16];
     int local_layers;            /* first layers that are the user's work */
     bool engine;                 /* profile "engine": no embeddings, no residual key; an engine of others computes (user/backend.h) */
     enum compute compute;        /* how products are done, on both sides */
@@ -36,6 +38,8 @@ struct grant {
     struct net *local;           /* the first layers, NULL without */
     struct tokenizer *tokenizer;
     struct perm residual, output;
+    struct gauge_end *turn;      /* profile "gauge", before the permutation; NULL without */
+    struct norm final_norm;      /* with it and the head here; w NULL else */
     int eos[2 * CONFIG_MAX_EOS], eos_count; /* of config.json and generation_config.json */
 };
 
@@ -48,6 +52,9 @@ void grant_warn(const struct grant *g);
 /* `fresh` may take the place of what lies in `dir`: not when that is a later epoch of the same developer (ERR_AUTH): somebody has
  * sent an old grant again. A folder without a readable grant is no hindrance. */
 MUST_CHECK int grant_check_newer(const struct grant *fresh, const char *dir, struct err *err);
+/* Rows [n,D] in place, before they are sealed (nothing to do outside profile gauge), and final rows behind unsealing. */
+MUST_CHECK int grant_turn(const struct grant *g, float *x, size_t n, struct err *err);
+MUST_CHECK int grant_turn_back(const struct grant *g, float *x, size_t n, struct err *err);
 bool grant_is_eos(const struct grant *g, int32_t token);
 
 #endif

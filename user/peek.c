@@ -118,10 +118,12 @@ int peek_print(struct peek *p, FILE *to_file, const int32_t *ids, int from, int 
         (void)fputc('\n', to_file);
     }
     if (p->grant->local == NULL)
-        (void)fprintf(to_file, "%d of %d numbers of each row; on the right the same numbers stand in the secret order.\n", n, p->grant->config->D);
+        (void)fprintf(to_file, "%d of %d numbers of each row; on the right %s.\n", n, p->grant->config->D,
+                      p->grant->turn == NULL ? "the same numbers stand in the secret order" : "the row under the secret rotation");
     else
-        (void)fprintf(to_file, "%d of %d numbers of each row; on the right what the first %d layers here made of them, in the secret order.\n",
-                      n, p->grant->config->D, p->grant->local_layers);
+        (void)fprintf(to_file, "%d of %d numbers of each row; on the right what the first %d layers here made of them, %s.\n",
+                      n, p->grant->config->D, p->grant->local_layers,
+                      p->grant->turn == NULL ? "in the secret order" : "under the secret rotation");
     return 0;
 }
 

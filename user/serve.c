@@ -173,7 +173,8 @@ static void info(struct serve *s, struct http_request *r)
     crypto_hex(g->context, sizeof g->context, id);
     json_put_str(doc, root, "model", s->model);
     json_put_str(doc, root, "architecture", g->config->architecture);
-    json_put_str(doc, root, "profile", "stip");
+    json_put_str(doc, root, "profile", g->profile);
+    json_put_int(doc, root, "local_layers", g->local_layers);
     json_put_str(doc, root, "head", g->head_here ? "user" : "server");
     json_put_str(doc, root, "server", s->set.servers[0].endpoint);
     json_put_str(doc, root, "package", id);

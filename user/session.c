@@ -52,6 +52,8 @@ static int open_outputs(struct session *s, int n, float *logits, struct err *err
         return 0;
     }
     unseal_rows(s->hidden ? logits : s->y, s->y_p, (size_t)n, &g->residual);
+    if (grant_turn_back(g, s->hidden ? logits : s->y, (size_t)n, err) != 0)
+        return -1;
     if (s->hidden)
         return 0;
     head_apply(g->config, g->head, s->y, n, s->work, logits);
@@ -65,7 +67,8 @@ static int send_rows(struct session *s, const int32_t *ids, const int32_t *types
     const struct grant *g = s->c->grant;
     uint64_t start = clock_us();
     if (embed_rows(g->embed, ids, types, T, s->length, s->x, err) != 0 ||
-        (s->local != NULL && local_rows(s->local, s->length, s->x, T, err) != 0))
+        (s->local != NULL && local_rows(s->local, s->length, s->x, T, err) != 0) ||
+        grant_turn(g, s->x, (size_t)T, err) != 0)
         return -1;
     struct sealed_rows x_p = (s->c->bf16 ? seal_rows_bf16 : seal_rows)(s->x_p, s->x, (size_t)T, &g->residual);
     struct msg_rows m = {.epoch = s->c->server.epoch, .seq = s->seq + 1, .pos = (uint32_t)s->length, .rows = (uint32_t)T,

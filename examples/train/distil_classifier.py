@@ -88,7 +88,8 @@ def main():
         p.requires_grad_()
     opt = torch.optim.AdamW(learned, lr=a.lr, betas=(0.9, 0.98), weight_decay=0.01)
     r, t0, step = Reviews(seed=21), time.time(), 0
-    test = pad([tok.encode(Reviews(seed=77).sentence()[0]) for _ in range(1)] + [tok.encode(s) for s, _ in (x.sentence() for x in [Reviews(seed=78)] for _ in range(500))])
+    unseen = Reviews(seed=78)
+    test = pad([tok.encode(unseen.sentence()[0]) for _ in range(500)])
     while True:
         done = max(step / a.steps, (time.time() - t0) / 60 / a.minutes)
         if done >= 1:

@@ -11,6 +11,7 @@
 #define STIP_TESTS_SUPPORT_PERMUTED_H
 
 #include "permute/gather.h"
+#include "permute/gauge.h"
 #include "tests/support/plain.h"
 #include "tests/support/protected.h"
 #include "user/local.h"
@@ -26,12 +27,15 @@ struct permuted {
     bool head_user;
     struct net *first;     /* the user's layers and their cache; NULL without */
     struct local *local;
+    struct gauge_end turn; /* profile gauge; walk.n 0 without */
     float *x_p, *y_p, *hidden;
     void *work; /* for head_apply; NULL with the head on the server */
 };
 
 /* Protects DIR/plain into DIR/out (replacing one that is there) and opens both. head, dtype: as protect's, NULL is its default. */
 MUST_CHECK int permuted_open(struct permuted *out, const char *dir, const char *head, const char *dtype, int cap, struct err *err);
+/* The same with any options of protect but its paths, key and signer. */
+MUST_CHECK int permuted_open_as(struct permuted *out, const char *dir, const struct protect_opts *how, int cap, struct err *err);
 /* The same with the first layers on the user. */
 MUST_CHECK int permuted_open_local(struct permuted *out, const char *dir, const char *head, const char *dtype, int layers, int cap,
                                    struct err *err);

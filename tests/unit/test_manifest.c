@@ -191,7 +191,8 @@ Test(manifest, parser_names_what_is_wrong)
     expect_parse_refusal("\"epoch\":\t3", "\"epoch\":\t4294967296", "'epoch'");
     expect_parse_refusal("\"epoch\":\t3", "\"epoch\":\t3, \"extra\": 1", "'extra'");
     expect_parse_refusal("\"user\"", "\"nobody\"", "'head'");
-    expect_parse_refusal("\"stip\"", "\"gauge\"", "'profile'");
+    expect_parse_refusal("\"stip\"", "\"cipher\"", "'profile'");
+    expect_parse_refusal("\"epoch\"", "\"local_layers\": -1, \"epoch\"", "'local_layers'");
     expect_parse_refusal("\"BF16\"", "\"F64\"", "'dtype'");
     expect_parse_refusal("\"compute\":\t\"bf16\"", "\"compute\":\t\"int4\"", "'compute'");
     expect_parse_refusal("\"compute\":\t\"bf16\"", "\"compute\":\t8", "'compute'");

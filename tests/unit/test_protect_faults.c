@@ -230,8 +230,8 @@ Test(protect_faults, what_is_not_implemented_is_refused_by_name)
     opts.dtype = "int4";
     expect_failure(ERR_USAGE, "'int4' is not known; known: keep, f32, bf16, int8");
     opts.dtype = NULL;
-    opts.profile = "gauge";
-    expect_failure(ERR_USAGE, "'gauge' is not implemented");
+    opts.profile = "cipher";
+    expect_failure(ERR_USAGE, "'cipher' is not implemented");
     opts.profile = "stip";
     opts.head = "nobody";
     expect_failure(ERR_USAGE, "'nobody' is not known");

@@ -126,6 +126,6 @@ void party_recv(struct party *p, int from, uint64_t *words, size_t n)
 void party_stream(struct party *p, struct crypto_stream *stream, uint64_t *words, size_t n)
 {
     struct err err;
-    if (p->err.code == ERR_NONE && crypto_stream_read(stream, words, n * sizeof *words, &err) != 0)
+    if (n > 0 && p->err.code == ERR_NONE && crypto_stream_read(stream, words, n * sizeof *words, &err) != 0)
         party_fail(p, err.code, "%s", err.text);
 }

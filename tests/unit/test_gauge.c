@@ -1,0 +1,236 @@
+/* permute/walk and permute/gauge: rotations that are rotations, and pairs of transforms that undo each other.
+ * Mutations: an angle's sign, a round left out on the way back, A in place of A^-T, a scale that is not inverted, the all-ones
+ * direction that is turned away, pairs (2i, 2i+1) in place of (i, i + half). */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "permute/gauge.h"
+
+enum { N = 97 };
+
+static struct err err;
+
+static void fill(uint8_t key[CRYPTO_KEY_LEN], int seed)
+{
+    memset(key, seed, CRYPTO_KEY_LEN);
+}
+
+static struct walk walk_of(uint32_t n, int seed)
+{
+    uint8_t key[CRYPTO_KEY_LEN];
+    struct walk w;
+    fill(key, seed);
+    cr_assert_eq(walk_random(&w, n, key, &err), 0, "%s", err.text);
+    return w;
+}
+
+/* Numbers of order one that are no pattern. */
+static double number(int i)
+{
+    return sin(1.7 * i + 0.3) + 0.2 * cos(31.0 * i);
+}
+
+static double dot(const double *a, const double *b, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+Test(gauge, a_walk_is_orthogonal)
+{
+    static double q[N][N];
+    struct walk w = walk_of(N, 1);
+    for (int i = 0; i < N; i++) {
+        q[i][i] = 1;
+        walk_turn(&w, q[i]);
+    }
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++)
+            cr_assert_float_eq(dot(q[i], q[j], N), i == j ? 1 : 0, 1e-13, "%d, %d", i, j);
+    walk_wipe(&w);
+}
+
+Test(gauge, the_way_back_is_the_inverse)
+{
+    for (uint32_t n = 0; n <= 70; n++) {
+        double x[70];
+        struct walk w = walk_of(n, 2);
+        for (uint32_t i = 0; i < n; i++)
+            x[i] = number((int)i);
+        walk_turn(&w, x);
+        walk_back(&w, x);
+        for (uint32_t i = 0; i < n; i++)
+            cr_assert_float_eq(x[i], number((int)i), 1e-13, "n %u", n);
+        walk_wipe(&w);
+    }
+}
+
+/* One coordinate ends up everywhere: no entry of a row of Q is large (a uniformly random one has sqrt(2 ln n / n)), and the sum of
+ * its fourth powers is that of a random direction, 3 / (n + 2). */
+Test(gauge, a_walk_spreads_each_coordinate)
+{
+    enum { WIDE = 768 };
+    double x[WIDE], fourth = 0, most = 0;
+    for (int seed = 1; seed <= 20; seed++) {
+        struct walk w = walk_of(WIDE, seed);
+        memset(x, 0, sizeof x);
+        x[seed * 31] = 1;
+        walk_turn(&w, x);
+        for (int i = 0; i < WIDE; i++) {
+            fourth += pow(x[i], 4) / 20;
+            most = fmax(most, fabs(x[i]));
+        }
+        walk_wipe(&w);
+    }
+    cr_expect_lt(most, 0.2, "%g", most);
+    cr_expect_float_eq(fourth, 3.0 / (WIDE + 2), 0.15 * 3.0 / (WIDE + 2), "%g", fourth);
+}
+
+/* Old keys must open new packages. */
+Test(gauge, walks_are_fixed_for_ever)
+{
+    double x[5] = {1, 2, 3, 4, 5};
+    struct walk w = walk_of(5, 7);
+    walk_turn(&w, x);
+    cr_expect_eq(w.rounds, 14);
+    const double found[5] = {x[0], x[1], x[2], x[3], x[4]}, want[5] = {-3.063684663766522, 3.3115962110082031, 2.8513472315860966, -4.3036966777179781, 2.8275750542405551};
+    for (int i = 0; i < 5; i++)
+        cr_expect_float_eq(found[i], want[i], 1e-12, "%d: %.17g", i, found[i]);
+    walk_wipe(&w);
+}
+
+Test(gauge, ends_of_another_key_differ)
+{
+    uint8_t key[CRYPTO_KEY_LEN];
+    struct gauge_end a, b;
+    double x[16] = {1}, y[16] = {1};
+    fill(key, 1);
+    cr_assert_eq(gauge_end_new(&a, 16, false, key, &err), 0);
+    fill(key, 2);
+    cr_assert_eq(gauge_end_new(&b, 16, false, key, &err), 0);
+    gauge_end_turn(&a, x);
+    gauge_end_turn(&b, y);
+    cr_expect_neq(a.c, b.c);
+    cr_expect(a.c >= 0.25 && a.c <= 4 && b.c >= 0.25 && b.c <= 4);
+    cr_expect_gt(fabs(x[0] - y[0]) + fabs(x[1] - y[1]), 1e-3);
+    gauge_end_wipe(&a);
+    gauge_end_wipe(&b);
+}
+
+/* For LayerNorm: what has no mean keeps none, lengths stay, and a mean is dropped. */
+Test(gauge, layer_norm_ends_keep_the_ones_direction)
+{
+    uint8_t key[CRYPTO_KEY_LEN];
+    struct gauge_end g;
+    double x[24], y[24], mean = 0, sum = 0;
+    fill(key, 3);
+    cr_assert_eq(gauge_end_new(&g, 24, true, key, &err), 0);
+    for (int i = 0; i < 24; i++)
+        mean += number(i) / 24;
+    for (int i = 0; i < 24; i++)
+        x[i] = number(i);
+    memcpy(y, x, sizeof y);
+    gauge_end_turn(&g, x);
+    for (int i = 0; i < 24; i++) {
+        y[i] -= mean;
+        sum += x[i];
+    }
+    cr_expect_float_eq(sum, 0, 1e-13);
+    cr_expect_float_eq(dot(x, x, 24), dot(y, y, 24), 1e-12);
+    cr_expect_gt(fabs(x[0] - y[0]), 1e-3);
+    gauge_end_back(&g, x);
+    for (int i = 0; i < 24; i++)
+        cr_expect_float_eq(x[i], y[i], 1e-13);
+    gauge_end_wipe(&g);
+}
+
+Test(gauge, rows_come_back)
+{
+    uint8_t key[CRYPTO_KEY_LEN];
+    struct gauge_end g;
+    float x[3 * 24];
+    fill(key, 3);
+    cr_assert_eq(gauge_end_new(&g, 24, false, key, &err), 0);
+    for (int i = 0; i < 72; i++)
+        x[i] = (float)number(i);
+    cr_assert_eq(gauge_end_rows(&g, x, 3, &err), 0);
+    for (int i = 0; i < 72; i++)
+        x[i] = (float)((double)x[i] / g.c); /* as a norm does */
+    cr_assert_eq(gauge_end_rows_back(&g, x, 3, &err), 0);
+    for (int i = 0; i < 72; i++)
+        cr_expect_float_eq((double)x[i], number(i), 1e-6);
+    gauge_end_wipe(&g);
+}
+
+/* ------------------------------------------------------------------ heads */
+
+static struct keyset *keys_of(int K, int rotary)
+{
+    struct keyset *ks;
+    uint8_t seed[CRYPTO_KEY_LEN];
+    const struct key_shape shape = {.D = 64, .H = 4, .G = 2, .K = K, .F = 50, .outputs = 10, .rotary = rotary};
+    fill(seed, 9);
+    cr_assert_eq(keyset_new(&ks, &shape, seed, &err), 0);
+    return ks;
+}
+
+/* Rotary positions: dims i and i + rotary/2 turn together. */
+static void at_position(double *x, int rotary, int position)
+{
+    for (int i = 0; i < rotary / 2; i++) {
+        double turn = position * pow(10000, -2.0 * i / rotary), a = x[i], b = x[i + rotary / 2];
+        x[i] = a * cos(turn) - b * sin(turn);
+        x[i + rotary / 2] = a * sin(turn) + b * cos(turn);
+    }
+}
+
+Test(gauge, scores_and_values_of_a_head_stay)
+{
+    enum { K = 12 };
+    static const int rotaries[] = {0, 4, 12};
+    for (int r = 0; r < 3; r++) {
+        struct keyset *ks = keys_of(K, rotaries[r]);
+        struct gauge_head g;
+        double q[K], k[K], v[K], w[K], q0[K], k0[K];
+        cr_assert_eq(gauge_head_new(&g, ks, K, rotaries[r], 1, 1, &err), 0);
+        for (int i = 0; i < K; i++) {
+            q[i] = q0[i] = number(i);
+            k[i] = k0[i] = number(i + 50);
+            v[i] = number(i + 80);
+            w[i] = number(i + 120);
+        }
+        const double mixed = dot(v, w, K);
+        gauge_query(&g, q);
+        gauge_key(&g, k);
+        gauge_value(&g, v);
+        gauge_mix(&g, w);
+        cr_expect_gt(fabs(q[0] - q0[0]), 1e-3);
+        cr_expect_gt(fabs(v[0] - number(80)), 1e-3);
+        at_position(q, rotaries[r], 31);
+        at_position(k, rotaries[r], 8);
+        at_position(q0, rotaries[r], 31);
+        at_position(k0, rotaries[r], 8);
+        cr_expect_float_eq(dot(q, k, K), dot(q0, k0, K), 1e-12, "rotary %d", rotaries[r]);
+        cr_expect_float_eq(dot(v, w, K), mixed, 1e-12);
+        gauge_head_wipe(&g);
+        keyset_free(ks);
+    }
+}
+
+Test(gauge, ups_have_both_signs_and_stay_near_one)
+{
+    struct keyset *ks = keys_of(8, 8);
+    double scale[50];
+    int negative = 0;
+    cr_assert_eq(gauge_ups(scale, ks, 50, 0, &err), 0);
+    for (int i = 0; i < 50; i++) {
+        negative += scale[i] < 0;
+        cr_expect(fabs(scale[i]) >= 0.5 && fabs(scale[i]) <= 2);
+    }
+    cr_expect(negative > 10 && negative < 40, "%d", negative);
+    keyset_free(ks);
+}
