@@ -162,12 +162,12 @@ static int check_same(const struct json_doc *doc, const struct config *source, i
 {
     struct config c, want = *source;
     want.L -= first;
+    if (eps > 0)
+        want.norm_eps = eps;
     memset(want.sliding, 0, sizeof want.sliding);
     for (int l = first; l < source->L; l++)
         if (config_window(source, l) > 0)
             want.sliding[(l - first) / 64] |= (uint64_t)1 << ((l - first) % 64);
-    if (eps > 0)
-        want.norm_eps = eps;
     if (config_parse(&c, doc, err) != 0)
         return err_wrap(err, "the package's config.json");
     bool same = same_network(&c, &want);

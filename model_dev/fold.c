@@ -58,11 +58,9 @@ int fold_check(const struct config *c, bool head_user, struct err *err)
                                        "use --profile stip", c->architecture);
     if (c->head != HEAD_LM)
         return err_set(err, ERR_USAGE, "--profile gauge: known for language models, not for a %s", c->architecture);
-    if (c->experts > 0)
-        return err_set(err, ERR_USAGE, "--profile gauge: not written for the experts of a %s; use --profile stip", c->architecture);
-    if (c->post_norms || c->gain_plus_one)
-        return err_set(err, ERR_USAGE, "--profile gauge: not written for the norms of a %s, whose gains count from one or stand behind its "
-                                       "layers' parts; use --profile stip", c->architecture);
+    if (c->experts > 0 || c->post_norms || c->gain_plus_one)
+        return err_set(err, ERR_USAGE, "--profile gauge: not known for a %s (%s); use --profile stip", c->architecture,
+                       c->experts > 0 ? "experts" : c->post_norms ? "norms behind the layers" : "gains counted from 1");
     if (c->norm == NORM_RMS)
         return 0;
     if (!head_user)

@@ -251,7 +251,8 @@ static bool is_matrix(const struct contents_item *item)
 static enum dtype dtype_of(const struct plan *p, const struct contents_item *item)
 {
     const enum dtype as_it_is = p->gauge ? DTYPE_F32 : item->src->dtype;
-    return p->convert && (p->compute == COMPUTE_F32 || (is_matrix(item) && item->row->role != ROLE_ROUTER)) ? p->dtype : as_it_is;
+    const bool rounded = is_matrix(item) && item->row->role != ROLE_ROUTER;
+    return p->convert && (p->compute == COMPUTE_F32 || rounded) ? p->dtype : as_it_is;
 }
 
 static void scale_name(char out[SCALE_NAME], const struct contents_item *item)
