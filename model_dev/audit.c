@@ -17,7 +17,6 @@
 #include "model_dev/audit_text.h"
 #include "model_dev/grant.h"
 #include "model_dev/rules.h"
-#include "permute/gauge.h"
 
 #define STAGING ".audit.tmp"
 #define TO(t) (1u << AUDIT_##t)
@@ -88,8 +87,7 @@ struct audit {
     struct keyset *keys;
     struct checkpoint *plain, *package, *base;
     struct audit_text text;
-    float *rows; /* [n,D] as the server gets them, or under gauge what a user can make of those: permuted only */
-    float *turned; /* [n,D] under gauge as the server gets them, NULL else */
+    float *rows; /* [n,D] as the server gets them */
     struct audit_truth truth;
     char staging[FILE_PATH_MAX];
     struct progress progress;
@@ -121,8 +119,8 @@ static int open_files(struct audit *s, struct err *err)
     if (release_open(&s->release, s->o->protected, NULL, err) != 0)
         return -1;
     if (strcmp(s->release.manifest.profile, "stip") != 0 && strcmp(s->release.manifest.profile, "gauge") != 0)
-        return err_set(err, ERR_INPUT, "%s has profile %s; audit knows stip and gauge (an engine gets token ids under one substitution, "
-                       "not rows)", s->release.package, s->release.manifest.profile);
+        return err_set(err, ERR_INPUT, "%s has profile %s; audit knows stip and gauge (an engine gets token ids under one substitution, not rows)",
+                       s->release.package, s->release.manifest.profile);
     if ((s->key = secret_alloc(sizeof *s->key)) == NULL)
         return err_oom(err, sizeof *s->key);
     const struct grant_source match = {.model = s->o->model, .from = &s->release};
@@ -170,30 +168,11 @@ static int run_local(const struct audit *s, float *x, struct err *err)
     return rc;
 }
 
-/* Profile gauge: what the server gets is rotated, over x [n,D]; a user that helps it turns the rows back. */
-static int turn_rows(struct audit *s, float *x, struct err *err)
-{
-    const struct config *c = checkpoint_config(s->plain);
-    uint8_t key[CRYPTO_KEY_LEN];
-    struct gauge_end turn = {0};
-    int rc = floats_alloc(&s->turned, s->text.n, (size_t)c->D, err);
-    if (rc == 0)
-        rc = keyset_end_key(s->keys, KEY_RESIDUAL, key, err);
-    if (rc == 0)
-        rc = gauge_end_new(&turn, c->D, c->norm == NORM_LAYER, key, err);
-    if (rc == 0)
-        rc = gauge_end_rows(&turn, x, s->text.n, err);
-    if (rc == 0)
-        rc = audit_seal(s->keys, s->turned, x, s->text.n, err);
-    gauge_end_wipe(&turn);
-    secret_wipe(key, sizeof key);
-    return rc;
-}
-
 /* What users would send: the plain rows exist here only. */
 static int make_rows(struct audit *s, struct err *err)
 {
     const struct config *c = checkpoint_config(s->plain);
+    const bool gauge = strcmp(s->release.manifest.profile, "gauge") == 0;
     struct embed *embed = NULL;
     float *x = NULL;
     int rc = -1;
@@ -205,11 +184,9 @@ static int make_rows(struct audit *s, struct err *err)
             goto done;
     rc = run_local(s, x, err);
     if (rc == 0)
-        rc = audit_seal(s->keys, s->rows, x, s->text.n, err);
-    if (rc == 0 && strcmp(s->release.manifest.profile, "gauge") == 0)
-        rc = turn_rows(s, x, err);
+        rc = audit_seal(s->keys, c, gauge, s->rows, x, s->text.n, err);
     if (rc == 0)
-        rc = audit_truth_open(&s->truth, s->keys, c, (int)s->release.manifest.local_layers, s->text.traffic, s->text.n, err);
+        rc = audit_truth_open(&s->truth, s->keys, c, gauge, (int)s->release.manifest.local_layers, s->text.traffic, s->text.n, err);
 done:
     embed_free(embed);
     free(x);
@@ -223,7 +200,6 @@ static void close_all(struct audit *s)
         (void)!file_remove_tree(s->staging, &left);
     audit_truth_close(&s->truth);
     free(s->rows);
-    free(s->turned);
     audit_text_close(&s->text);
     checkpoint_close(s->base);
     checkpoint_close(s->package);
@@ -344,7 +320,7 @@ static int run_knowing(struct audit *s, size_t column, struct err *err)
         .c = checkpoint_config(s->package), .package = s->package, .compute = s->release.manifest.compute, .n = s->text.n,
         .first = (int)s->release.manifest.local_layers,
         .permuted = strcmp(s->release.manifest.profile, "stip") == 0,
-        .rows = s->turned == NULL || c->knows == AUDIT_USER ? s->rows : s->turned, .sequence = s->text.sequence, .position = s->text.position, .corpus = s->text.corpus,
+        .rows = s->rows, .sequence = s->text.sequence, .position = s->text.position, .corpus = s->text.corpus,
         .corpus_n = s->text.corpus_n, .sample = s->o->sample,
     };
     int rc = made ? audit_drift(s->plain, c->drift, s->staging, err) : 0;

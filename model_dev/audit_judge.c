@@ -5,25 +5,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret.h"
 #include "engine/floats.h"
 #include "model_dev/audit_drift.h"
 #include "permute/gather.h"
+#include "permute/gauge.h"
 
 #define CLOSE 0.99 /* cosine of a key's row and the guess of it */
 #define ELEMENTS 4096 /* of a matrix that are looked at */
 
-int audit_seal(const struct keyset *keys, float *sealed, const float *rows, size_t n, struct err *err)
+static int turn(const struct keyset *keys, const struct config *c, float *rows, size_t n, struct err *err)
+{
+    struct gauge_end end = {0};
+    uint8_t key[CRYPTO_KEY_LEN];
+    int rc = keyset_end_key(keys, KEY_RESIDUAL, key, err);
+    if (rc == 0)
+        rc = gauge_end_new(&end, c->D, c->norm == NORM_LAYER, key, err);
+    if (rc == 0)
+        rc = gauge_end_rows(&end, rows, n, err);
+    gauge_end_wipe(&end);
+    secret_wipe(key, sizeof key);
+    return rc;
+}
+
+int audit_seal(const struct keyset *keys, const struct config *c, bool gauge, float *sealed, float *rows, size_t n, struct err *err)
 {
     struct perm p = {0};
-    int rc = keyset_perm(keys, KEY_RESIDUAL, 0, &p, err);
+    int rc = gauge ? turn(keys, c, rows, n, err) : 0;
+    if (rc == 0)
+        rc = keyset_perm(keys, KEY_RESIDUAL, 0, &p, err);
     if (rc == 0)
         gather_cols(sealed, rows, n, &p);
     perm_wipe(&p);
     return rc;
 }
 
-int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, int first, const int32_t *ids,
-                     size_t n, struct err *err)
+int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, bool gauge, int first,
+                     const int32_t *ids, size_t n, struct err *err)
 {
     struct audit_truth t = {.D = (size_t)c->D, .F = (size_t)c->F, .V = (size_t)c->V, .outputs = (size_t)config_outputs(c), .n = n,
                             .ids = ids};
@@ -32,7 +50,7 @@ int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const s
     for (size_t i = 0; rc == 0 && i < t.D; i++)
         units[i * t.D + i] = 1.0f;
     if (rc == 0)
-        rc = audit_seal(keys, t.residual, units, t.D, err);
+        rc = audit_seal(keys, c, gauge, t.residual, units, t.D, err);
     if (rc == 0)
         rc = keyset_perm(keys, KEY_FFN, first, &t.ffn, err);
     if (rc == 0)

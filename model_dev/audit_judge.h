@@ -21,11 +21,12 @@ struct audit_truth {
     const int32_t *ids;  /* [n] */
 };
 
-MUST_CHECK int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, int first,
-                                const int32_t *ids, size_t n, struct err *err);
+MUST_CHECK int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, bool gauge,
+                                int first, const int32_t *ids, size_t n, struct err *err);
 void audit_truth_close(struct audit_truth *t);
-/* The rows that a server would receive. */
-MUST_CHECK int audit_seal(const struct keyset *keys, float *sealed, const float *rows, size_t n, struct err *err);
+/* The rows [n,D] that a server would receive, of plain ones, which are lost. */
+MUST_CHECK int audit_seal(const struct keyset *keys, const struct config *c, bool gauge, float *sealed, float *rows, size_t n,
+                          struct err *err);
 /* known: the attacker had the residual key. */
 MUST_CHECK int audit_judge(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a,
                            enum audit_target target, bool known, struct err *err);

@@ -254,6 +254,42 @@ Test(audit, local_layers_close_dictionaries_and_equalities_but_not_the_search)
     ALL("A7", AUDIT_TOKENS, AUDIT_USER);
 }
 
+/* Rotated rows. Catches: a key that is opened with the wrong scale, a judge that knows permutations only. */
+static void gauge(const char *architecture, bool scaled)
+{
+    struct synth_shape shape = small;
+    struct protect_report report;
+    struct protect_opts p = protected_opts(dir, 7);
+    struct audit_options o = options();
+    shape.G = scaled ? 2 : 0;
+    protected_synth(dir, architecture, &shape, 1);
+    p.profile = "gauge";
+    cr_assert_eq(protect_checkpoint(&p, &report, &err), 0, "%s", err.text);
+    o.drift_count = 1;
+    audit(&o);
+    CHANCE("A1", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    CHANCE("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    CHANCE("A1", AUDIT_WEIGHTS, AUDIT_DRIFT);
+    CHANCE("A2", AUDIT_WEIGHTS, AUDIT_DRIFT);
+    ALL("A3", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    ALL("A3", AUDIT_WEIGHTS, AUDIT_DRIFT);
+    ALL("A3", AUDIT_TOKENS, AUDIT_DRIFT);
+    cr_expect_gt(rate("A4", AUDIT_TOKENS, AUDIT_DRIFT), 0.8, "%g", rate("A4", AUDIT_TOKENS, AUDIT_DRIFT)); /* lengths stay */
+    ALL("A7", AUDIT_TOKENS, AUDIT_DRIFT);
+    ALL("A4", AUDIT_TOKENS, AUDIT_USER);
+    ALL("A2", AUDIT_WEIGHTS, AUDIT_USER);
+}
+
+Test(audit, gauge_stops_the_cheap_attacks_and_not_procrustes)
+{
+    gauge("LlamaForCausalLM", true);
+}
+
+Test(audit, gauge_of_a_layer_norm_too)
+{
+    gauge("GPT2LMHeadModel", false);
+}
+
 /* ------------------------------------------------------------------ where they must not */
 
 /* Catches: a judge that says yes, an attack that sees the plain model. */
