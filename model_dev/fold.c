@@ -347,7 +347,10 @@ static int plane(const struct fold *f, const struct contents_item *item, struct 
         return err_set(err, ERR_INPUT, "cannot make a file in %s: %s", f->dir, strerror(errno));
     (void)unlink(path);
     /* Room is taken now: a full disk is an error here, not a signal while the map is written. */
-    const int room = posix_fallocate(fd, 0, (off_t)t.bytes);
+    int room;
+    do
+        room = posix_fallocate(fd, 0, (off_t)t.bytes);
+    while (room == EINTR);
     void *map = room != 0 ? MAP_FAILED : mmap(NULL, t.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (map == MAP_FAILED)

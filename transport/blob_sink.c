@@ -72,7 +72,10 @@ static int reserve(struct blob_sink *s, size_t file, struct err *err)
     s->left_over[file] = st.st_size > 0;
     if ((uint64_t)st.st_size > size && ftruncate(s->fd, (off_t)size) != 0)
         return fail(s, "shorten", file, errno, err);
-    int error = size > 0 ? posix_fallocate(s->fd, 0, (off_t)size) : 0;
+    int error = 0;
+    do
+        error = size > 0 ? posix_fallocate(s->fd, 0, (off_t)size) : 0;
+    while (error == EINTR);
     return error == 0 ? 0 : fail(s, "reserve space for", file, error, err);
 }
 

@@ -405,7 +405,6 @@ static bool serve_once(const char *what, bool faulty)
     return good;
 }
 
-/* Mutation: the server's fsync of an installed package not looked at (the count of errors falls to that of the start). */
 Test(faults, server)
 {
     struct shell s;
