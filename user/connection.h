@@ -18,12 +18,19 @@
 #include "user/retry.h"
 
 #define CONNECTION_PEERS 8
+#define CONNECTION_BUCKETS 16
+
+/* Lengths that prompts are rounded up to (user/session.h, session_prompt), ascending; 0 of them: no rounding. */
+struct connection_pad {
+    int to[CONNECTION_BUCKETS], n;
+};
 
 struct connection {
     struct channel *channel;
     struct msg_hello_ok server;
     const struct grant *grant;
     bool bf16; /* rows and outputs travel as bfloat16 */
+    struct connection_pad pad;
     /* What it takes to make it again. */
     struct transport *transport;
     const struct identity *id;

@@ -100,15 +100,17 @@ static void record_logprobs(const struct state *st, const float *logits, struct 
     }
 }
 
-/* Sends the last T tokens and the guesses behind them; the outputs of the last token and of the guesses come back. */
-static int forward_rows(struct state *st, int T, struct pace_cost *cost, struct err *err)
+/* Sends the prompt, or the last token and the guesses behind it; the outputs of the last token and of the guesses come back. */
+static int forward_rows(struct state *st, bool prompt, int T, struct pace_cost *cost, struct err *err)
 {
     struct session_timing before = session_timing(st->session), after;
-    if (session_forward(st->session, st->history + st->history_count - T, NULL, T + st->guesses, T - 1, 1 + st->guesses, st->logits,
-                        err) != 0)
+    const int32_t *ids = st->history + st->history_count - T;
+    int rows = T + st->guesses;
+    if ((prompt ? session_prompt(st->session, ids, T, st->logits, &rows, err)
+                : session_forward(st->session, ids, NULL, rows, T - 1, 1 + st->guesses, st->logits, err)) != 0)
         return -1;
     after = session_timing(st->session);
-    *cost = (struct pace_cost){.rows = T + st->guesses,
+    *cost = (struct pace_cost){.rows = rows,
                                .wall_us = (double)(after.wall_us - before.wall_us),
                                .server_us = (double)(after.server_us - before.server_us),
                                .bytes = (double)(after.bytes - before.bytes)};
@@ -174,7 +176,7 @@ static int loop(struct state *st, struct generated *out, int prompt_count, struc
     int held;
     bool end = false;
     uint64_t start = clock_us();
-    if (forward_rows(st, prompt_count, &cost, err) != 0)
+    if (forward_rows(st, true, prompt_count, &cost, err) != 0)
         return -1;
     speculate_prefilled(guess, &cost);
     out->prompt_us = clock_us() - start;
@@ -187,7 +189,7 @@ static int loop(struct state *st, struct generated *out, int prompt_count, struc
         int room = st->opts->max_tokens - out->count - 1;
         if (speculate_next(guess, st->history, st->history_count, room < st->most ? room : st->most, st->history + st->history_count,
                            &st->guesses, err) != 0 ||
-            forward_rows(st, 1, &cost, err) != 0 || take_rows(st, out, &held, &end, err) != 0)
+            forward_rows(st, false, 1, &cost, err) != 0 || take_rows(st, out, &held, &end, err) != 0)
             return -1;
         speculate_answered(guess, &cost, held, !end && held < st->guesses);
     }

@@ -171,6 +171,16 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
 
 /* ------------------------------------------------------------------ a session */
 
+/* The next bucket for n rows, n itself without buckets. */
+static int64_t padded(const struct connection_pad *pad, int n)
+{
+    for (int i = 0; i < pad->n; i++)
+        if (n <= pad->to[i])
+            return pad->to[i];
+    const int64_t largest = pad->n > 0 ? pad->to[pad->n - 1] : 1;
+    return (n + largest - 1) / largest * largest;
+}
+
 int session_open(struct session **out, struct connection *c, int tokens, int outputs, struct err *err)
 {
     const struct config *k = c->grant->config;
@@ -178,6 +188,8 @@ int session_open(struct session **out, struct connection *c, int tokens, int out
         return -1;
     if (tokens < 1 || (uint32_t)tokens > c->server.max_tokens)
         return err_set(err, ERR_INPUT, "%d tokens are needed, the server gives a session at most %u", tokens, c->server.max_tokens);
+    const int64_t room = padded(&c->pad, tokens); /* how long an answer may get says something too */
+    tokens = room < (int64_t)c->server.max_tokens ? (int)room : (int)c->server.max_tokens;
     struct session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return err_oom(err, sizeof *s);
@@ -262,6 +274,32 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
         first += n;
     }
     return 0;
+}
+
+int session_prompt(struct session *s, const int32_t *ids, int T, float *logits, int *rows, struct err *err)
+{
+    const int64_t want = padded(&s->c->pad, T), room = s->room - s->length;
+    const int all = (int)(want < room ? want : room);
+    if (rows != NULL)
+        *rows = all > T ? all : T;
+    if (all <= T)
+        return session_forward(s, ids, NULL, T, T - 1, 1, logits, err);
+    uint32_t *draw = malloc((size_t)all * sizeof *draw);
+    int32_t *padded_ids = malloc((size_t)all * sizeof *padded_ids);
+    int rc = -1;
+    if (draw == NULL || padded_ids == NULL)
+        err_oom(err, (unsigned long long)all * sizeof *draw);
+    else if (crypto_random(draw, (size_t)all * sizeof *draw, err) == 0) {
+        memcpy(padded_ids, ids, (size_t)T * sizeof *ids);
+        for (int i = T; i < all; i++)
+            padded_ids[i] = (int32_t)(draw[i] % (uint32_t)s->c->grant->config->V);
+        rc = session_forward(s, padded_ids, NULL, all, T - 1, 1, logits, err);
+    }
+    if (rc == 0)
+        session_rewind(s, s->length - (all - T));
+    free(draw);
+    free(padded_ids);
+    return rc;
 }
 
 int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)

@@ -28,6 +28,11 @@ void session_close(struct session *s);
 /* Appends T tokens; logits of rows out_from..out_from+out_n-1 of them go to `logits`. types NULL: all 0. */
 MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                                float *logits, struct err *err);
+/* A prompt: logits [outputs] of its last token. Behind it go rows of random tokens, until the length is one of the connection's
+ * buckets (a multiple of the largest above it), as far as the session has room; then they are cut off as guesses are that
+ * failed. A causal model's answer is the same; who counts bytes on the line learns the bucket, the server the length, from where
+ * the next rows start. *rows: how many were computed (may be NULL). */
+MUST_CHECK int session_prompt(struct session *s, const int32_t *ids, int T, float *logits, int *rows, struct err *err);
 /* Appends T tokens; their final hidden rows, in plain order, go to x [T, D]. Only where the head is the user's. */
 MUST_CHECK int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err);
 /* The same of rows out_from..out_from+out_n-1 only. */

@@ -27,9 +27,27 @@ static int read_servers(struct setup *s, const struct json *peers, struct err *e
     return 0;
 }
 
+/* "pad_to": [64, 256, 1024] */
+static int read_buckets(struct connection_pad *pad, const struct json_doc *doc, struct err *err)
+{
+    const struct json *list = json_get(json_root(doc), "pad_to");
+    if (list == NULL)
+        return 0;
+    int64_t last = 0, value;
+    for (const struct json *node = json_first(list); node != NULL; node = json_next(node), last = value) {
+        if (pad->n == CONNECTION_BUCKETS || !json_integer(node, &value) || value <= last || value > 1 << 20)
+            return err_set(err, ERR_USAGE, "%s: field 'pad_to': expected at most %d growing lengths of 1 to %d tokens", json_name(doc),
+                           CONNECTION_BUCKETS, 1 << 20);
+        pad->to[pad->n++] = (int)value;
+    }
+    return json_type(list) == JSON_ARRAY && pad->n > 0
+               ? 0
+               : err_set(err, ERR_USAGE, "%s: field 'pad_to': expected a list of lengths, such as [64, 256, 1024]", json_name(doc));
+}
+
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", "backend", "verify_rate", NULL};
+    static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", "backend", "verify_rate", "pad_to", NULL};
     static const char *const peer_keys[] = {"server", "model_dev", NULL};
     const char *path;
     int64_t threads = 0, retry_s = 60;
@@ -41,7 +59,8 @@ int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
     if (json_only(doc, peers, peer_keys, err) != 0 || read_servers(&s, peers, err) != 0 ||
         role_config_path(&s.config, "grant", s.grant_dir, err) != 0 ||
         json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0 ||
-        json_opt_int(doc, json_root(doc), "retry_s", 0, 86400, &retry_s, err) != 0 || kernels_choose(NULL, err) != 0 ||
+        json_opt_int(doc, json_root(doc), "retry_s", 0, 86400, &retry_s, err) != 0 || read_buckets(&s.pad, doc, err) != 0 ||
+        kernels_choose(NULL, err) != 0 ||
         threads_start(threads_fit((int)threads), err) != 0) {
         setup_close(&s);
         return -1;
@@ -68,7 +87,12 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     if (strcmp(wire, "f32") != 0 && strcmp(wire, "bf16") != 0)
         return err_set(err, ERR_USAGE, "wire (--wire): expected f32 or bf16, found '%.30s'", wire);
     s->bf16 = strcmp(wire, "bf16") == 0;
-    return grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0 ? -1 : 0;
+    if (grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0)
+        return -1;
+    if (s->pad.n > 0 && !s->grant->config->causal)
+        return err_set(err, ERR_USAGE, "%s: field 'pad_to': a %s reads all rows, and more of them would change its answer; leave it out",
+                       json_name(s->config.doc), s->grant->config->architecture);
+    return 0;
 }
 
 int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
@@ -108,6 +132,7 @@ int setup_connection(const struct setup *s, struct connection **out, const char 
         if (++at == s->server_count)
             return -1;
     connection_keep(c, s->servers, s->server_count, at, 0);
+    c->pad = s->pad;
     if (s->bf16 && connection_bf16(c, err) != 0) {
         connection_close(c);
         return -1;

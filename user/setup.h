@@ -23,6 +23,7 @@ struct setup {
     int server_count; /* 0: none is named, since an engine computes */
     struct backend backend; /* setup_backend; of the config, or of flags */
     int retry_ms; /* of setup_connect */
+    struct connection_pad pad;
     struct grant *grant;
     struct transport *transport;
     bool bf16; /* connections carry bfloat16 */
