@@ -141,13 +141,13 @@ done:
     return rc;
 }
 
-static int make_job(struct compare *c, const struct cli_cmd *cmd, const char *model, struct err *err)
+static int make_job(struct compare *c, const struct cli_cmd *cmd, const char *model, int64_t seq, struct err *err)
 {
     struct config config = {0};
     const char *file = cli_str(cmd, "text", NULL);
-    int64_t seq = 128, limit = 20;
+    int64_t limit = 20;
     int32_t *ids = NULL;
-    if (cli_int(cmd, "seq", 1, 4096, &seq, err) != 0 || cli_int(cmd, "limit", 1, 10000, &limit, err) != 0 ||
+    if (cli_int(cmd, "limit", 1, 10000, &limit, err) != 0 ||
         config_read(&config, model, err) != 0)
         return -1;
     (void)snprintf(c->job.model, sizeof c->job.model, "%s", model);
@@ -393,8 +393,26 @@ static int plan_rows(struct compare *c, struct err *err)
             row.path_bytes = cost->path_bytes;
             row.rounds = cost->rounds;
             row.offline_bytes = cost->offline_bytes;
+            row.tokens = c->job.first > 0 ? c->job.first : job_widest(&c->job);
             put_row(c, &row);
         }
+    }
+    return 0;
+}
+
+/* The same for each of `--lengths`; a decoder's one more token behind so many. */
+static int plan_lengths(struct compare *c, const struct cli_cmd *cmd, const char *model, const char *lengths, struct err *err)
+{
+    for (const char *at = lengths; *at != '\0';) {
+        char *end;
+        const long n = strtol(at, &end, 10);
+        if (end == at || n < 1 || n > 4096 || (*end != ',' && *end != '\0'))
+            return err_set(err, ERR_USAGE, "--lengths: expected numbers of tokens such as 32,64,128, found '%.30s'", at);
+        job_free(&c->job);
+        memset(&c->job, 0, sizeof c->job);
+        if (make_job(c, cmd, model, n, err) != 0 || plan_rows(c, err) != 0)
+            return -1;
+        at = *end == ',' ? end + 1 : end;
     }
     return 0;
 }
@@ -426,12 +444,15 @@ static void machine_line(const struct compare *c, char *out, size_t cap)
 
 static int report(const struct compare *c, const struct cli_cmd *cmd, struct err *err)
 {
-    const char *markdown = cli_str(cmd, "markdown", NULL), *plot = cli_str(cmd, "plot", NULL);
+    const char *markdown = cli_str(cmd, "markdown", NULL), *plot = cli_str(cmd, "plot", NULL), *scatter = cli_str(cmd, "scatter", NULL);
+    int (*const draw)(const char *, const char *, const struct compare_row *, size_t, struct err *) =
+        cli_str(cmd, "lengths", NULL) != NULL ? table_lengths : table_plot;
     char machine[256], title[128];
     machine_line(c, machine, sizeof machine);
     (void)snprintf(title, sizeof title, "%.40s beside the secure peers", c->row[0].shape);
     if ((markdown != NULL && table_markdown(markdown, title, machine, c->row, c->rows, err) != 0) ||
-        (plot != NULL && table_plot(plot, title, c->row, c->rows, err) != 0))
+        (plot != NULL && draw(plot, title, c->row, c->rows, err) != 0) ||
+        (scatter != NULL && table_scatter(scatter, title, c->row, c->rows, err) != 0))
         return -1;
     if (!cli_on(cmd, "json")) {
         table_text(c->row, c->rows);
@@ -467,7 +488,8 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL);
     char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
     char tuned[2 * FILE_PATH_MAX];
-    int64_t threads = 1, repeats = 3;
+    const char *lengths = cli_str(cmd, "lengths", NULL);
+    int64_t threads = 1, repeats = 3, seq = 128;
     struct compare *c = calloc(1, sizeof *c);
     int rc = -1;
     (void)argc;
@@ -499,9 +521,15 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         const char *slash = strrchr(found, '/');
         c->shape = slash == NULL ? found : slash + 1;
     }
-    if (make_job(c, cmd, shape != NULL ? dir : found, err) != 0)
+    if (lengths != NULL && !cli_on(cmd, "plan")) {
+        err_set(err, ERR_USAGE, "--lengths goes with --plan; a run takes one --seq");
         goto done;
-    if (cli_on(cmd, "plan"))
+    }
+    if (cli_int(cmd, "seq", 1, 4096, &seq, err) != 0 || make_job(c, cmd, shape != NULL ? dir : found, seq, err) != 0)
+        goto done;
+    if (lengths != NULL)
+        rc = plan_lengths(c, cmd, shape != NULL ? dir : found, lengths, err);
+    else if (cli_on(cmd, "plan"))
         rc = plan_rows(c, err);
     else if (set_up(c, err) == 0 && measure(c, !cli_on(cmd, "json"), err) == 0)
         rc = make_rows(c, err);

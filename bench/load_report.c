@@ -129,8 +129,8 @@ int load_report_plot(const char *path, const struct load_result *r, const struct
     }
     const struct plot_series tokens = {"all users", time, rate, (size_t)r->bucket_count};
     const struct plot_panel panels[] = {
-        {"Latency", "milliseconds, logarithmic", "% that took at most as long", true, curve, CURVES},
-        {"Throughput", "seconds", "tokens per second", false, &tokens, 1}};
+        {"Latency", "milliseconds, logarithmic", "% that took at most as long", true, curve, CURVES, false},
+        {"Throughput", "seconds", "tokens per second", false, &tokens, 1, false}};
     (void)snprintf(title, sizeof title, "%d users, %d + %d tokens", o->sessions, o->prompt_tokens, o->max_tokens);
     rc = plot_lines(path, title, panels, 2, err);
 done:

@@ -112,6 +112,8 @@ int main(int argc, char **argv)
                                      {"repeats", "N", "rounds, all systems in turn, that the medians are of (default 3)", NULL, false},
                                      {"he", "S", "BERT: homomorphic encryption too, modelled, and really run where that takes at most S seconds", NULL, false},
                                      {"plan", NULL, "only count what the secret-sharing systems would send", NULL, false},
+                                     {"lengths", "N,...", "with --plan: for each of these; --plot then draws bytes and time over tokens", NULL, false},
+                                     {"scatter", "FILE", "write errors over seconds as SVG", NULL, false},
                                      {"markdown", "FILE", "write the tables as Markdown", NULL, false},
                                      {"plot", "FILE", "write the figure as SVG", NULL, false},
                                      {"json", NULL, "print one JSON object", NULL, false},

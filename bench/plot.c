@@ -76,12 +76,12 @@ static void put_name(struct buf *b, double top, size_t i, const char *name)
 
 static bool can_show(const struct plot_panel *p, double x, double y)
 {
-    return isfinite(x) && isfinite(y) && (!p->log_x || x > 0);
+    return isfinite(x) && isfinite(y) && (!p->log_x || x > 0) && (!p->log_y || y > 0);
 }
 
 static void find_scales(const struct plot_panel *p, double top, struct scale *x, struct scale *y)
 {
-    double low = INFINITY, high = -INFINITY, most = 0;
+    double low = INFINITY, high = -INFINITY, least = INFINITY, most = 0;
     for (size_t s = 0; s < p->count; s++)
         for (size_t i = 0; i < p->series[s].n; i++) {
             double px = p->series[s].x[i], py = p->series[s].y[i];
@@ -90,6 +90,7 @@ static void find_scales(const struct plot_panel *p, double top, struct scale *x,
             low = fmin(low, px);
             high = fmax(high, px);
             most = fmax(most, py);
+            least = fmin(least, py);
         }
     if (!(low <= high)) /* nothing to show: an empty system of axes */
         low = high = 1;
@@ -102,7 +103,15 @@ static void find_scales(const struct plot_panel *p, double top, struct scale *x,
     if (high <= low)
         high = p->log_x ? low * 10 : low + 1;
     *x = (struct scale){low, high, LEFT, WIDTH - LEFT - RIGHT, p->log_x};
-    *y = (struct scale){0, most > 0 ? most * 1.05 : 1, top + PANEL, -PANEL, false};
+    if (!p->log_y) {
+        *y = (struct scale){0, most > 0 ? most * 1.05 : 1, top + PANEL, -PANEL, false};
+        return;
+    }
+    if (!(least < INFINITY))
+        least = most = 1;
+    least = pow(10, floor(log10(least)));
+    most = pow(10, ceil(log10(most)));
+    *y = (struct scale){least, most > least ? most : 10 * least, top + PANEL, -PANEL, true};
 }
 
 static void put_panel(struct buf *b, const struct plot_panel *p, double top)
@@ -116,6 +125,11 @@ static void put_panel(struct buf *b, const struct plot_panel *p, double top)
         const struct plot_series *line = &p->series[s];
         size_t stride = line->n / POINTS_MAX + 1;
         put_name(b, top, s, line->name);
+        if (line->n == 1) {
+            if (can_show(p, line->x[0], line->y[0]))
+                svg_rect(b, place(&x, line->x[0]) - 4, place(&y, line->y[0]) - 4, 8, 8, svg_color(s));
+            continue;
+        }
         buf_printf(b, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", svg_color(s));
         for (size_t i = 0; i < line->n; i++)
             if ((i % stride == 0 || i + 1 == line->n) && can_show(p, line->x[i], line->y[i]))

@@ -20,12 +20,13 @@ struct plot_series {
     size_t n;
 };
 
-/* One coordinate system; the y axis begins at 0. */
+/* One coordinate system; the y axis begins at 0 unless log_y. A series of one point is a mark. */
 struct plot_panel {
     const char *title, *x_label, *y_label;
     bool log_x;
     const struct plot_series *series;
     size_t count;
+    bool log_y; /* powers of ten; what is not above 0 is left out */
 };
 
 /* Panels stand one below the other. */

@@ -302,3 +302,56 @@ done:
     free(text);
     return rc;
 }
+
+int table_scatter(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err)
+{
+    struct plot_series *marks = calloc(n + 1, sizeof *marks);
+    size_t shown = 0;
+    if (marks == NULL)
+        return err_oom(err, n * sizeof *marks);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].how != COMPARE_PUBLISHED && rows[i].online_s > 0 && rows[i].max_err > 0)
+            marks[shown++] = (struct plot_series){rows[i].system, &rows[i].online_s, &rows[i].max_err, 1};
+    const struct plot_panel panel = {"largest error of the final hidden rows", "seconds per inference, loopback", "error", true, marks, shown, true};
+    int rc = plot_lines(path, title, &panel, 1, err);
+    free(marks);
+    return rc;
+}
+
+int table_lengths(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err)
+{
+    struct plot_series *lines = calloc(2 * n + 1, sizeof *lines);
+    double *values = calloc(3 * n + 1, sizeof *values);
+    size_t count = 0, used = 0;
+    int rc = -1;
+    if (lines == NULL || values == NULL) {
+        err_oom(err, 3 * n * sizeof *values);
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool seen = false;
+        for (size_t k = 0; k < count; k++)
+            seen = seen || strcmp(lines[k].name, rows[i].system) == 0;
+        if (seen)
+            continue;
+        double *tokens = values + used, *sent = values + n + used, *wan = values + 2 * n + used;
+        size_t points = 0;
+        for (size_t j = i; j < n; j++)
+            if (strcmp(rows[j].system, rows[i].system) == 0) {
+                tokens[points] = rows[j].tokens;
+                sent[points] = rows[j].bytes / 1e6;
+                wan[points++] = rows[j].rounds * links[TABLE_WAN].rtt_s / 2 + rows[j].path_bytes / links[TABLE_WAN].bytes_s;
+            }
+        lines[count] = (struct plot_series){rows[i].system, tokens, sent, points};
+        lines[n + count++] = (struct plot_series){rows[i].system, tokens, wan, points};
+        used += points;
+    }
+    const struct plot_panel panels[] = {
+        {"online bytes of all parties", "tokens", "MB", false, lines, count, true},
+        {"the line's part on a WAN (100 Mbit/s, 40 ms)", "tokens", "seconds", false, lines + n, count, true}};
+    rc = plot_lines(path, title, panels, 2, err);
+done:
+    free(lines);
+    free(values);
+    return rc;
+}

@@ -313,14 +313,14 @@ Test(gateway_limits, a_stream_goes_on_where_a_server_was_killed)
     t.retry_s = 60;
     trio_write_user(&t, "user");
     gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
-    static const char body[] = "{\"max_tokens\":1200,\"temperature\":0,\"stream\":true,\"logit_bias\":{\"1\":-100}," SAY("Go on") "}";
+    static const char body[] = "{\"max_tokens\":3800,\"temperature\":0,\"stream\":true,\"logit_bias\":{\"1\":-100}," SAY("Go on") "}";
     int fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
     web_finish(fd, &w);
     heard_read(&w, &whole);
     cr_assert(whole.done && !whole.error, "%.300s", w.body);
     web_free(&w);
     fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
-    (void)usleep(400000);
+    (void)usleep(200000);
     (void)kill(t.server.pid, SIGKILL);
     (void)process_stop(&t.server);
     trio_start_server(&t, NULL);

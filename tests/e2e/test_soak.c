@@ -67,8 +67,8 @@ static void draw(const char *path, long sessions, unsigned kills)
     char title[128];
     struct err err = {0};
     const struct plot_series memory = {"resident memory", seconds, memory_mb, samples}, open = {"descriptors", seconds, descriptors, samples};
-    const struct plot_panel panels[] = {{"Memory of the server", "seconds", "MiB", false, &memory, 1},
-                                        {"Open descriptors of the server", "seconds", "number", false, &open, 1}};
+    const struct plot_panel panels[] = {{"Memory of the server", "seconds", "MiB", false, &memory, 1, false},
+                                        {"Open descriptors of the server", "seconds", "number", false, &open, 1, false}};
     (void)snprintf(title, sizeof title, "%ld users without pause, %u kills of the server", sessions, kills);
     cr_expect_eq(plot_lines(path, title, panels, 2, &err), 0, "%s", err.text);
 }

@@ -74,10 +74,15 @@ Test(bench, figures_are_well_formed_whatever_the_numbers_are)
     tempdir_make(dir);
     const double x[] = {1, 10, 0, NAN, 1000}, y[] = {1, INFINITY, 2, 3, 50}, zero[] = {0, 0};
     const struct plot_series some = {"a < b & \"c\"", x, y, 5}, none = {"nothing", NULL, NULL, 0}, flat = {"flat", zero, zero, 2};
-    const struct plot_panel panels[] = {{"Title <1>", "x", "y", true, &some, 1}, {"empty", "x", "y", true, &none, 1},
-                                        {"flat", "x", "y", false, &flat, 1}};
+    const struct plot_panel panels[] = {{"Title <1>", "x", "y", true, &some, 1, false}, {"empty", "x", "y", true, &none, 1, true},
+                                        {"flat", "x", "y", false, &flat, 1, false}};
     cr_assert_eq(plot_lines(tempdir_path(dir, "l.svg"), "A & B", panels, 3, &err), 0, "%s", err.text);
     well_formed(tempdir_path(dir, "l.svg"), "a &#60; b &#38; &#34;c&#34;");
+    const double one_x[] = {0.3}, one_y[] = {2e-5}, low_y[] = {0};
+    const struct plot_series marks[] = {{"a mark", one_x, one_y, 1}, {"none: no logarithm", one_x, low_y, 1}};
+    const struct plot_panel scatter = {"marks", "x", "y", true, marks, 2, true};
+    cr_assert_eq(plot_lines(tempdir_path(dir, "s.svg"), "Marks", &scatter, 1, &err), 0, "%s", err.text);
+    well_formed(tempdir_path(dir, "s.svg"), "1e-05"); /* the decade that it stands in */
 
     const char *groups[] = {"one", "two"}, *series[] = {"private", "plain"}, *labels[] = {"10/s", "20/s", "30/s", NULL};
     const double values[] = {10, 20, 30, NAN};
