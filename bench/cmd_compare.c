@@ -445,11 +445,11 @@ static void machine_line(const struct compare *c, char *out, size_t cap)
 static int report(const struct compare *c, const struct cli_cmd *cmd, struct err *err)
 {
     const char *markdown = cli_str(cmd, "markdown", NULL), *plot = cli_str(cmd, "plot", NULL), *scatter = cli_str(cmd, "scatter", NULL);
-    int (*const draw)(const char *, const char *, const struct compare_row *, size_t, struct err *) =
-        cli_str(cmd, "lengths", NULL) != NULL ? table_lengths : table_plot;
+    const bool lengths = cli_str(cmd, "lengths", NULL) != NULL;
+    int (*const draw)(const char *, const char *, const struct compare_row *, size_t, struct err *) = lengths ? table_lengths : table_plot;
     char machine[256], title[128];
     machine_line(c, machine, sizeof machine);
-    (void)snprintf(title, sizeof title, "%.40s beside the secure peers", c->row[0].shape);
+    (void)snprintf(title, sizeof title, lengths ? "%.40s: what secret sharing sends" : "%.40s beside the secure peers", lengths ? c->shape : c->row[0].shape);
     if ((markdown != NULL && table_markdown(markdown, title, machine, c->row, c->rows, err) != 0) ||
         (plot != NULL && draw(plot, title, c->row, c->rows, err) != 0) ||
         (scatter != NULL && table_scatter(scatter, title, c->row, c->rows, err) != 0))
