@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cli_text.h"
+#include "base/progress.h"
 
 static void print_commands(const struct cli_program *p, FILE *to)
 {
@@ -139,7 +140,10 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
     int rest = 0;
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), with a sentence */
     from_environment(cmd);
-    bool done = parse(cmd, argc - 2, argv + 2, &rest, &err) == 0 && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0;
+    bool done = parse(cmd, argc - 2, argv + 2, &rest, &err) == 0;
+    if (done && cli_on(cmd, "json"))
+        progress_events();
+    done = done && cmd->run(cmd, argc - 2 - rest, argv + 2 + rest, &err) == 0;
     bool written = fflush(stdout) == 0 && ferror(stdout) == 0;
     if (done && written)
         return 0;

@@ -1,15 +1,25 @@
 #include "base/progress.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
+static bool events;
+
+void progress_events(void)
+{
+    events = true;
+}
+
 void progress_start(struct progress *p, const char *label, const char *unit, uint64_t total)
 {
     *p = (struct progress){.label = label, .unit = unit, .total = total, .start_us = clock_us()};
-    p->on = isatty(STDERR_FILENO) == 1;
+    p->on = events || isatty(STDERR_FILENO) == 1;
+    if (events)
+        p->drawn_us = p->start_us;
 }
 
 static void amount(char out[32], double n, const char *unit)
@@ -22,9 +32,24 @@ static void amount(char out[32], double n, const char *unit)
         (void)snprintf(out, 32, "%.0f %s", n, unit);
 }
 
+/* Labels and units are words of ours: nothing in them has to be escaped. */
+static void say(struct progress *p, uint64_t done, uint64_t now)
+{
+    if (now - p->drawn_us < 1000000 && !(p->said && done == p->total))
+        return;
+    p->drawn_us = now;
+    p->said = true;
+    (void)fprintf(stderr, "{\"event\":\"progress\",\"what\":\"%s\",\"done\":%" PRIu64 ",\"total\":%" PRIu64 ",\"unit\":\"%s\",\"seconds\":%.1f}\n",
+                  p->label, done, p->total, p->unit, (double)(now - p->start_us) / 1e6);
+}
+
 void progress_at(struct progress *p, uint64_t done)
 {
     uint64_t now = clock_us();
+    if (p->on && events) {
+        say(p, done, now);
+        return;
+    }
     if (!p->on || (now - p->drawn_us < 100000 && done != p->total))
         return;
     p->drawn_us = now;
@@ -50,7 +75,7 @@ void progress_at(struct progress *p, uint64_t done)
 
 void progress_end(struct progress *p)
 {
-    if (p->on)
+    if (p->on && !events)
         (void)fprintf(stderr, "\r\033[K");
     p->on = false;
 }

@@ -23,6 +23,30 @@ Test(progress, without_a_terminal_nothing_is_printed)
     free(text);
 }
 
+/* Mutations: an event of work that took no time; none at the end. */
+Test(progress, programs_get_an_event_a_second_and_one_at_the_end)
+{
+    struct capture c;
+    struct progress p;
+    capture_begin(&c, STDERR_FILENO);
+    progress_events();
+    progress_start(&p, "quick", "B", 100);
+    progress_at(&p, 50);
+    progress_at(&p, 100);
+    progress_end(&p);
+    progress_start(&p, "reading", "B", 100);
+    p.start_us -= 1500000;
+    p.drawn_us = p.start_us;
+    progress_at(&p, 50);
+    progress_at(&p, 60);
+    progress_at(&p, 100);
+    progress_end(&p);
+    char *text = capture_end(&c);
+    cr_expect_str_eq(text, "{\"event\":\"progress\",\"what\":\"reading\",\"done\":50,\"total\":100,\"unit\":\"B\",\"seconds\":1.5}\n"
+                           "{\"event\":\"progress\",\"what\":\"reading\",\"done\":100,\"total\":100,\"unit\":\"B\",\"seconds\":1.5}\n");
+    free(text);
+}
+
 /* What a bar writes to a terminal when `done` of `total` is reached. */
 static void on_terminal(uint64_t total, uint64_t done, const char *unit, char *out, size_t cap)
 {
