@@ -319,6 +319,10 @@ Test(resume, a_busy_server_is_asked_again_until_it_has_room_or_the_time_is_over)
     shell_free(&s);
     write_user(&t, t.users_at, NULL, 60);
     trio_start_as(&t, "user", &s, SHELL_ARGV("generate", "--prompt", "Once", "--max-tokens", "4"));
+    struct stat said = {0};
+    for (int i = 0; i < 6000 && fstat(s.err_fd, &said) == 0 && said.st_size == 0; i++) /* "... BUSY ...; trying again" */
+        (void)poll(NULL, 0, 5);
+    cr_expect_gt(said.st_size, 0);
     (void)poll(NULL, 0, 300);
     cr_expect_eq(waitpid(s.pid, NULL, WNOHANG), 0, "it did not wait");
     (void)kill(first.pid, SIGTERM); /* its session is left behind: only a restart frees it at once */
