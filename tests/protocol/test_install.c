@@ -295,7 +295,6 @@ Test(install, another_package_takes_the_place_of_the_first)
     done_with(&o);
 }
 
-/* Mutations: <= for <; the epoch of any developer compared. */
 Test(install, an_older_epoch_of_the_same_developer_does_not_come_back)
 {
     struct listener_peer p = peer(dev.identity, 1), q = peer(dev.identity, 2);
@@ -328,6 +327,38 @@ Test(install, an_older_epoch_of_the_same_developer_does_not_come_back)
     blob_source_close(again.source);
     free(old);
     done_with(&second);
+}
+
+/* Mutations: an equal epoch is refused; the epochs of all developers are compared. */
+Test(install, an_equal_epoch_and_another_developers_older_one_are_taken)
+{
+    struct listener_peer p = peer(dev.identity, 1), q = peer(dev.identity, 2);
+    struct protect_report report;
+    struct developer other;
+    struct offered o;
+    char elsewhere[FILE_PATH_MAX];
+    developer_protect_again(&dev, NULL); /* epoch 2 */
+    prepare(&o, &dev.release);
+    (void)deliver(&p, &o);
+    done_with(&o);
+    const struct protect_opts opts = {.model = dev.plain, .out = dev.out, .sign_pub = dev.identity->sign_pub,
+                                      .sign_key = dev.identity->sign_key, .force = true, .epoch = 2};
+    cr_assert_eq(protect_checkpoint(&opts, &report, &err), 0, "%s", err.text);
+    release_close(&dev.release);
+    cr_assert_eq(release_open(&dev.release, dev.out, dev.identity->sign_pub, &err), 0, "%s", err.text);
+    prepare(&o, &dev.release);
+    (void)deliver(&q, &o);
+    done_with(&o);
+    assert_installed(&dev.release);
+    (void)snprintf(elsewhere, sizeof elsewhere, "%s", tempdir_path(dir, "elsewhere"));
+    cr_assert_eq(file_mkdirs(elsewhere, 0700, &err), 0, "%s", err.text);
+    developer_make(&other, elsewhere, "LlamaForCausalLM", &shape, 4, NULL); /* epoch 1 */
+    struct listener_peer r = peer(other.identity, 3);
+    prepare(&o, &other.release);
+    (void)deliver(&r, &o);
+    done_with(&o);
+    assert_installed(&other.release);
+    developer_free(&other);
 }
 
 Test(install, a_package_past_its_day_is_refused_before_any_file)
