@@ -289,9 +289,11 @@ static int open_source(struct opened *o, const struct grant_source *src, struct 
         return err_oom(err, sizeof *key);
     int rc = release_key(src->from, key, err);
     if (rc == 0)
-        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
-    if (rc == 0)
         rc = checkpoint_open(&o->plain, src->model, CHECKPOINT_ALL, err);
+    if (rc == 0) {
+        key->shape.experts = checkpoint_config(o->plain)->experts; /* which key files do not have */
+        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
+    }
     if (rc == 0)
         rc = check_match(src, key, o->keys, o->plain, err);
     o->head_user = key->head_user;

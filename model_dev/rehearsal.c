@@ -10,7 +10,7 @@
 #include "permute/gather.h"
 #include "permute/gauge.h"
 
-struct part {
+struct stage {
     struct net *net;
     struct kvcache *kv;
     struct scratch *scratch;
@@ -19,7 +19,7 @@ struct part {
 struct rehearsal {
     const struct config *config; /* of the plain checkpoint */
     struct checkpoint *package;
-    struct part first, rest; /* the users' layers, net NULL without; the server's */
+    struct stage first, rest; /* the users' layers, net NULL without; the server's */
     struct embed *embed;
     struct head *head; /* NULL: the server has it */
     struct norm final_norm;
@@ -29,12 +29,12 @@ struct rehearsal {
     float *x, *x_p, *y, *y_p; /* [cap,D] twice, [D], [D or V] */
 };
 
-static int open_part(struct part *p, int cap, struct err *err)
+static int open_stage(struct stage *p, int cap, struct err *err)
 {
     return kvcache_new_alone(&p->kv, &p->net->config, KV_F32, cap, err) != 0 ? -1 : scratch_new(&p->scratch, p->net, cap, 1, err);
 }
 
-static void close_part(struct part *p)
+static void close_stage(struct stage *p)
 {
     scratch_free(p->scratch);
     kvcache_free(p->kv);
@@ -52,7 +52,7 @@ static int open_server(struct rehearsal *r, const struct release *from, int cap,
     if (checkpoint_open(&r->package, from->package, CHECKPOINT_CORE | (head ? CHECKPOINT_HEAD : 0u), err) != 0 ||
         net_load(&r->rest.net, r->package, head, from->manifest.compute, err) != 0)
         return -1;
-    return open_part(&r->rest, cap, err);
+    return open_stage(&r->rest, cap, err);
 }
 
 static int open_user(struct rehearsal *r, const struct release *from, const struct checkpoint *plain, int cap, struct err *err)
@@ -61,7 +61,7 @@ static int open_user(struct rehearsal *r, const struct release *from, const stru
     if (embed_load(&r->embed, plain, err) != 0)
         return -1;
     if (from->manifest.local_layers > 0 &&
-        (net_load_first(&r->first.net, plain, (int)from->manifest.local_layers, compute, err) != 0 || open_part(&r->first, cap, err) != 0))
+        (net_load_first(&r->first.net, plain, (int)from->manifest.local_layers, compute, err) != 0 || open_stage(&r->first, cap, err) != 0))
         return -1;
     if (!head_user(from))
         return 0;
@@ -121,8 +121,8 @@ void rehearsal_free(struct rehearsal *r)
     head_free(r->head);
     free(r->work);
     embed_free(r->embed);
-    close_part(&r->first);
-    close_part(&r->rest);
+    close_stage(&r->first);
+    close_stage(&r->rest);
     checkpoint_close(r->package);
     free(r->x);
     free(r->x_p);
