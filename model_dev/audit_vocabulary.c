@@ -207,6 +207,8 @@ static int best_token(struct trying *s, int position, int32_t *token, struct err
 static size_t places(const struct audit_known *k)
 {
     const struct config *c = k->c;
+    if (k->places > 0)
+        return k->places;
     const double D = c->D, layer = D * (double)(2 * (c->H + c->G) * c->K) + 2 * D * (double)((c->gated ? 2 : 1) * c->F) + D * c->F;
     const double fit = WORK / (layer * (double)(k->first + 1) * (double)c->V);
     return fit < 4 ? 4 : fit > 64 ? 64 : (size_t)fit;
