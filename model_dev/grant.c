@@ -222,23 +222,33 @@ static int write_keys(const struct keyset *keys, bool engine, const char *dir, s
     return rc;
 }
 
-static int write_canaries(const struct grant_source *src, const struct config *c, const char *dir, struct err *err)
+int grant_canaries(size_t *out, const struct grant_source *src, struct err *err)
+{
+    struct config c;
+    if (config_read(&c, src->model, err) != 0)
+        return -1;
+    const bool rounds = strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32;
+    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
+    if (src->canaries > 0 && rounds)
+        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
+    else if (src->canaries > 0 && config_reads_images(&c))
+        log_warn("no canaries in this grant: they are texts, and a %s reads images", c.architecture);
+    *out = rounds || config_reads_images(&c) ? 0 : src->canaries;
+    config_free(&c);
+    return 0;
+}
+
+static int write_canaries(const struct grant_source *src, const char *dir, struct err *err)
 {
     struct canary_maker *maker = NULL;
-    if (src->canaries == 0)
+    size_t count;
+    if (grant_canaries(&count, src, err) != 0)
+        return -1;
+    if (count == 0)
         return 0;
-    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
-    if (strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32) {
-        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
-        return 0;
-    }
-    if (config_reads_images(c)) {
-        log_warn("no canaries in this grant: they are texts, and %s reads images", c->architecture);
-        return 0;
-    }
     int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
     if (rc == 0)
-        rc = canary_write(maker, dir, src->canaries, err);
+        rc = canary_write(maker, dir, count, err);
     canary_maker_close(maker);
     return rc;
 }
@@ -337,7 +347,7 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0 && !engine)
         rc = write_tables(o.plain, o.head_user, &src->from->manifest, dir, err);
     if (rc == 0)
-        rc = write_canaries(src, checkpoint_config(o.plain), dir, err);
+        rc = write_canaries(src, dir, err);
     if (rc == 0)
         rc = write_about(src, dir, err);
     close_source(&o);

@@ -125,6 +125,15 @@ static int check_flags(const struct cli_cmd *cmd, int argc, struct err *err)
     return 0;
 }
 
+static int check_model(const struct config *c, bool image, struct err *err)
+{
+    if (c->head != HEAD_CLASSIFY)
+        return err_set(err, ERR_USAGE, "%s is not a classifier", c->architecture);
+    if (image && !config_reads_images(c))
+        return err_set(err, ERR_USAGE, "a %s reads texts, not images: --text TEXT or --file FILE", c->architecture);
+    return 0;
+}
+
 int cmd_classify(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct setup set = {0};
@@ -137,15 +146,16 @@ int cmd_classify(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
         return -1;
     if (image == NULL && len == 0)
         err_set(err, ERR_INPUT, "there is no text to classify");
-    else if (setup_read(&set, cmd, err) == 0 && setup_open(&set, cmd, err) == 0) {
-        const struct config *c = set.grant->config;
-        if (c->head != HEAD_CLASSIFY)
-            err_set(err, ERR_USAGE, "%s is not a classifier", c->architecture);
-        else if (image != NULL && !config_reads_images(c))
-            err_set(err, ERR_USAGE, "a %s reads texts, not images: --text TEXT or --file FILE", c->architecture);
-        else if (setup_connected(&set, cmd, err) == 0)
-            rc = image != NULL ? each_image(&set, image, argc, argv, as_json, err) : each(&set, text, len, cli_on(cmd, "file"), as_json, err);
+    else if (setup_read(&set, cmd, err) == 0) {
+        set.images = image != NULL;
+        rc = setup_open(&set, cmd, err);
     }
+    if (rc == 0)
+        rc = check_model(set.grant->config, image != NULL, err);
+    if (rc == 0)
+        rc = setup_connected(&set, cmd, err);
+    if (rc == 0)
+        rc = image != NULL ? each_image(&set, image, argc, argv, as_json, err) : each(&set, text, len, cli_on(cmd, "file"), as_json, err);
     setup_close(&set);
     free(text);
     return rc;
