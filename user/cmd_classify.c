@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/progress.h"
+#include "base/utf8.h"
 #include "user/cmd.h"
 #include "user/pixels.h"
 #include "user/report.h"
@@ -62,7 +63,7 @@ static void print_result(const struct setup *set, const float *logits, const cha
         return;
     }
     struct json_doc *doc = json_new_object("result");
-    if (config_reads_images(c))
+    if (config_reads_images(c) && utf8_valid(text, len, NULL)) /* a file's name may be any bytes */
         json_put_str(doc, json_node(doc), "image", text);
     json_put_str(doc, json_node(doc), "label", label);
     json_put_int(doc, json_node(doc), "id", best);
