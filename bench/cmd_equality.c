@@ -406,7 +406,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         if (lm && r->exact.net != NULL)
             printf("perplexity all in f32         %.8g (this is %.3g %% off)\n", ppl_f32, 100 * off_f32);
         if (!lm)
-            printf("labels identical              %s (%zu texts)\n", r->identical ? "yes" : "NO", r->texts);
+            printf("labels identical              %s (%zu %s)\n", r->identical ? "yes" : "NO", r->texts, config_reads_images(r->config) ? "images" : "texts");
     }
     return ok ? 0 : err_set(err, ERR_CHECK, "private and plain differ by more than rounding");
 }

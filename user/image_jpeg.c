@@ -18,6 +18,7 @@ struct reading {
     struct jpeg_progress_mgr progress;
     jmp_buf back;
     struct image im;
+    int orientation;
     size_t most;
     struct err *err;
 };
@@ -62,6 +63,14 @@ static int check_colours(const struct reading *r)
     }
 }
 
+static int orientation_of(const struct reading *r)
+{
+    for (jpeg_saved_marker_ptr m = r->jpeg.marker_list; m != NULL; m = m->next)
+        if (m->marker == EXIF && m->data_length > 6 && memcmp(m->data, "Exif\0\0", 6) == 0)
+            return image_orientation(m->data + 6, m->data_length - 6);
+    return 1;
+}
+
 static int read_pixels(struct reading *r, const uint8_t *data, size_t len)
 {
     if (setjmp(r->back) != 0)
@@ -71,6 +80,7 @@ static int read_pixels(struct reading *r, const uint8_t *data, size_t len)
     jpeg_mem_src(&r->jpeg, data, (unsigned long)len);
     jpeg_save_markers(&r->jpeg, EXIF, 0xffff);
     (void)jpeg_read_header(&r->jpeg, TRUE);
+    r->orientation = orientation_of(r); /* the marker is gone when all is read */
     if (check_colours(r) != 0)
         return -1;
     r->jpeg.out_color_space = r->jpeg.jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE : JCS_RGB;
@@ -85,14 +95,6 @@ static int read_pixels(struct reading *r, const uint8_t *data, size_t len)
     return 0;
 }
 
-static int orientation_of(const struct reading *r)
-{
-    for (jpeg_saved_marker_ptr m = r->jpeg.marker_list; m != NULL; m = m->next)
-        if (m->marker == EXIF && m->data_length > 6 && memcmp(m->data, "Exif\0\0", 6) == 0)
-            return image_orientation(m->data + 6, m->data_length - 6);
-    return 1;
-}
-
 int image_jpeg(struct image *out, int *orientation, const uint8_t *data, size_t len, size_t most, struct err *err)
 {
     struct reading r = {.most = most, .err = err};
@@ -103,7 +105,7 @@ int image_jpeg(struct image *out, int *orientation, const uint8_t *data, size_t 
     r.progress.progress_monitor = on_progress;
     int rc = read_pixels(&r, data, len);
     if (rc == 0) {
-        *orientation = orientation_of(&r);
+        *orientation = r.orientation;
         *out = r.im;
     } else {
         image_free(&r.im);
