@@ -59,7 +59,7 @@ int fold_check(const struct config *c, bool head_user, struct err *err)
         return err_set(err, ERR_USAGE, "--profile gauge: %s has its norms on the residual itself, and their gains would show the rotation; "
                                        "use --profile stip", c->architecture);
     if (c->head != HEAD_LM)
-        return err_set(err, ERR_USAGE, "--profile gauge: known for language models, not for a %s", c->architecture);
+        return err_set(err, ERR_USAGE, "--profile gauge: known for language models, not for a %s; use --profile stip", c->architecture);
     if (c->post_norms)
         return err_set(err, ERR_USAGE, "--profile gauge: %s norms what its layers add, and the gains of these norms let no rotation pass "
                                        "(docs/decisions/0013-gauge.md); use --profile stip", c->architecture);
