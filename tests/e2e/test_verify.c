@@ -54,6 +54,14 @@ Test(verify, an_honest_server_of_rounded_gauge_passes)
     passes(DEMO_LM, (const char *const[]){"--profile", "gauge", "--dtype", "int8", "--local-layers", "1", NULL}, "f32");
 }
 
+/* Integers take their inputs to the nearest step, and a wire that rounds moves them to others. Mutation: the tolerance of a package
+ * in f32, which blames most honest servers. */
+Test(verify, a_wire_that_rounds_is_no_cheat_in_int8)
+{
+    passes(DEMO_LM, (const char *const[]){"--dtype", "int8", NULL}, "bf16");
+    passes(DEMO_LM, (const char *const[]){"--profile", "gauge", "--dtype", "int8", "--local-layers", "1", NULL}, "bf16");
+}
+
 /* A text of one of the trio's files, with something put in front of a place in it. */
 static void put(const struct trio *t, const char *file, const char *before, const char *what)
 {
