@@ -15,7 +15,7 @@
  * products round their inputs too, which then fall on other steps of their grid. Measured on demo models, twice the most that was seen. */
 #define WIRE_HIDDEN 0.12
 #define WIRE_LOGITS 0.3
-#define WIRE_BF16 0.3
+#define WIRE_BF16 0.4
 #define WIRE_INT8 1.5
 
 struct verify {
