@@ -170,6 +170,13 @@ static int flag_up(int ctl, const char *name)
     return ioctl(ctl, SIOCSIFFLAGS, &ask);
 }
 
+/* What waits to be read by the relay, else a burst is lost before it is counted. */
+static int lengthen_queue(int ctl)
+{
+    struct ifreq ask = {.ifr_name = "tun0", .ifr_qlen = TUNNEL_PACKETS};
+    return ioctl(ctl, SIOCSIFTXQLEN, &ask);
+}
+
 static int set_address(int ctl, unsigned long what, const char *address)
 {
     struct ifreq ask = {.ifr_name = "tun0"};
@@ -188,7 +195,8 @@ static int make_end(struct tunnel *t, enum tunnel_side side)
     if (unshare(CLONE_NEWNET) == 0 && (t->space[side] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) >= 0 &&
         (t->device[side] = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK)) >= 0 && ioctl(t->device[side], TUNSETIFF, &ask) == 0 &&
         (ctl = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) >= 0 && set_address(ctl, SIOCSIFADDR, address[side]) == 0 &&
-        set_address(ctl, SIOCSIFDSTADDR, address[1 - side]) == 0 && flag_up(ctl, "tun0") == 0)
+        set_address(ctl, SIOCSIFDSTADDR, address[1 - side]) == 0 && lengthen_queue(ctl) == 0 &&
+        flag_up(ctl, "tun0") == 0)
         rc = flag_up(ctl, "lo");
     const int error = errno;
     if (ctl >= 0)
