@@ -18,6 +18,10 @@ static const char *const roberta_classify_skip[] = {"*embeddings.position_ids", 
 static const char *const roberta_mlm_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.decoder.bias", NULL};
 static const char *const distilbert_classify_skip[] = {"*embeddings.position_ids", "vocab_*", NULL};
 static const char *const distilbert_mlm_skip[] = {"*embeddings.position_ids", NULL};
+/* What training left on an encoder without head. */
+static const char *const bert_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "cls.*", "classifier.*", NULL};
+static const char *const roberta_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.*", "classifier.*", NULL};
+static const char *const distilbert_skip[] = {"*embeddings.position_ids", "vocab_*", "pre_classifier.*", "classifier.*", NULL};
 
 /* clang-format off */
 #define LLAMA {"model.", ""}, .tensors = arch_llama_tensors, .skip = llama_skip
@@ -47,6 +51,14 @@ static const struct arch archs[] = {
      distilbert_classify_skip, arch_read_distilbert},
     {"DistilBertForMaskedLM", "distilbert", HEAD_MLM, {"distilbert.", ""}, arch_distilbert_tensors, distilbert_mlm_skip,
      arch_read_distilbert},
+    {"BertModel", "bert", HEAD_NONE, {"", "bert."}, arch_bert_tensors, bert_skip, arch_read_bert},
+    {"RobertaModel", "roberta", HEAD_NONE, {"", "roberta."}, arch_roberta_tensors, roberta_skip, arch_read_roberta},
+    {"XLMRobertaModel", "xlm-roberta", HEAD_NONE, {"", "roberta."}, arch_roberta_tensors, roberta_skip, arch_read_roberta},
+    {"DistilBertModel", "distilbert", HEAD_NONE, {"", "distilbert."}, arch_distilbert_tensors, distilbert_skip, arch_read_distilbert},
+    {"LlamaModel", "llama", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_llama},
+    {"MistralModel", "mistral", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_mistral},
+    {"Qwen2Model", "qwen2", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen2},
+    {"Qwen3Model", "qwen3", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen3},
 };
 /* clang-format on */
 

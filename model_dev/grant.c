@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "model/checkpoint.h"
+#include "model/sentence.h"
 #include "model_dev/canary.h"
 #include "model_dev/contents.h"
 #include "model_dev/fold.h"
@@ -221,11 +222,15 @@ static int write_keys(const struct keyset *keys, bool engine, const char *dir, s
     return rc;
 }
 
-static int write_canaries(const struct grant_source *src, const char *dir, struct err *err)
+static int write_canaries(const struct grant_source *src, const struct config *c, const char *dir, struct err *err)
 {
     struct canary_maker *maker = NULL;
     if (src->canaries == 0)
         return 0;
+    if (c->head == HEAD_NONE) {
+        log_warn("no canaries in this grant: a %s gives no probabilities to compare", c->architecture);
+        return 0;
+    }
     /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
     if (strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32) {
         log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
@@ -238,8 +243,9 @@ static int write_canaries(const struct grant_source *src, const char *dir, struc
     return rc;
 }
 
-static int write_about(const struct grant_source *src, const char *dir, struct err *err)
+static int write_about(const struct grant_source *src, const struct config *c, const char *dir, struct err *err)
 {
+    struct sentence sentence;
     const struct release *from = src->from;
     char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], expires[32], who[PEER_KEY_TEXT], *text = NULL;
     const int64_t end = expiry_first(src->expires, from->manifest.expires);
@@ -247,6 +253,8 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     crypto_hex(from->context, sizeof from->context, context);
     clock_iso(clock_unix(), created);
     peer_key_text(&self, who);
+    if (sentence_read(&sentence, src->model, c->D, err) != 0)
+        return -1;
     struct json_doc *doc = json_new_object("grant.json");
     struct json *root = json_node(doc);
     json_put_int(doc, root, "version", 1);
@@ -264,7 +272,10 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
         json_put_str(doc, root, "expires", expires);
     }
     json_put_str(doc, root, "model_dev", who);
+    if (sentence.present)
+        sentence_put(&sentence, doc, json_put_object(doc, root, "embedding"));
     int rc = json_print(doc, true, &text, err);
+    sentence_free(&sentence);
     json_free(doc);
     if (rc == 0)
         rc = file_join(path, dir, "grant.json", err);
@@ -330,9 +341,9 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0 && !engine)
         rc = write_tables(o.plain, o.head_user, &src->from->manifest, dir, err);
     if (rc == 0)
-        rc = write_canaries(src, dir, err);
+        rc = write_canaries(src, checkpoint_config(o.plain), dir, err);
     if (rc == 0)
-        rc = write_about(src, dir, err);
+        rc = write_about(src, checkpoint_config(o.plain), dir, err);
     close_source(&o);
     return rc;
 }
