@@ -1,6 +1,6 @@
 /* engine/embed.h - token ids to the rows that enter the first layer. Runs on the user (and in benches), never on the server.
  *
- * Data flow   token table + position table + type table -> sum -> embedding LayerNorm (BERT) -> x [T,D] -> seal or forward.
+ * Data flow   token table + position table + type table -> sum -> embedding LayerNorm (BERT) -> map (ALBERT) -> x [T,D] -> seal or forward.
  * Shapes      letters of model/shape.h. ids, types [T].
  * Errors      embed_load: missing part, memory, NaN or infinity in a table. embed_rows: ERR_INPUT for an id, type or position
  *             outside its table; then x is untouched.

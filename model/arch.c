@@ -23,6 +23,9 @@ static const char *const bert_skip[] = {"*embeddings.position_ids", "*pooler.den
 static const char *const roberta_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.*", "classifier.*", NULL};
 static const char *const distilbert_skip[] = {"*embeddings.position_ids", "vocab_*", "pre_classifier.*", "classifier.*", NULL};
 
+static const char *const albert_skip[] = {"*embeddings.position_ids", "*pooler.*", "predictions.*", "sop_classifier.*", "classifier.*", NULL};
+static const char *const albert_classify_skip[] = {"*embeddings.position_ids", "predictions.*", "sop_classifier.*", NULL};
+
 /* clang-format off */
 #define LLAMA {"model.", ""}, .tensors = arch_llama_tensors, .skip = llama_skip
 static const struct arch archs[] = {
@@ -55,6 +58,9 @@ static const struct arch archs[] = {
     {"RobertaModel", "roberta", HEAD_NONE, {"", "roberta."}, arch_roberta_tensors, roberta_skip, arch_read_roberta},
     {"XLMRobertaModel", "xlm-roberta", HEAD_NONE, {"", "roberta."}, arch_roberta_tensors, roberta_skip, arch_read_roberta},
     {"DistilBertModel", "distilbert", HEAD_NONE, {"", "distilbert."}, arch_distilbert_tensors, distilbert_skip, arch_read_distilbert},
+    {"AlbertForSequenceClassification", "albert", HEAD_CLASSIFY, {"albert.", ""}, arch_albert_tensors, albert_classify_skip,
+     arch_read_albert},
+    {"AlbertModel", "albert", HEAD_NONE, {"", "albert."}, arch_albert_tensors, albert_skip, arch_read_albert},
     {"LlamaModel", "llama", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_llama},
     {"MistralModel", "mistral", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_mistral},
     {"Qwen2Model", "qwen2", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen2},
@@ -79,7 +85,7 @@ const struct arch *arch_at(size_t i)
 
 const char *arch_names(void)
 {
-    static char text[2048];
+    static char text[4096];
     if (text[0] == '\0')
         for (size_t i = 0; i < ARCH_COUNT; i++)
             (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i == 0 ? "" : ", ", archs[i].name);
@@ -140,6 +146,11 @@ int arch_below(const struct config *c, const struct arch_tensor *t, int layer)
     return t->per_expert ? layer * c->experts : t->per_layer ? layer : 0;
 }
 
+int arch_stored_layer(const struct config *c, int layer)
+{
+    return c->groups > 0 ? layer / (c->L / c->groups) : layer;
+}
+
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role)
 {
     for (const struct arch_tensor *t = c->arch->tensors; t->role != ROLE_COUNT; t++)
@@ -167,6 +178,7 @@ const char *arch_role_name(enum role role)
         [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
         [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
         [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
+        [ROLE_EMBED_MAP] = "embedding map", [ROLE_EMBED_MAP_BIAS] = "embedding map bias",
         [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
     };
     return names[role];
@@ -199,6 +211,8 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return 2 * (int64_t)c->F;
     case AX_EXPERT:
         return c->experts;
+    case AX_E:
+        return c->E > 0 ? c->E : c->D;
     case AX_V:
     case AX_TOKEN:
         return c->V;

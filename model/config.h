@@ -48,6 +48,8 @@ struct config {
     int D, L, H, G, K, F, V, C;
     int experts, experts_used; /* feed-forward parts of each layer, and how many of them a row goes through; 0: one, without choice */
     bool renormalise;          /* the weights of the experts used are divided by their sum */
+    int E;               /* columns of the embedding tables; 0: D */
+    int groups;          /* sets of weights that the layers share, one after the other; 0: each layer has its own */
     int positions;       /* longest sequence */
     int position_offset; /* row of the position table that the first token takes (RoBERTa: behind the padding's) */
     int type_vocab;      /* rows of the token type table, 0 for none */

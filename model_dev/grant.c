@@ -142,6 +142,8 @@ static int each_table(struct safetensors_out *st, const struct checkpoint *cp, b
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
         for (int l = 0; l < contents_granted(c, row, head_user, (int)m->local_layers, gauge); l++) {
             const struct tensor *t = checkpoint_tensor(cp, row->role, l);
+            if (l > 0 && checkpoint_tensor(cp, row->role, l - 1) == t) /* layers that share it */
+                continue;
             if (checkpoint_name(own, c, row, l, 0, 0, err) != 0)
                 return -1;
             if (name == NULL && safetensors_out_declare(st, own, t->dtype, t->rank, t->dim, err) != 0)
