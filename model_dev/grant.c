@@ -224,20 +224,29 @@ static int write_keys(const struct keyset *keys, bool engine, const char *dir, s
     return rc;
 }
 
-static int write_canaries(const struct grant_source *src, const struct config *c, const char *dir, struct err *err)
+bool grant_wants_canaries(const struct grant_source *src)
 {
-    struct canary_maker *maker = NULL;
+    const struct manifest *m = &src->from->manifest;
+    const struct arch *arch = arch_find(m->model);
     if (src->canaries == 0)
-        return 0;
-    if (c->head == HEAD_NONE) {
-        log_warn("no canaries in this grant: a %s gives no probabilities to compare", c->architecture);
-        return 0;
+        return false;
+    if (arch != NULL && arch->head == HEAD_NONE) {
+        log_warn("no canaries in this grant: a %s gives no probabilities to compare", m->model);
+        return false;
     }
     /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
-    if (strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32) {
-        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
-        return 0;
+    if (strcmp(m->profile, "gauge") == 0 && m->compute != COMPUTE_F32) {
+        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(m->compute));
+        return false;
     }
+    return true;
+}
+
+static int write_canaries(const struct grant_source *src, const char *dir, struct err *err)
+{
+    struct canary_maker *maker = NULL;
+    if (!grant_wants_canaries(src))
+        return 0;
     int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
     if (rc == 0)
         rc = canary_write(maker, dir, src->canaries, err);
@@ -343,7 +352,7 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0 && !engine)
         rc = write_tables(o.plain, o.head_user, &src->from->manifest, dir, err);
     if (rc == 0)
-        rc = write_canaries(src, checkpoint_config(o.plain), dir, err);
+        rc = write_canaries(src, dir, err);
     if (rc == 0)
         rc = write_about(src, checkpoint_config(o.plain), dir, err);
     close_source(&o);

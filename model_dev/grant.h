@@ -16,6 +16,8 @@
 #ifndef STIP_MODEL_DEV_GRANT_H
 #define STIP_MODEL_DEV_GRANT_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "model_dev/release.h"
 #include "transport/identity.h"
@@ -33,6 +35,8 @@ struct grant_source {
 
 /* Key, package and checkpoint belong together. */
 MUST_CHECK int grant_check(const struct grant_source *src, struct err *err);
+/* Canaries are wanted, and this package can have some; if not, the log says why. */
+bool grant_wants_canaries(const struct grant_source *src);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */

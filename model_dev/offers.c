@@ -104,7 +104,7 @@ static int make_all(struct offers *o, const struct grant_source *src, const stru
         rc = grant_make(&plain, path, err);
     if (rc == 0)
         rc = add_file(o, OFFERS_GRANT, err);
-    if (rc == 0 && src->canaries > 0 && n > 0)
+    if (rc == 0 && n > 0 && grant_wants_canaries(src))
         rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
     if (rc == 0 && maker != NULL)
         rc = threads_start(threads_fit(0), err);
