@@ -128,12 +128,11 @@ void private_close(struct private *p)
     free(p);
 }
 
-/* Outputs of the server's net in p->y_p. */
-static int pass(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, struct err *err)
+/* Outputs of the server's net in p->y_p; the rows are in p->x. */
+static int pass(struct private *p, int T, int out_from, int out_n, struct err *err)
 {
     const struct grant *g = p->grant;
-    if (embed_rows(g->embed, ids, types, T, p->kv->len, p->x, err) != 0 ||
-        (p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0) ||
+    if ((p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0) ||
         grant_turn(g, p->x, (size_t)T, err) != 0)
         return -1;
     struct sealed_rows x_p = seal_rows(p->x_p, p->x, (size_t)T, &g->residual);
@@ -148,11 +147,10 @@ static int hidden_rows(struct private *p, int n, float *x, struct err *err)
     return grant_turn_back(p->grant, x, (size_t)n, err);
 }
 
-int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
-                   struct err *err)
+static int run(struct private *p, int T, int out_from, int out_n, float *logits, struct err *err)
 {
     const struct grant *g = p->grant;
-    if (pass(p, ids, types, T, out_from, out_n, err) != 0)
+    if (pass(p, T, out_from, out_n, err) != 0)
         return -1;
     if (!g->head_here) {
         unseal_rows(logits, p->y_p, (size_t)out_n, &g->output);
@@ -164,10 +162,28 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
     return 0;
 }
 
+int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
+                   struct err *err)
+{
+    if (embed_rows(p->grant->embed, ids, types, T, p->kv->len, p->x, err) != 0)
+        return -1;
+    return run(p, T, out_from, out_n, logits, err);
+}
+
 int private_hidden(struct private *p, const int32_t *ids, const int32_t *types, int T, float *x, struct err *err)
 {
     assert(p->grant->head_here);
-    return pass(p, ids, types, T, 0, T, err) == 0 ? hidden_rows(p, T, x, err) : -1;
+    if (embed_rows(p->grant->embed, ids, types, T, p->kv->len, p->x, err) != 0 || pass(p, T, 0, T, err) != 0)
+        return -1;
+    return hidden_rows(p, T, x, err);
+}
+
+int private_image(struct private *p, const float *pixels, float *logits, struct err *err)
+{
+    if (embed_image(p->grant->embed, pixels, p->x, err) != 0)
+        return -1;
+    private_restart(p);
+    return run(p, p->grant->config->positions, 0, 1, logits, err);
 }
 
 void private_restart(struct private *p)

@@ -26,6 +26,8 @@ MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32
                               float *logits, struct err *err);
 /* Appends T tokens; all their hidden rows [T,D], in plain order. The head is the user's. */
 MUST_CHECK int private_hidden(struct private *p, const int32_t *ids, const int32_t *types, int T, float *x, struct err *err);
+/* A whole image, its pixels prepared. */
+MUST_CHECK int private_image(struct private *p, const float *pixels, float *logits, struct err *err);
 void private_restart(struct private *p);
 const struct grant *private_grant(const struct private *p);
 /* What the server would hold. */

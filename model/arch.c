@@ -26,6 +26,8 @@ static const char *const distilbert_skip[] = {"*embeddings.position_ids", "vocab
 static const char *const albert_skip[] = {"*embeddings.position_ids", "*pooler.*", "predictions.*", "sop_classifier.*", "classifier.*", NULL};
 static const char *const albert_classify_skip[] = {"*embeddings.position_ids", "predictions.*", "sop_classifier.*", NULL};
 
+static const char *const vit_skip[] = {"*pooler.dense.*", "*embeddings.mask_token", NULL};
+
 /* clang-format off */
 #define LLAMA {"model.", ""}, .tensors = arch_llama_tensors, .skip = llama_skip
 static const struct arch archs[] = {
@@ -65,6 +67,8 @@ static const struct arch archs[] = {
     {"MistralModel", "mistral", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_mistral},
     {"Qwen2Model", "qwen2", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen2},
     {"Qwen3Model", "qwen3", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen3},
+    {"ViTForImageClassification", "vit", HEAD_CLASSIFY, {"vit.", ""}, arch_vit_tensors, vit_skip, arch_read_vit},
+    {"DeiTForImageClassification", "deit", HEAD_CLASSIFY, {"deit.", ""}, arch_deit_tensors, vit_skip, arch_read_deit},
 };
 /* clang-format on */
 
@@ -123,6 +127,7 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     case ROLE_POOL:
     case ROLE_POOL_BIAS:
     case ROLE_CLASSIFY:
+    case ROLE_CLASSIFY_ROW:
     case ROLE_CLASSIFY_BIAS:
         return c->head == HEAD_CLASSIFY;
     case ROLE_MLM_DENSE:
@@ -179,9 +184,28 @@ const char *arch_role_name(enum role role)
         [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
         [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
         [ROLE_EMBED_MAP] = "embedding map", [ROLE_EMBED_MAP_BIAS] = "embedding map bias",
+        [ROLE_PATCH] = "patch projection", [ROLE_PATCH_BIAS] = "patch projection bias", [ROLE_CLS_TOKEN] = "class token",
+        [ROLE_DISTILL_TOKEN] = "distillation token", [ROLE_CLASSIFY_ROW] = "classifier without pooler",
         [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
     };
     return names[role];
+}
+
+int arch_shape(const struct config *c, const struct arch_tensor *t, uint64_t dim[4])
+{
+    uint64_t out = (uint64_t)arch_axis_size(c, t->out), in = (uint64_t)arch_axis_size(c, t->in);
+    int n = 0;
+    if (t->stored == AS_BATCH)
+        dim[n++] = 1;
+    dim[n++] = t->conv1d ? in : out;
+    if (t->stored == AS_CONV) {
+        dim[n++] = (uint64_t)c->channels;
+        dim[n++] = (uint64_t)c->patch[0];
+        dim[n++] = (uint64_t)c->patch[1];
+    } else if (t->in != AX_ONE) {
+        dim[n++] = t->conv1d ? out : in;
+    }
+    return n;
 }
 
 int64_t arch_axis_size(const struct config *c, enum axis axis)
@@ -213,6 +237,8 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return c->experts;
     case AX_E:
         return c->E > 0 ? c->E : c->D;
+    case AX_PATCH:
+        return (int64_t)c->channels * c->patch[0] * c->patch[1];
     case AX_V:
     case AX_TOKEN:
         return c->V;

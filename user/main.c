@@ -37,7 +37,8 @@ int main(int argc, char **argv)
                                       CMD_JSON,
                                       END};
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
-                                      {"file", "FILE", "one text per line; one result per line", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
+                                      {"file", "FILE", "one text per line; one result per line", NULL, false},
+                                      {"image", "FILE", "a PNG or JPEG, for models of images; more may follow", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt embed_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
                                    {"file", "FILE", "one text per line; one result per line", NULL, false},
                                    {"prompt-name", "NAME", "which of the model's prompts goes before the text (default: the one that the model names)", NULL, false},
@@ -93,8 +94,8 @@ int main(int argc, char **argv)
         {"peek", "a text, its token ids, and the numbers that the server received for it",
          "stip-user peek --config configs/user.json --text \"my secret\"", peek_opts, cmd_peek, NULL},
         {"serve", "an OpenAI API and a chat page on this machine", "stip-user serve --config configs/user.json", serve_opts, cmd_serve, NULL},
-        {"classify", "label a text", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
-         cmd_classify, NULL},
+        {"classify", "label a text or images", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
+         cmd_classify, "[FILE ...]"},
         {"embed", "a text as a vector", "stip-user embed --config configs/user.json --file texts.txt --json", embed_opts, cmd_embed, NULL},
         {"fill", "fill in [MASK]", "stip-user fill --config configs/user.json --text \"Paris is the [MASK] of France.\"", fill_opts,
          cmd_fill, NULL},
