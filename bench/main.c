@@ -95,6 +95,7 @@ int main(int argc, char **argv)
                                 END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
                                    {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
+                                   {"architectures", NULL, "print the names that --architecture takes", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
