@@ -15,16 +15,6 @@
 
 __extension__ typedef __int128 wide;
 
-double primer_gates(const struct encoder *m, int T)
-{
-    const double n = PRIMER_WORD_BITS, share = 2 * garble_share(PRIMER_T_BITS), D = m->D, rows = (double)m->H * T;
-    const double cut = share; /* the words are cut by leaving wires away */
-    const double softmax = share + 2 * garble_add(n) /* the largest */ + garble_add(n) + garble_piecewise(n) + garble_add(n) + garble_multiply(n);
-    const double norm = share + 5 * garble_add(n) + 3 * garble_multiply(n);
-    return T * 4 * D * cut + rows * T * softmax + rows * garble_divide(n) + T * (double)m->F * (share + garble_piecewise(n)) +
-           2 * (T * D * norm + T * (garble_divide(n) + garble_root(n)));
-}
-
 /* Words that enter a circuit of one layer. */
 static double words_of(const struct encoder *m, int T)
 {
@@ -186,7 +176,9 @@ int primer_row(struct compare_row *row, const struct encoder *m, const char *sha
     d.he_online_s = price(&on.tally, on_prices, b->c->count, true);
     d.offline = off.tally;
     d.online = on.tally;
-    d.gates = m->L * primer_gates(m, T);
+    if (primer_gates(m, T, b->t.q, &d.gates, err) != 0)
+        goto done;
+    d.gates *= m->L;
     fill(row, m, shape, T, &d, ckks_keys_bytes(keys));
     if (detail != NULL)
         *detail = d;
