@@ -361,9 +361,11 @@ static int add_he_rows(struct compare *c, struct err *err)
     int want = 0, got = 0;
     float *first = calloc(ROWS_HE_MAX * D, sizeof *first);
     int rc = first == NULL ? err_oom(err, ROWS_HE_MAX * D * sizeof *first)
-                           : rows_he(rows, &n, first, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err);
+                           : rows_he(rows, &n, first, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, c->program, &c->line, err);
     for (size_t i = 0; rc == 0 && i < n && c->rows < ROWS_MAX; i++) {
         rows[i].labelled = rows[i].labelled && c->plain.head != NULL;
+        if (strcmp(rows[i].system, "primer") == 0 && rows[i].how == COMPARE_MEASURED && c->line.rtt_ms > 0)
+            (void)snprintf(rows[i].link, sizeof rows[i].link, "%s", c->network);
         if (rows[i].labelled && (ours_label(&c->plain, c->reference, &want, err) != 0 || ours_label(&c->plain, first + i * D, &got, err) != 0))
             rc = -1;
         rows[i].agree = rows[i].labelled && want == got;

@@ -122,6 +122,11 @@ int main(int argc, char **argv)
                                    {"index", "N", "which party this is", NULL, true},
                                    {"connect", "ENDPOINT,...", "where the earlier ones listen", NULL, true},
                                    END};
+    struct cli_opt primer_opts[] = {{"model", "DIR", "a BERT checkpoint; the client reads its shape only", NULL, true},
+                                    {"tokens", "N", "rows", NULL, true},
+                                    {"rows", "FILE", "the client's embedded rows, which its output replaces", NULL, true},
+                                    {"connect", "ENDPOINT", "where the server listens; without it this is the server", NULL, true},
+                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
          "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
@@ -144,6 +149,7 @@ int main(int argc, char **argv)
         {"compare", "the secure peers beside us in one table: secret sharing, measured in the same run, and what others published",
          "stip-bench compare --shape bert-tiny --systems plain,stip,crypten,mpcformer --json", compare_opts, cmd_compare, NULL},
         {"party", NULL, "stip-bench party --job DIR --index 0", party_opts, cmd_party, NULL},
+        {"primer-party", NULL, "stip-bench primer-party --model DIR --tokens 32", primer_opts, cmd_primer_party, NULL},
         {"link", "a slow line: a relay that delays what passes and limits its rate",
          "stip-bench link --to tcp://127.0.0.1:7401 --rtt 50 --rate 100", link_opts, cmd_link, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};

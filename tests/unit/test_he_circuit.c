@@ -13,7 +13,7 @@
 
 #include "bench/baselines/he/primer_party.h"
 
-#define T_TEST (((uint64_t)1 << 37) + 12345)
+#define T_TEST (((uint64_t)1 << 38) + 2049)
 #define LANES 50
 
 static struct err err;
@@ -69,11 +69,11 @@ Test(he_circuit, words_compute_as_integers_do)
     }
     open_clear(&c, a, b, got);
     circuit_in(&c, &x, CIRCUIT_CLIENT, 0, 1, 16, false);
-    x.bit[13] = (struct circuit_bit){1, 0};
+    x.bit[13] = x.bit[0] = (struct circuit_bit){1, 0}; /* above 2^13 */
     circuit_reciprocal(&c, &z, 30, &x, 17);
     circuit_out(&c, &z, 0, 1);
     for (int i = 0; i < LANES; i++)
-        cr_assert_eq(got[i], ((uint64_t)1 << 30) / (a[i] | 1 << 13) & 0x1ffff, "1 over %lu", (unsigned long)a[i]);
+        cr_assert_eq(got[i], ((uint64_t)1 << 30) / (a[i] | 0x2001), "1 over %lu", (unsigned long)a[i]);
     circuit_close(&c);
     open_clear(&c, a, b, got);
     circuit_in(&c, &x, CIRCUIT_CLIENT, 0, 1, 16, false);
@@ -350,7 +350,11 @@ static pid_t start_server(const struct encoder *m, char endpoint[BARE_ENDPOINT],
         if (rc == 0 && m == NULL)
             for (;;)
                 (void)pause();
-        _exit(rc != 0 || primer_party(PRIMER_SERVER, line, m, TOKENS, NULL, true, timeout_ms, &sums, &err) != 0);
+        if (rc == 0)
+            rc = primer_party(PRIMER_SERVER, line, m, TOKENS, NULL, true, timeout_ms, &sums, &err);
+        if (rc != 0)
+            (void)fprintf(stderr, "the server: %s\n", err.text);
+        _exit(rc != 0);
     }
     cr_assert_eq(read(ends[0], endpoint, BARE_ENDPOINT), BARE_ENDPOINT);
     (void)close(ends[0]);
@@ -438,7 +442,7 @@ Test(he_primer_party, a_server_that_says_nothing_is_named)
 
 Test(he_primer_party, what_does_not_fit_memory_is_refused_with_its_bytes)
 {
-    const struct encoder huge = {.L = 1, .D = 4096, .H = 64, .K = 64, .F = 16384};
+    const struct encoder huge = {.L = 1, .D = 1024, .H = 16, .K = 64, .F = 4096};
     double x[1] = {0}, needed;
     struct primer_sums sums;
     cr_assert_eq(primer_memory(&huge, 512, &needed, &err), 0);

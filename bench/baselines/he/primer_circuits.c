@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define T_BITS 38
+#define T_BITS PRIMER_SHARE_BITS
 #define ROW_LANES 32   /* rows side by side */
 #define EACH_LANES 128 /* single numbers side by side */
 #define EXP_PIECES 4   /* bits: straight pieces of 2^-z for z in 0..1 */
@@ -277,6 +277,7 @@ size_t primer_out_bits(const struct primer_stage *s)
 int primer_walk(struct circuit *c, const struct primer_stage *s, struct err *err)
 {
     const bool rows = s->function == PRIMER_SOFTMAX || s->function == PRIMER_NORM;
+    assert(s->t >> PRIMER_SHARE_BITS == 0 && (!rows || s->cols <= PRIMER_COLS_MAX));
     struct circuit_word *w = rows ? malloc(3 * s->cols * sizeof *w) : NULL;
     if (rows && w == NULL)
         return err_oom(err, 3 * s->cols * sizeof *w);

@@ -23,6 +23,8 @@
 #define PRIMER_WEIGHT 12 /* fraction bits of a weight */
 #define PRIMER_PROBABILITY 14
 #define PRIMER_OFFSET_BITS 36
+#define PRIMER_SHARE_BITS 39  /* t is a prime next to 2^38 */
+#define PRIMER_COLS_MAX 1024  /* of a row: sums of squares keep to words of 64 bits */
 
 enum primer_function { PRIMER_CUT, PRIMER_SOFTMAX, PRIMER_GELU, PRIMER_NORM };
 

@@ -666,6 +666,7 @@ static void layers(struct party *p, double *x)
         offline(p, layer);
         primer_pass(p->l, PRIMER_SERVER, &meet, 1); /* so that one's offline work is not the other's online waiting */
         primer_pass(p->l, PRIMER_CLIENT, &meet, 1);
+        p->l->direction = 0; /* that the meeting was no message of the protocol */
         const uint64_t ready = clock_us(), ready_cpu = cpu_us(), ready_sent = p->l->sent, messages = p->l->messages, waited = p->l->wait_us;
         for (size_t i = 0; layer == 0 && p->role == PRIMER_CLIENT && !p->l->failed && i < n; i++)
             values[i] = reduce(p, (wide)llround(x[i] * one) - p->input[i]);
