@@ -113,6 +113,8 @@ int main(int argc, char **argv)
                                      {"he", "S", "BERT: homomorphic encryption too, modelled, and really run where that takes at most S seconds", NULL, false},
                                      {"plan", NULL, "only count what the secret-sharing systems would send", NULL, false},
                                      {"lengths", "N,...", "with --plan: for each of these; --plot then draws bytes and time over tokens", NULL, false},
+                                     {"widths", "N,...", "with --plan and --shape: the shape at each of these widths; --plot then draws over them", NULL, false},
+                                     {"matmul", NULL, "only measure the product of 64-bit integers beside what a core could do at most", NULL, false},
                                      {"scatter", "FILE", "write errors over seconds as SVG", NULL, false},
                                      {"markdown", "FILE", "write the tables as Markdown", NULL, false},
                                      {"plot", "FILE", "write the figure as SVG", NULL, false},

@@ -354,6 +354,8 @@ static pid_t start_server(const struct encoder *m, char endpoint[BARE_ENDPOINT],
             rc = primer_party(PRIMER_SERVER, line, m, TOKENS, NULL, true, timeout_ms, &sums, &err);
         if (rc != 0)
             (void)fprintf(stderr, "the server: %s\n", err.text);
+        bare_close(line);
+        transport_close(t); /* what was sent goes out */
         _exit(rc != 0);
     }
     cr_assert_eq(read(ends[0], endpoint, BARE_ENDPOINT), BARE_ENDPOINT);

@@ -438,6 +438,7 @@ static void offline(struct party *p, int layer)
         h->n = stages[i].rows * stages[i].cols;
         primer_line_fail(p->l, primer_count(&h->stage, &gates, &h->high, &err), &err);
         h->gates = (size_t)llround(gates);
+        p->sums.gates += h->gates;
         h->share = room(p, h->n * sizeof *h->share);
         h->mask = room(p, h->n * sizeof *h->mask);
         if (p->role == PRIMER_CLIENT && !p->l->failed) {

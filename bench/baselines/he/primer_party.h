@@ -21,7 +21,7 @@
 
 struct primer_sums {
     uint64_t setup_us, offline_us, online_us, online_cpu_us, wait_us; /* wait: of online */
-    uint64_t setup_sent, offline_sent, online_sent, messages;
+    uint64_t setup_sent, offline_sent, online_sent, messages, gates;
     double he_us; /* operations on ciphertexts, processor time */
 };
 

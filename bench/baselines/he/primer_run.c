@@ -15,13 +15,13 @@
 #define END_MS 5000 /* of what has been heard of */
 
 static const char *const sum_keys[] = {"setup_us", "offline_us", "online_us", "online_cpu_us", "wait_us", "setup_sent", "offline_sent", "online_sent",
-                                       "messages"};
+                                       "messages", "gates"};
 #define SUMS (sizeof sum_keys / sizeof *sum_keys)
 
 static void sums_of(struct primer_sums *s, uint64_t *to[SUMS])
 {
     uint64_t *all[] = {&s->setup_us, &s->offline_us, &s->online_us, &s->online_cpu_us, &s->wait_us, &s->setup_sent, &s->offline_sent, &s->online_sent,
-                       &s->messages};
+                       &s->messages, &s->gates};
     memcpy(to, all, sizeof all);
 }
 
@@ -200,12 +200,9 @@ static void differences(double *most, double *mean, const double *x, const doubl
     }
 }
 
-static int describe(struct compare_row *row, const struct run *r, const struct encoder *m, const char *shape, int T, struct err *err)
+static void describe(struct compare_row *row, const struct run *r, const char *shape, int T)
 {
     const struct primer_sums *c = &r->sums[PRIMER_CLIENT], *s = &r->sums[PRIMER_SERVER];
-    double gates;
-    if (primer_gates(m, T, (uint64_t)1 << (PRIMER_SHARE_BITS - 1), &gates, err) != 0)
-        return -1;
     *row = compare_row_empty(COMPARE_MEASURED);
     (void)snprintf(row->system, sizeof row->system, "primer");
     (void)snprintf(row->shape, sizeof row->shape, "%.24s, %d tokens", shape, T);
@@ -213,7 +210,7 @@ static int describe(struct compare_row *row, const struct run *r, const struct e
     (void)snprintf(row->note, sizeof row->note,
                    "BFV N 8192, tokens first; half gates, %.3g AND; keys %.3g MB in %.2g s (in offline); online %.3g + %.3g s of processor, client and server; "
                    "not encrypted on the line",
-                   m->L * gates, (double)(c->setup_sent + s->setup_sent) / 1e6, (double)c->setup_us / 1e6, (double)c->online_cpu_us / 1e6,
+                   (double)c->gates, (double)(c->setup_sent + s->setup_sent) / 1e6, (double)c->setup_us / 1e6, (double)c->online_cpu_us / 1e6,
                    (double)s->online_cpu_us / 1e6);
     row->offline_s = (double)(c->setup_us + c->offline_us) / 1e6;
     row->online_s = (double)c->online_us / 1e6;
@@ -222,7 +219,6 @@ static int describe(struct compare_row *row, const struct run *r, const struct e
     row->bytes = (double)(c->online_sent + s->online_sent);
     row->rounds = (double)c->messages;
     row->tokens = T;
-    return 0;
 }
 
 int primer_measure(struct compare_row *row, const struct checkpoint *cp, const char *dir, const char *shape, const int32_t *ids, int T,
@@ -252,8 +248,9 @@ int primer_measure(struct compare_row *row, const struct checkpoint *cp, const c
         err_wrap(err, "primer");
         goto done;
     }
-    if (file_read(rows, n * sizeof *exact, &bytes, &len, err) != 0 || describe(row, &r, &m, shape, T, err) != 0)
+    if (file_read(rows, n * sizeof *exact, &bytes, &len, err) != 0)
         goto done;
+    describe(row, &r, shape, T);
     differences(&row->max_err, &row->mean_err, (const double *)(const void *)bytes, exact, n);
     differences(&row->own_max_err, &row->own_mean_err, (const double *)(const void *)bytes, twin, n);
     if (hidden != NULL)
