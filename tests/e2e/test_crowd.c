@@ -115,7 +115,8 @@ static void crowd_open(struct crowd *c, struct identity *const *ids, unsigned n)
     c->socket = zmq_socket(c->context, ZMQ_DEALER);
     cr_assert_not_null(c->socket);
     option(c->socket, ZMQ_LINGER, 0);
-    option(c->socket, ZMQ_RECONNECT_IVL, 200);
+    option(c->socket, ZMQ_RECONNECT_IVL, 100);
+    option(c->socket, ZMQ_RECONNECT_IVL_MAX, 5000);
     for (unsigned i = 0; i < n; i++) {
         /* An address of its own each: libzmq connects a socket to the same one once. */
         (void)snprintf(endpoint, sizeof endpoint, "tcp://127.1.%u.%u:0;%s", i / 250, i % 250 + 1, at);
@@ -123,7 +124,7 @@ static void crowd_open(struct crowd *c, struct identity *const *ids, unsigned n)
         cr_assert_eq(zmq_setsockopt(c->socket, ZMQ_CURVE_PUBLICKEY, ids[i]->curve_pub, 32), 0);
         cr_assert_eq(zmq_setsockopt(c->socket, ZMQ_CURVE_SECRETKEY, ids[i]->curve_key, 32), 0);
         cr_assert_eq(zmq_connect(c->socket, endpoint), 0, "%s: %s", endpoint, zmq_strerror(zmq_errno()));
-        if (i % 50 == 49)
+        if (i % 10 == 9) /* about 1,000 a second, so that a busy machine is in time with each handshake */
             (void)poll(NULL, 0, 10);
     }
 }
@@ -208,7 +209,7 @@ Test(crowd, each_of_many_connections_is_answered)
                   "%ld KB to %ld KB\n",
                   n, (double)greeted / 1e3, (double)pings * 1e3 / ms, (double)questions * 1e3 / ms, grown, before_kb + grown);
     cr_expect_eq(resident_descriptors(trio.server.pid), before + (int)n, "connections were lost");
-    cr_expect_lt(grown, 16 * SLACK_KB + 40 * (long)n);
+    cr_expect_lt(grown, 16 * SLACK_KB + 80 * (long)n); /* libzmq takes 58 KiB for each */
     crowd_close(&c);
     for (const uint64_t end = clock_ms() + 20000; resident_descriptors(trio.server.pid) > before; (void)poll(NULL, 0, 50))
         cr_assert_lt(clock_ms(), end, "descriptors are left");
