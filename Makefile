@@ -46,10 +46,10 @@ test-valgrind: build
 	scripts/install-deps.sh valgrind
 	scripts/test-valgrind.sh build
 
-test-tsan: deps
+test-tsan: build
 	cmake --preset tsan >/dev/null
-	cmake --build --preset tsan
-	scripts/test-tsan.sh
+	cmake --build --preset tsan --target stip-model-dev stip-server stip-user stip-bench
+	scripts/test-tsan.sh build build-tsan
 
 soak: build
 	STIP_SOAK_SECONDS=$(SECONDS) STIP_SOAK_SESSIONS=$(SESSIONS) STIP_SOAK_PLOT=build/soak.svg build/bin/e2e_test_soak -j1 --timeout 86400
