@@ -45,7 +45,7 @@ soak: build
 
 test-clients: build
 	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error
-	scripts/with-gateway.sh build node tests/clients/run.mjs '{}/v1'
+	scripts/with-gateway.sh build sh -c 'node tests/clients/run.mjs "$$1/v1" && tests/clients/curl.sh "$$1"' - '{}'
 
 test-many: build
 	STIP_MEMORY_MB=128 scripts/with-gateway.sh build node tests/clients/many.mjs '{}/v1' $(CLIENTS) $(SECONDS)
