@@ -92,29 +92,29 @@ systemctl start stip-server
 
 # As docs/OPERATIONS.md has it, each party in its own folder as its own user.
 as() { runuser -u "$1" -- sh -c "cd /var/lib/$1 && $2" >/dev/null; }
-mkdir -m 700 /root/stip
+mkdir -m 700 $HOME/stip
 cp /stip-test/demo/server.json /var/lib/stip-server/
 cp /stip-test/demo/model_dev.json /var/lib/stip-model-dev/
-cp /stip-test/demo/user.json /root/stip/
+cp /stip-test/demo/user.json $HOME/stip/
 cp -r /stip-test/demo-lm /var/lib/stip-model-dev/model
 sed -i 's|"model": *"[^"]*"|"model": "model"|' /var/lib/stip-model-dev/model_dev.json
 as stip-server "stip-server keygen --out server.id"
 as stip-model-dev "stip-model-dev keygen --out model_dev.id"
-(cd /root/stip && stip-user keygen --out user.id) >/dev/null
+(cd $HOME/stip && stip-user keygen --out user.id) >/dev/null
 for party in stip-server:server stip-model-dev:model_dev; do
   from=/var/lib/${party%:*}/${party#*:}.id/identity.pub
-  for to in /var/lib/stip-server /var/lib/stip-model-dev /root/stip; do
+  for to in /var/lib/stip-server /var/lib/stip-model-dev $HOME/stip; do
     [ -e "$to/${party#*:}.id" ] || install -D -m 0644 "$from" "$to/${party#*:}.id/identity.pub"
   done
 done
-for to in /var/lib/stip-server /var/lib/stip-model-dev; do install -D -m 0644 /root/stip/user.id/identity.pub "$to/user.id/identity.pub"; done
+for to in /var/lib/stip-server /var/lib/stip-model-dev; do install -D -m 0644 $HOME/stip/user.id/identity.pub "$to/user.id/identity.pub"; done
 chown -R stip-model-dev: /var/lib/stip-model-dev/model_dev.json
 as stip-model-dev "stip-model-dev protect --model model --out protected --identity model_dev.id --derived-from none"
 
 systemctl start stip-server stip-model-dev || fail "start"
 until_so 30 grep -q serving /stip-test/stip-server.log || fail "the server does not serve"
-ask() { (cd /root/stip && stip-user generate --config user.json --prompt "Once upon a time" --max-tokens 12 --temperature 0); }
-(cd /root/stip && stip-user join --config user.json) >/dev/null || fail "join"
+ask() { (cd $HOME/stip && stip-user generate --config user.json --prompt "Once upon a time" --max-tokens 12 --temperature 0); }
+(cd $HOME/stip && stip-user join --config user.json) >/dev/null || fail "join"
 answer=$(ask) || fail "no answer"
 say "started, joined, asked: $answer"
 
@@ -139,7 +139,7 @@ systemctl reload stip-server || fail "reload"
 [ "$(ask)" = "$answer" ] && [ "$(property stip-server MainPID)" = "$pid" ] || fail "after a reload"
 kill -KILL "$pid"
 until_so 20 sh -c "systemctl is-active -q stip-server && [ \"\$(systemctl show -p MainPID --value stip-server)\" != $pid ]" || fail "not started again after a kill"
-until_so 20 sh -c 'cd /root/stip && stip-user generate --config user.json --prompt Once --max-tokens 1' || fail "no answer after a kill"
+until_so 20 sh -c 'cd $HOME/stip && stip-user generate --config user.json --prompt Once --max-tokens 1' || fail "no answer after a kill"
 [ "$(ask)" = "$answer" ] || fail "another answer after a kill"
 say "reloaded; killed, and started again"
 
@@ -159,7 +159,7 @@ say "stopped well; a wrong config is not tried again"
 # The gateway, in the service manager of the person.
 export XDG_RUNTIME_DIR=/run/user/0
 mkdir -p -m 700 $XDG_RUNTIME_DIR
-systemd-run -q --unit=person -p Delegate=yes -p Environment="XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR HOME=/root" /lib/systemd/systemd --user
+systemd-run -q --unit=person -p Delegate=yes -p Environment="XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR HOME=$HOME" /lib/systemd/systemd --user
 until_so 20 systemctl --user is-system-running --wait || true
 systemctl --user start stip-user || { systemctl --user --no-pager status stip-user; fail "the gateway"; }
 chat='{"messages":[{"role":"user","content":"What colour is the sky?"}],"temperature":0}'
