@@ -12,7 +12,8 @@ bool proc_look(pid_t pid, struct proc *out)
     if (f == NULL)
         return false;
     while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "VmRSS: %ld", &p.memory_kb) == 1 || sscanf(line, "Threads: %d", &p.threads) == 1)
+        if (sscanf(line, "VmRSS: %ld", &p.memory_kb) == 1 || sscanf(line, "VmHWM: %ld", &p.peak_kb) == 1 ||
+            sscanf(line, "Threads: %d", &p.threads) == 1)
             continue;
     (void)fclose(f);
     (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);

@@ -13,7 +13,7 @@
 #include <sys/types.h>
 
 struct proc {
-    long memory_kb; /* resident */
+    long memory_kb, peak_kb; /* resident, and the most since it was reset (/proc/PID/clear_refs) */
     int threads, descriptors;
 };
 
