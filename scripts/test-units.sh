@@ -132,6 +132,7 @@ for p in stip-server stip-model-dev; do
   ! inside ls -A /root /home | grep -vE '^(/|$)' | grep -q . || fail "$p sees homes"
   inside touch "/var/lib/$p/stip-was-here" || fail "$p may not write in its own folder"
 done
+! grep -q 'Operation not permitted' /stip-test/stip-server.log || fail "the unit keeps the server from its own sandbox"
 say "hardening is in force"
 
 pid=$(property stip-server MainPID)
