@@ -8,6 +8,7 @@
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
 #   make demo-netns                         docs/OPERATIONS.md as written, three network namespaces; root only
 #   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
+#   make test-units                         as root, where systemd can be booted in namespaces: the units, started by it
 #   make build | install PREFIX=... | clean | fuzz SECONDS=...
 PREFIX ?= /usr/local
 SECONDS ?= 60
@@ -17,7 +18,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long soak test-clients test-deb test-many test-page build install clean deps fuzz
+.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long soak test-clients test-deb test-many test-page test-units build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -66,6 +67,9 @@ deb: build
 
 test-deb: build
 	scripts/test-deb.sh build
+
+test-units: build
+	scripts/test-units.sh build
 
 install: build
 	cmake --install build --prefix $(PREFIX)
