@@ -208,7 +208,7 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
 int private_hidden(struct private *p, const int32_t *ids, const int32_t *types, int T, float *x, struct err *err)
 {
     assert(p->grant->head_here);
-    if (embed_rows(p->grant->embed, ids, types, T, p->kv->len, p->x, err) != 0 || pass(p, T, 0, T, err) != 0)
+    if (embed_rows(p->grant->embed, ids, types, T, p->server->kv->len, p->x, err) != 0 || pass(p, T, 0, T, err) != 0)
         return -1;
     return hidden_rows(p, T, x, err);
 }
