@@ -112,7 +112,9 @@ Test(config_families, images_have_patches_for_tokens)
     cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'image_size':15}", "do not fit images of 15 x 15"));
     cr_expect(refused("{'architectures':['ViTForImageClassification'],'hidden_size':190,'num_hidden_layers':3,'num_attention_heads':3,"
                       "'intermediate_size':768}", "not a multiple of num_attention_heads"));
-    cr_expect(refused("{'architectures':['DeiTForImageClassificationWithTeacher']," VIT "}", "'DeiTForImageClassificationWithTeacher' is not implemented"));
+    cr_expect_eq(arch_answer_rows(&c), 1);
+    c = read_good("{'architectures':['DeiTForImageClassificationWithTeacher']," VIT "}");
+    cr_expect(arch_answer_rows(&c) == 2 && c.positions == 198 && config_outputs(&c) == 2);
 }
 
 Test(config_families, distilbert_has_its_own_keys)
