@@ -1,5 +1,5 @@
 /* An image to its class through three processes, as torch computes it (scripts/image_vectors.py); and what is refused on the way.
- * Mutations: two patches in each other's place, rows sent without the residual key, a head in the pooler's order: a logit changes. */
+ * Mutations: two rows of pixels in each other's place, rows sealed with another key: a logit changes (both tried). */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

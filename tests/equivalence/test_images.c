@@ -72,7 +72,7 @@ static void check(const char *name, const char *architecture, const struct synth
     check_as(name, architecture, shape, &(struct protect_opts){.head = "user"}, COMPUTE_F32, 1e-5);
 }
 
-/* Catches patches gone through by columns, channels last, a pixel row of the image's height, the class token behind the patches,
+/* Catches patches gone through by columns, channels in another order, a pixel row of the image's height, another class token,
  * positions from 1, the final norm left out, and a classifier in the pooler's order (each tried). */
 Test(images, vit_is_the_same_plain_and_private)
 {
