@@ -199,7 +199,7 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
 
 int net_outputs(const struct net *net)
 {
-    return net->head == NULL ? net->config.D : net->head->out.w.out;
+    return net->head == NULL ? net->config.D : config_outputs(&net->config) * arch_answer_rows(&net->config);
 }
 
 void norm_apply(const struct config *c, const struct norm *norm, float *y, const float *x, int n)
