@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/secret.h"
+#include "model/arch.h"
 #include "model_dev/grant.h"
 #include "model_dev/protect.h"
 #include "model_dev/release.h"
@@ -188,7 +189,7 @@ static int run(struct private *p, int T, int out_from, int out_n, float *logits,
     if (pass(p, T, out_from, out_n, err) != 0)
         return -1;
     if (!g->head_here) {
-        unseal_rows(logits, p->y_p, (size_t)out_n, &g->output);
+        unseal_rows(logits, p->y_p, (size_t)out_n * (size_t)arch_answer_rows(g->config), &g->output);
         return 0;
     }
     if (hidden_rows(p, out_n, p->y, err) != 0)
@@ -218,7 +219,14 @@ int private_image(struct private *p, const float *pixels, float *logits, struct 
     if (embed_image(p->grant->embed, pixels, p->x, err) != 0)
         return -1;
     private_restart(p);
-    return run(p, p->grant->config->positions, 0, 1, logits, err);
+    const struct config *c = p->grant->config;
+    const int n = arch_answer_rows(c);
+    float *rows = floats(n * n, c->C);
+    int rc = rows == NULL ? err_oom(err, (unsigned long long)n * (unsigned)n * (unsigned)c->C * sizeof *rows) : run(p, c->positions, 0, n, rows, err);
+    if (rc == 0)
+        head_average(c, rows, logits);
+    free(rows);
+    return rc;
 }
 
 void private_restart(struct private *p)

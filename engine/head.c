@@ -6,6 +6,7 @@
 #include "engine/floats.h"
 #include "engine/kernels/activation.h"
 #include "engine/net.h"
+#include "model/arch.h"
 
 static int load_one(struct linear *out, const struct checkpoint *cp, enum compute compute, enum role w, const enum role *b,
                     struct err *err)
@@ -16,7 +17,8 @@ static int load_one(struct linear *out, const struct checkpoint *cp, enum comput
 static int load_parts(struct head *head, const struct checkpoint *cp, enum compute compute, struct err *err)
 {
     static const enum role classify_bias = ROLE_CLASSIFY_BIAS, pool_bias = ROLE_POOL_BIAS, mlm_bias = ROLE_MLM_DENSE_BIAS,
-                           out_bias = ROLE_MLM_OUT_BIAS;
+                           out_bias = ROLE_MLM_OUT_BIAS, rows[] = {ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_SECOND},
+                           rows_bias[] = {ROLE_CLASSIFY_BIAS, ROLE_CLASSIFY_SECOND_BIAS};
     switch (head->kind) {
     case HEAD_NONE:
         return 0;
@@ -24,7 +26,7 @@ static int load_parts(struct head *head, const struct checkpoint *cp, enum compu
         return load_one(&head->out, cp, compute, ROLE_LM_HEAD, NULL, err);
     case HEAD_CLASSIFY:
         if (arch_tensor(checkpoint_config(cp), ROLE_CLASSIFY_ROW) != NULL)
-            return load_one(&head->out, cp, compute, ROLE_CLASSIFY_ROW, &classify_bias, err);
+            return linear_load(&head->out, cp, compute, rows, rows_bias, arch_answer_rows(checkpoint_config(cp)), 0, err);
         return load_one(&head->dense, cp, compute, ROLE_POOL, &pool_bias, err) == 0 &&
                        load_one(&head->out, cp, compute, ROLE_CLASSIFY, &classify_bias, err) == 0
                    ? 0
@@ -118,4 +120,15 @@ void head_apply(const struct config *c, const struct head *head, const float *hi
     if (head->kind == HEAD_MLM)
         norm_apply(c, &head->norm, dense, dense, n);
     linear_apply(&head->out, out, dense, n, pack);
+}
+
+void head_average(const struct config *c, const float *rows, float *out)
+{
+    const int n = arch_answer_rows(c), C = c->C;
+    for (int i = 0; i < C; i++) {
+        float sum = 0;
+        for (int r = 0; r < n; r++)
+            sum += rows[r * n * C + r * C + i];
+        out[i] = sum / (float)n;
+    }
 }

@@ -190,7 +190,7 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
     if (c->experts > 0)
         bytes += (size_t)c->L * matrix_bytes(cp, ROLE_ROUTER, COMPUTE_F32, E, D);
     if (head && c->head != HEAD_NONE) {
-        size_t outputs = (size_t)config_outputs(c);
+        size_t outputs = (size_t)config_outputs(c) * (size_t)arch_answer_rows(c);
         bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);
         floats += outputs + D + norm;
     }
@@ -199,7 +199,7 @@ size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
 
 int net_outputs(const struct net *net)
 {
-    return net->head == NULL ? net->config.D : config_outputs(&net->config);
+    return net->head == NULL ? net->config.D : config_outputs(&net->config) * arch_answer_rows(&net->config);
 }
 
 void norm_apply(const struct config *c, const struct norm *norm, float *y, const float *x, int n)

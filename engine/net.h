@@ -67,7 +67,7 @@ MUST_CHECK int net_load_first(struct net **out, const struct checkpoint *cp, int
 void net_free(struct net *net);
 /* Bytes that net_load will take, to refuse before loading. */
 size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute);
-/* Width of one output row: V, C or D. */
+/* Width of one output row: V, C (two classifiers: 2 C) or D. */
 int net_outputs(const struct net *net);
 /* The norm of this model's kind over n rows of D; y may be x. */
 void norm_apply(const struct config *c, const struct norm *norm, float *y, const float *x, int n);
@@ -86,9 +86,12 @@ void norm_free(struct norm *n);
 
 MUST_CHECK int head_load(struct head **out, const struct checkpoint *cp, enum compute compute, struct err *err);
 void head_free(struct head *head);
-/* hidden [n,D] (plain or permuted) -> out [n, V or C]; a model without head gives its rows as they are, [n,D]. work: head_work_bytes(head, n), 64-byte aligned. A classifier reads pooled
+/* hidden [n,D] (plain or permuted) -> out [n, V or C; two classifiers: 2 C]; a model without head gives its rows as they are, [n,D].
+ * work: head_work_bytes(head, n), 64-byte aligned. A classifier reads pooled
  * rows: the caller gives the first row of each sequence. */
 void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, void *work, float *out);
+/* An image's classes from its n = arch_answer_rows rows [n, n * C]: of row r the logits of classifier r, averaged. */
+void head_average(const struct config *c, const float *rows, float *out);
 size_t head_work_bytes(const struct head *head, int n);
 /* Such a buffer; free(). */
 MUST_CHECK int head_work_new(void **out, const struct head *head, int n, struct err *err);

@@ -68,6 +68,7 @@ static const struct arch archs[] = {
     {"Qwen2Model", "qwen2", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen2},
     {"Qwen3Model", "qwen3", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen3},
     {"ViTForImageClassification", "vit", HEAD_CLASSIFY, {"vit.", ""}, arch_vit_tensors, vit_skip, arch_read_vit},
+    {"DeiTForImageClassificationWithTeacher", "deit", HEAD_CLASSIFY, {"deit.", ""}, arch_deit_teacher_tensors, vit_skip, arch_read_deit},
     {"DeiTForImageClassification", "deit", HEAD_CLASSIFY, {"deit.", ""}, arch_deit_tensors, vit_skip, arch_read_deit},
 };
 /* clang-format on */
@@ -128,6 +129,8 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     case ROLE_POOL_BIAS:
     case ROLE_CLASSIFY:
     case ROLE_CLASSIFY_ROW:
+    case ROLE_CLASSIFY_SECOND:
+    case ROLE_CLASSIFY_SECOND_BIAS:
     case ROLE_CLASSIFY_BIAS:
         return c->head == HEAD_CLASSIFY;
     case ROLE_MLM_DENSE:
@@ -186,6 +189,7 @@ const char *arch_role_name(enum role role)
         [ROLE_EMBED_MAP] = "embedding map", [ROLE_EMBED_MAP_BIAS] = "embedding map bias",
         [ROLE_PATCH] = "patch projection", [ROLE_PATCH_BIAS] = "patch projection bias", [ROLE_CLS_TOKEN] = "class token",
         [ROLE_DISTILL_TOKEN] = "distillation token", [ROLE_CLASSIFY_ROW] = "classifier without pooler",
+        [ROLE_CLASSIFY_SECOND] = "second classifier", [ROLE_CLASSIFY_SECOND_BIAS] = "second classifier bias",
         [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
     };
     return names[role];
@@ -206,6 +210,11 @@ int arch_shape(const struct config *c, const struct arch_tensor *t, uint64_t dim
         dim[n++] = t->conv1d ? out : in;
     }
     return n;
+}
+
+int arch_answer_rows(const struct config *c)
+{
+    return arch_tensor(c, ROLE_CLASSIFY_SECOND) != NULL ? 2 : 1;
 }
 
 int64_t arch_axis_size(const struct config *c, enum axis axis)

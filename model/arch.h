@@ -28,6 +28,7 @@ enum role {
     ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP, ROLE_ATTN_POST_W, ROLE_MLP_POST_W,
     ROLE_PATCH, ROLE_PATCH_BIAS, ROLE_CLS_TOKEN, ROLE_DISTILL_TOKEN, /* of images, at the user */
     ROLE_CLASSIFY_ROW,                                 /* [C,D]: a classifier without pooler; its bias is ROLE_CLASSIFY_BIAS */
+    ROLE_CLASSIFY_SECOND, ROLE_CLASSIFY_SECOND_BIAS,   /* another one, of the second row */
     ROLE_ROUTER,                                       /* [E,D]; always computed in f32 */
     ROLE_EMBED_MAP, ROLE_EMBED_MAP_BIAS,               /* [D,E]: widens embedded rows; computed in f32 */
     ROLE_COUNT
@@ -105,6 +106,8 @@ bool arch_present(const struct config *c, const struct arch_tensor *t);
 const char *arch_role_name(enum role role);
 /* The stored shape that config.json asks for; gives the rank. */
 int arch_shape(const struct config *c, const struct arch_tensor *t, uint64_t dim[4]);
+/* Rows that an answer of a classifier is made of: 1, or with ROLE_CLASSIFY_SECOND 2. */
+int arch_answer_rows(const struct config *c);
 int64_t arch_axis_size(const struct config *c, enum axis axis);
 
 #endif

@@ -1,5 +1,5 @@
 /* ViT, DeiT: an image's patches are the tokens, with learned positions; LayerNorm before each part, bidirectional; a classifier on
- * the first row. transformers 5 has other names inside a layer. */
+ * the first row, DeiT "WithTeacher" a second one on the second, their logits averaged. transformers 5 has other names inside a layer. */
 #include "model/arch_read.h"
 #include "model/shape.h"
 
@@ -30,16 +30,24 @@
     {ROLE_DOWN, PART_CORE, AX_D, AX_F, .per_layer = true, .names = BOTH("output.dense.weight", "mlp.fc2.weight")}, \
     {ROLE_DOWN_BIAS, PART_CORE, AX_D, AX_ONE, .per_layer = true, .names = BOTH("output.dense.bias", "mlp.fc2.bias")}, \
     {ROLE_FINAL_NORM_W, PART_CORE, AX_D, AX_ONE, .names = {"layernorm.weight"}}, \
-    {ROLE_FINAL_NORM_B, PART_CORE, AX_D, AX_ONE, .names = {"layernorm.bias"}}, \
-    {ROLE_CLASSIFY_ROW, PART_HEAD, AX_C, AX_D, .names = {"classifier.weight"}, .absolute = true}, \
-    {ROLE_CLASSIFY_BIAS, PART_HEAD, AX_C, AX_ONE, .names = {"classifier.bias"}, .absolute = true}
+    {ROLE_FINAL_NORM_B, PART_CORE, AX_D, AX_ONE, .names = {"layernorm.bias"}}
+#define DISTILL_TOKEN {ROLE_DISTILL_TOKEN, PART_EMBED, AX_ONE, AX_D, .stored = AS_BATCH, .names = {"embeddings.distillation_token"}}
+#define CLASSIFIER(weight, bias, name) \
+    {weight, PART_HEAD, AX_C, AX_D, .names = {name ".weight"}, .absolute = true}, \
+    {bias, PART_HEAD, AX_C, AX_ONE, .names = {name ".bias"}, .absolute = true}
 /* clang-format on */
 
-const struct arch_tensor arch_vit_tensors[] = {EMBEDDINGS_AND_LAYERS, {.role = ROLE_COUNT}};
+const struct arch_tensor arch_vit_tensors[] = {
+    EMBEDDINGS_AND_LAYERS, CLASSIFIER(ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, "classifier"), {.role = ROLE_COUNT}};
 
 const struct arch_tensor arch_deit_tensors[] = {
+    EMBEDDINGS_AND_LAYERS, DISTILL_TOKEN, CLASSIFIER(ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, "classifier"), {.role = ROLE_COUNT}};
+
+const struct arch_tensor arch_deit_teacher_tensors[] = {
     EMBEDDINGS_AND_LAYERS,
-    {ROLE_DISTILL_TOKEN, PART_EMBED, AX_ONE, AX_D, .stored = AS_BATCH, .names = {"embeddings.distillation_token"}},
+    DISTILL_TOKEN,
+    CLASSIFIER(ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, "cls_classifier"),
+    CLASSIFIER(ROLE_CLASSIFY_SECOND, ROLE_CLASSIFY_SECOND_BIAS, "distillation_classifier"),
     {.role = ROLE_COUNT},
 };
 
@@ -99,7 +107,7 @@ int arch_read_vit(struct config *c, const struct json_doc *doc, struct err *err)
     return read_common(c, doc, 1, err);
 }
 
-/* A distillation token behind the class token; its row is no one's output here. */
+/* A distillation token behind the class token; without teacher its row is no one's output. */
 int arch_read_deit(struct config *c, const struct json_doc *doc, struct err *err)
 {
     return read_common(c, doc, 2, err);

@@ -1,5 +1,5 @@
 """scripts/image_vectors.py - makes tests/vectors/image: small images, what PIL reads from them and makes of them in other sizes, the
-numbers that transformers' image processors make of them, and two tiny models with the answers of torch.
+numbers that transformers' image processors make of them, and three tiny models with the answers of torch.
 
     python3 scripts/image_vectors.py tests/vectors/image
 
@@ -7,7 +7,7 @@ Needs python3-pil, python3-numpy, python3-torch. Shares no code with what it jud
   FILE                      U8  [high, wide, 3]   decoded, turned as its EXIF says, as RGB
   FILE@FILTER WxH           U8  [H, W, 3]         the same in another size; "grey " in front: [H, W] of convert("L")
   values NAME               F32 [C, H, W]         of case NAME in preprocess.json
-  vit FILE, deit FILE       F64 [classes]         logits of the models in vit/ and deit/
+  vit FILE and the like     F64 [classes]         logits of the models in vit/, deit/ and teacher/
 """
 import json
 import os
@@ -177,12 +177,12 @@ with open(os.path.join(out, "preprocess.json"), "w") as f:
     json.dump(cases, f, indent=1)
     f.write("\n")
 
-# ------------------------------------------------------------------ two models
+# ------------------------------------------------------------------ three models
 
 D, L, H, F, C, P = 12, 2, 3, 20, 4, 6
 
 
-def make_model(kind, image):
+def make_model(kind, image, teacher=False):
     tokens = 2 if kind == "deit" else 1
     n = (image[0] // P) * (image[1] // P) + tokens
     w = {}
@@ -209,9 +209,10 @@ def make_model(kind, image):
             put(at + name + ".bias", o, spread=0.3)
     put(kind + ".layernorm.weight", D, centre=1, spread=0.5)
     put(kind + ".layernorm.bias", D, spread=0.3)
-    put("classifier.weight", C, D)
-    put("classifier.bias", C, spread=0.3)
-    config = {"architectures": [{"vit": "ViT", "deit": "DeiT"}[kind] + "ForImageClassification"], "model_type": kind,
+    for head in ("cls_classifier", "distillation_classifier") if teacher else ("classifier",):
+        put(head + ".weight", C, D)
+        put(head + ".bias", C, spread=0.3)
+    config = {"architectures": [{"vit": "ViT", "deit": "DeiT"}[kind] + "ForImageClassification" + ("WithTeacher" if teacher else "")], "model_type": kind,
               "hidden_size": D, "num_hidden_layers": L, "num_attention_heads": H, "intermediate_size": F, "hidden_act": "gelu",
               "layer_norm_eps": 1e-12, "image_size": image[0] if image[0] == image[1] else image, "patch_size": P, "num_channels": 3,
               "qkv_bias": True, "id2label": {str(i): "class %d" % i for i in range(C)}}
@@ -241,18 +242,21 @@ def run(kind, w, pixels):
         x = x + linear(mix.transpose(0, 1).reshape(-1, D), at + "attention.output.dense")
         h = torch.nn.functional.gelu(linear(norm(x, at + "layernorm_after"), at + "intermediate.dense"))
         x = x + linear(h, at + "output.dense")
-    return linear(norm(x, kind + ".layernorm")[0], "classifier").numpy()
+    x = norm(x, kind + ".layernorm")
+    if "classifier.weight" in w:
+        return linear(x[0], "classifier").numpy()
+    return ((linear(x[0], "cls_classifier") + linear(x[1], "distillation_classifier")) / 2).numpy()
 
 
-for kind, case in (("vit", cases[0]), ("deit", cases[2])):
-    w, config = make_model(kind, case["image"])
-    os.makedirs(os.path.join(out, kind), exist_ok=True)
+for folder, kind, case in (("vit", "vit", cases[0]), ("deit", "deit", cases[2]), ("teacher", "deit", cases[2])):
+    w, config = make_model(kind, case["image"], folder == "teacher")
+    os.makedirs(os.path.join(out, folder), exist_ok=True)
     for name, what in (("config.json", config), ("preprocessor_config.json", case["config"])):
-        with open(os.path.join(out, kind, name), "w") as f:
+        with open(os.path.join(out, folder, name), "w") as f:
             json.dump(what, f, indent=1)
             f.write("\n")
-    write_tensors(os.path.join(out, kind, "model.safetensors"), w)
+    write_tensors(os.path.join(out, folder, "model.safetensors"), w)
     for name in ("photo.jpg", "rgb.png"):
-        expected["%s %s" % (kind, name)] = run(kind, w, values(dict(case, file=name)))
+        expected["%s %s" % (folder, name)] = run(kind, w, values(dict(case, file=name)))
 
 write_tensors(os.path.join(out, "expected.safetensors"), expected)

@@ -4,6 +4,7 @@
 
 #include "base/bf16.h"
 #include "base/log.h"
+#include "model/arch.h"
 #include "server/core_state.h"
 #include "transport/msg_session.h"
 
@@ -89,7 +90,8 @@ static enum wire_code check_step(const struct core *c, const struct session *s, 
         return refused(err, WIRE_BAD_SEQ, "the rows start behind the cached ones");
     if (!config->causal && m->pos != 0)
         return refused(err, WIRE_BAD_SHAPE, "a bidirectional model takes whole texts from position 0");
-    if (config->head == HEAD_CLASSIFY && c->model.hello.head_at_server != 0 && (m->out_from != 0 || m->out_n > 1))
+    if (config->head == HEAD_CLASSIFY && c->model.hello.head_at_server != 0 &&
+        (m->out_from != 0 || m->out_n > (uint32_t)arch_answer_rows(config)))
         return refused(err, WIRE_BAD_SHAPE, "a classifier answers the first row only");
     /* Short steps are bounded by the number of sessions, and refusing them would stop answers that are half told. */
     if (m->rows > SCHEDULE_SHORT && c->waiting.rows > 0 && c->waiting.rows + (long)m->rows > c->limits.queue_rows) {

@@ -5,6 +5,7 @@
 
 #include "base/progress.h"
 #include "base/utf8.h"
+#include "model/arch.h"
 #include "user/cmd.h"
 #include "user/pixels.h"
 #include "user/report.h"
@@ -41,7 +42,7 @@ static int classify_image(const struct setup *set, const char *path, float *logi
         err_wrap(err, "%s", path);
     image_free(&im);
     if (rc == 0)
-        rc = session_open(&s, set->connection, c->positions, 1, err);
+        rc = session_open(&s, set->connection, c->positions, arch_answer_rows(c), err);
     if (rc == 0)
         rc = session_image(s, x, logits, err);
     session_close(s);

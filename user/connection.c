@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "model/arch.h"
 #include "model/manifest.h"
 
 #define FAILOVER_CONNECT_MS 1500 /* with another server to turn to, a dead one is not waited for as long */
@@ -63,7 +64,7 @@ done:
 static int check_shape(const struct connection *c, struct err *err)
 {
     const struct config *k = c->grant->config;
-    uint32_t width = (uint32_t)(c->grant->head_here ? k->D : config_outputs(k));
+    uint32_t width = (uint32_t)(c->grant->head_here ? k->D : config_outputs(k) * arch_answer_rows(k));
     if (c->server.D != (uint32_t)k->D || c->server.out_width != width || c->server.max_rows < 1 || c->server.max_out_rows < 1)
         return err_set(err, ERR_PEER, "%s announces rows of %u and outputs of %u, the grant's model has %d and %u",
                        channel_endpoint(c->channel), c->server.D, c->server.out_width, k->D, width);

@@ -9,6 +9,7 @@
 #include "base/le.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "model/arch.h"
 #include "user/local.h"
 #include "user/seal.h"
 
@@ -49,7 +50,7 @@ static int open_outputs(struct session *s, int n, float *logits, struct err *err
         if (!isfinite(s->y_p[i]))
             return err_set(err, ERR_PEER, "%s answered with a number that is not finite", channel_endpoint(s->c->channel));
     if (!g->head_here) {
-        unseal_rows(logits, s->y_p, (size_t)n, &g->output);
+        unseal_rows(logits, s->y_p, (size_t)n * (size_t)arch_answer_rows(g->config), &g->output); /* each classifier's in the same order */
         return 0;
     }
     unseal_rows(s->hidden ? logits : s->y, s->y_p, (size_t)n, &g->residual);
@@ -281,14 +282,21 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
 
 int session_image(struct session *s, const float *pixels, float *logits, struct err *err)
 {
-    const int T = s->c->grant->config->positions;
+    const struct config *k = s->c->grant->config;
+    const int T = k->positions, n = arch_answer_rows(k);
     if (s->length > 0 || T > s->room)
         return err_set(err, ERR_INTERNAL, "an image has %d rows; the session has %d of %d", T, s->length, s->room);
-    if (T > s->rows)
-        return err_set(err, ERR_INPUT, "an image has %d rows, this server takes at most %d at once", T, s->rows);
+    if (T > s->rows || n > s->outputs)
+        return err_set(err, ERR_INPUT, "an image has %d rows and %d outputs, this server takes at most %d and %d", T, n, s->rows, s->outputs);
+    float *rows = floats((size_t)n * (size_t)n, (size_t)k->C);
+    if (rows == NULL)
+        return err_oom(err, (unsigned long long)n * (unsigned)n * (unsigned)k->C * sizeof *rows);
     s->pixels = pixels;
-    int rc = step(s, NULL, NULL, T, 0, 1, logits, err);
+    int rc = step(s, NULL, NULL, T, 0, n, rows, err);
     s->pixels = NULL;
+    if (rc == 0)
+        head_average(k, rows, logits);
+    free(rows);
     return rc;
 }
 

@@ -1,5 +1,5 @@
 /* An image to its class through three processes, as torch computes it (scripts/image_vectors.py); and what is refused on the way.
- * Mutations: two patches in each other's place, rows sent without the residual key, a head in the pooler's order: a logit changes. */
+ * Mutations: two rows of pixels in each other's place, rows sealed with another key: a logit changes (both tried). */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -82,6 +82,13 @@ Test(images, a_deit_with_its_head_on_the_user_answers_as_torch_does)
     check_model("deit", "user");
 }
 
+/* Two classifiers of two rows. */
+Test(images, a_deit_with_teacher_answers_as_torch_does)
+{
+    check_model("teacher", "server");
+    check_model("teacher", "user");
+}
+
 static void refused(const struct trio *t, int status, const char *sentence, const char *const words[])
 {
     struct shell s;
@@ -125,10 +132,10 @@ Test(images, each_mistake_has_its_own_sentence)
 /* Plain and private in one process, from the command line; the reference judges both. */
 Test(images, equality_holds_and_takes_what_the_model_reads)
 {
-    static const char *const models[] = {"vit", "deit"}, *const flags[][4] = {{"--head", "server"}, {"--head", "user"}, {"--dtype", "int8"}, {"--dtype", "bf16"}};
+    static const char *const models[] = {"vit", "deit", "teacher"}, *const flags[][4] = {{"--head", "server"}, {"--head", "user"}, {"--dtype", "int8"}, {"--dtype", "bf16"}};
     struct shell s;
     char model[FILE_PATH_MAX];
-    for (size_t m = 0; m < 2; m++)
+    for (size_t m = 0; m < 3; m++)
         for (size_t f = 0; f < 4; f++) {
             (void)snprintf(model, sizeof model, VECTORS "%s", models[m]);
             shell_run(&s, SHELL_ARGV("stip-bench", "equality", "--model", model, flags[f][0], flags[f][1], "--json", "--image", VECTORS "rgb.png", VECTORS "photo.jpg",

@@ -72,7 +72,7 @@ static void check(const char *name, const char *architecture, const struct synth
     check_as(name, architecture, shape, &(struct protect_opts){.head = "user"}, COMPUTE_F32, 1e-5);
 }
 
-/* Catches patches gone through by columns, channels last, a pixel row of the image's height, the class token behind the patches,
+/* Catches patches gone through by columns, channels in another order, a pixel row of the image's height, another class token,
  * positions from 1, the final norm left out, and a classifier in the pooler's order (each tried). */
 Test(images, vit_is_the_same_plain_and_private)
 {
@@ -87,11 +87,14 @@ Test(images, vit_is_the_same_plain_and_private)
     check("vit grey, stored in bf16", "ViTForImageClassification", &s);
 }
 
-/* Catches the two tokens in each other's place (tried). */
+/* Catches the two tokens in each other's place, the second classifier on the first row, a sum in place of the average, the second's
+ * classes in plain order (each tried). */
 Test(images, deit_has_a_distillation_token)
 {
     struct synth_shape s = {.D = 48, .H = 6, .L = 2, .F = 64, .classes = 7, .alias = 1};
     check("deit, names of transformers 5", "DeiTForImageClassification", &s);
+    s.classes = 60; /* two of them are wider than a row */
+    check("deit with teacher", "DeiTForImageClassificationWithTeacher", &s);
 }
 
 Test(images, first_layers_on_the_user_and_other_dtypes)
@@ -140,10 +143,10 @@ Test(images, embeddings_take_what_the_model_reads)
 /* From the file to the classes, by the engine and by the reference, against torch. Values of JPEGs may be a level apart. */
 Test(images, a_small_vit_and_a_small_deit_answer_as_torch_does)
 {
-    static const char *const models[] = {"vit", "deit"};
+    static const char *const models[] = {"vit", "deit", "teacher"};
     struct safetensors *st;
     cr_assert_eq(safetensors_open(&st, VECTORS "expected.safetensors", &err), 0, "%s", err.text);
-    for (size_t m = 0; m < 2; m++) {
+    for (size_t m = 0; m < 3; m++) {
         char path[FILE_PATH_MAX], key[64];
         struct plain p;
         struct preprocess how;

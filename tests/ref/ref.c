@@ -505,8 +505,16 @@ static double *head(const struct model *m, const double *x, int T)
         memcpy(y, x, (size_t)T * (size_t)c->D * sizeof *y);
         return y;
     }
-    if (c->head == HEAD_CLASSIFY && arch_tensor(c, ROLE_CLASSIFY_ROW) != NULL)
-        return linear(m, ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, 0, x, 1);
+    if (c->head == HEAD_CLASSIFY && arch_tensor(c, ROLE_CLASSIFY_ROW) != NULL) {
+        double *first = linear(m, ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, 0, x, 1);
+        if (arch_tensor(c, ROLE_CLASSIFY_SECOND) == NULL)
+            return first;
+        double *second = linear(m, ROLE_CLASSIFY_SECOND, ROLE_CLASSIFY_SECOND_BIAS, 0, x + c->D, 1);
+        for (int i = 0; i < c->C; i++)
+            first[i] = (first[i] + second[i]) / 2;
+        free(second);
+        return first;
+    }
     if (c->head == HEAD_CLASSIFY) { /* of the first token */
         double *pooled = linear(m, ROLE_POOL, ROLE_POOL_BIAS, 0, x, 1);
         for (int d = 0; d < c->D; d++)

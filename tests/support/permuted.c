@@ -11,7 +11,7 @@
 static int open_package(struct permuted *p, const char *package, enum compute compute, int cap, struct err *err)
 {
     const struct config *c = p->plain.config;
-    size_t rows = (size_t)cap, D = (size_t)c->D, widest = D > (size_t)config_outputs(c) ? D : (size_t)config_outputs(c);
+    size_t rows = (size_t)cap, D = (size_t)c->D, outputs = (size_t)(config_outputs(c) * arch_answer_rows(c)), widest = D > outputs ? D : outputs;
     unsigned need = CHECKPOINT_CORE | (p->head_user ? 0u : CHECKPOINT_HEAD);
     if (checkpoint_open(&p->cp, package, need, err) != 0 || net_load(&p->net, p->cp, !p->head_user, compute, err) != 0 ||
         kvcache_new_alone(&p->kv, &p->net->config, KV_F32, cap, err) != 0 || scratch_new(&p->scratch, p->net, cap, 16, err) != 0 ||
@@ -125,7 +125,7 @@ static int run(struct permuted *p, int T, int out_n, float *out, struct err *err
             return -1;
         head_apply(c, p->plain.net->head, p->hidden, out_n, p->work, out);
     } else {
-        scatter_cols(out, p->y_p, (size_t)out_n, &p->output);
+        scatter_cols(out, p->y_p, (size_t)out_n * (size_t)arch_answer_rows(c), &p->output);
     }
     return 0;
 }
@@ -143,6 +143,15 @@ int permuted_image(struct permuted *p, const float *pixels, float *out, struct e
 {
     if (embed_image(p->plain.embed, pixels, p->plain.x, err) != 0)
         return -1;
+    const struct config *c = p->plain.config;
+    const int n = arch_answer_rows(c);
+    float *rows;
+    if (floats_alloc(&rows, (size_t)(n * n), (size_t)c->C, err) != 0)
+        return -1;
     kvcache_truncate(p->kv, 0);
-    return run(p, p->plain.config->positions, 1, out, err);
+    int rc = run(p, c->positions, n, rows, err);
+    if (rc == 0)
+        head_average(c, rows, out);
+    free(rows);
+    return rc;
 }

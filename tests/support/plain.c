@@ -53,8 +53,14 @@ int plain_image(struct plain *p, const float *pixels, float *out, struct err *er
 {
     if (embed_image(p->embed, pixels, p->x, err) != 0)
         return -1;
+    const int n = arch_answer_rows(p->config);
+    float *rows;
+    if (floats_alloc(&rows, (size_t)(n * n), (size_t)p->config->C, err) != 0)
+        return -1;
     kvcache_truncate(p->kv, 0);
-    run(p, p->config->positions, 1, out);
+    run(p, p->config->positions, n, rows);
+    head_average(p->config, rows, out);
+    free(rows);
     return 0;
 }
 

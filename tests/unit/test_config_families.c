@@ -103,7 +103,7 @@ Test(config_families, images_have_patches_for_tokens)
     cr_expect(c.head == HEAD_CLASSIFY && arch_tensor(&c, ROLE_POOL) == NULL && arch_axis_size(&c, AX_PATCH) == 768);
     c = read_good("{'architectures':['DeiTForImageClassification']," VIT ",'image_size':[30,44],'patch_size':[7,8],'num_channels':1,"
                   "'qkv_bias':false,'dtype':'float32','hidden_act':'relu','layer_norm_eps':1e-06}");
-    cr_expect(config_patches(&c) == 4 * 5 && c.positions == 22 && !c.qkv_bias && c.o_bias && c.act == ACT_RELU && c.norm_eps == 1e-6);
+    cr_expect(c.image[0] == 30 && c.image[1] == 44 && c.patch[0] == 7 && config_patches(&c) == 4 * 5 && c.positions == 22 && !c.qkv_bias && c.o_bias && c.act == ACT_RELU && c.norm_eps == 1e-6);
     cr_expect(arch_axis_size(&c, AX_PATCH) == 56 && arch_axis_size(&c, AX_POSITION) == 22);
     cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'num_channels':4}", "field 'num_channels': 4 is not implemented"));
     cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'image_size':'224'}", "field 'image_size'"));
@@ -112,7 +112,9 @@ Test(config_families, images_have_patches_for_tokens)
     cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'image_size':15}", "do not fit images of 15 x 15"));
     cr_expect(refused("{'architectures':['ViTForImageClassification'],'hidden_size':190,'num_hidden_layers':3,'num_attention_heads':3,"
                       "'intermediate_size':768}", "not a multiple of num_attention_heads"));
-    cr_expect(refused("{'architectures':['DeiTForImageClassificationWithTeacher']," VIT "}", "'DeiTForImageClassificationWithTeacher' is not implemented"));
+    cr_expect_eq(arch_answer_rows(&c), 1);
+    c = read_good("{'architectures':['DeiTForImageClassificationWithTeacher']," VIT "}");
+    cr_expect(arch_answer_rows(&c) == 2 && c.positions == 198 && config_outputs(&c) == 2);
 }
 
 Test(config_families, distilbert_has_its_own_keys)

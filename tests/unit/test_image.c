@@ -57,7 +57,7 @@ static int distance(const struct image *im, const struct tensor *want, const cha
 }
 
 /* Every kind of PNG and JPEG, turned by EXIF. Catches palettes as grey, alpha as a fourth colour, grey of one bit not spread, each
- * orientation in another's place, interlaced rows one after the other (each tried). */
+ * orientation in another's place (each tried). */
 Test(image, files_are_read_as_pil_reads_them)
 {
     struct safetensors *st = open_expected();
@@ -105,8 +105,8 @@ Test(image, sizes_are_changed_as_pil_changes_them)
     safetensors_close(st);
 }
 
-/* Catches the crop before the resize, a crop that is not of the middle, mean and deviation of another channel, channels last, grey
- * as a mean of the three, an edge rounded up (each tried). */
+/* Catches no crop of the middle but of the corner, mean and deviation of another channel, channels in another order, grey as a mean
+ * of the three, high and wide in each other's place, the longer side rounded up (each tried). */
 Test(image, numbers_are_those_of_the_image_processors)
 {
     struct safetensors *st = open_expected();
@@ -183,7 +183,8 @@ static char *load(const char *name, size_t *len)
     return data;
 }
 
-/* Catches memory before the size is looked at, libjpeg's warnings that are only warnings, 16 bits cut to 8 (each tried). */
+/* Catches a limit that is not looked at, libjpeg's warnings that are only warnings, 16 bits cut to 8, CMYK taken for RGB (each
+ * tried). */
 Test(image, what_is_damaged_too_large_or_of_another_kind_is_refused)
 {
     static const struct {
