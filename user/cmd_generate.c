@@ -160,7 +160,7 @@ int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
         cmd_sampling(cmd, &sample, err) != 0 || setup_read(&set, cmd, err) != 0 || open_computer(&set, cmd, top, err) != 0)
         goto done;
     if (set.grant->config->head != HEAD_LM) {
-        err_set(err, ERR_USAGE, "%s does not generate text; use classify or fill", set.grant->config->architecture);
+        err_set(err, ERR_USAGE, "%s does not generate text; use classify, fill or embed", set.grant->config->architecture);
         goto done;
     }
     if (set.grant->engine) {

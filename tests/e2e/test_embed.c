@@ -38,7 +38,7 @@ static void copy(const char *from, const char *model, const char *name)
 /* DIR/model as sentence-transformers saves one. */
 static void make_model(char model[FILE_PATH_MAX], const char *architecture, const char *tokenizer, int V, const char *pooling)
 {
-    const struct synth_shape shape = {.D = D, .H = 4, .L = 2, .V = V, .positions = CAP};
+    const struct synth_shape shape = {.D = D, .H = 4, .L = 3, .V = V, .positions = CAP};
     struct err err;
     tempdir_make(dir);
     (void)snprintf(model, FILE_PATH_MAX, "%s", tempdir_path(dir, "model"));
@@ -89,7 +89,7 @@ static void expect_vector(const struct json *list, const float want[D], const ch
         cr_expect_float_eq(json_number(v), (double)want[d], 1e-5, "%s: number %zu: %g, plain %g", what, d, json_number(v), (double)want[d]);
 }
 
-/* Mutation: the prompt left out, the last row for all, rows that are not un-permuted, the limit of output rows as for vocabularies
+/* Mutations tried: the prompt left out (in each of both), rows that are not un-permuted, the limit of output rows as for vocabularies
  * (the long text has more than 64). */
 Test(embed, an_encoder_gives_the_plain_vector_by_command_and_gateway)
 {
@@ -176,7 +176,7 @@ Test(embed, an_encoder_gives_the_plain_vector_by_command_and_gateway)
     tempdir_remove(dir);
 }
 
-/* A language model whose last row is the vector, as Qwen3-Embedding. Mutation: the mean. */
+/* A language model whose last row is the vector, as Qwen3-Embedding. Mutation tried: the first row. */
 Test(embed, a_decoder_gives_its_last_row)
 {
     char model[FILE_PATH_MAX];
@@ -196,7 +196,7 @@ Test(embed, a_decoder_gives_its_last_row)
     tempdir_remove(dir);
 }
 
-/* Modules that we do not compute are found by the developer, before anything is written. */
+/* Modules that we do not compute are found by the developer, before anything is written. Mutation tried: protect does not look. */
 Test(embed, protect_refuses_what_would_give_another_vector)
 {
     char model[FILE_PATH_MAX];
@@ -214,5 +214,28 @@ Test(embed, protect_refuses_what_would_give_another_vector)
     shell_run(&s, SHELL_ARGV("stip-model-dev", "protect", "--model", model, "--out", out, "--identity", id, "--head", "server"));
     cr_expect(s.status == 2 && strstr(s.err, "a BertModel has no head") != NULL, "%d %s", s.status, s.err);
     shell_free(&s);
+    tempdir_remove(dir);
+}
+
+/* ALBERT: the user's layers are one set of weights, the server's are copies. Mutation tried: the set written once a layer. */
+Test(embed, layers_that_share_weights_are_split_between_user_and_server)
+{
+    char model[FILE_PATH_MAX];
+    struct shell s;
+    make_model(model, "AlbertModel", DEMO_CLASSIFIER, 2000, "{\"pooling_mode_cls_token\":true}");
+    spill(model, "texts", "a good film\na bad cat\n");
+    for (int layers = 0; layers < 2; layers++) {
+        const char *text = tempdir_path(model, "texts");
+        shell_run(&s, SHELL_ARGV("stip-bench", "equality", "--model", model, "--text", text, "--local-layers", layers == 0 ? "0" : "2",
+                                 "--threads", "1", "--json"));
+        struct json_doc *doc = shell_json(&s);
+        const struct json *root = json_root(doc);
+        cr_expect(json_true(json_get(root, "ok")) && json_number(json_get(root, "texts")) == 2, "%s", s.out);
+        cr_expect_str_eq(json_string(json_get(root, "pooling")), "cls");
+        cr_expect_lt(json_number(json_get(root, "max_abs_dembedding")), 1e-6, "%s", s.out);
+        cr_expect_lt(json_number(json_get(root, "embedding_vs_f64")), 1e-6, "%s", s.out);
+        json_free(doc);
+        shell_free(&s);
+    }
     tempdir_remove(dir);
 }

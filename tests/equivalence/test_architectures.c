@@ -187,7 +187,7 @@ Test(architectures, rows_go_through_the_experts_that_the_router_chooses)
     check("mixtral all of 3, bf16", "MixtralForCausalLM", &s);
 }
 
-/* Catches a final norm left out or put where there is none, the pooler's place taken by the head (both tried). */
+/* Catches a final norm left out, an activation where there is no head (both tried). */
 Test(architectures, models_without_head_give_their_rows)
 {
     struct synth_shape s = {.D = 48, .H = 4, .L = 2, .V = 80, .F = 100, .positions = T};
@@ -204,8 +204,8 @@ Test(architectures, models_without_head_give_their_rows)
     check("llama bf16", "LlamaModel", &s);
 }
 
-/* Catches the map left out, its bias left out, the tables read as wide as the model, one layer's copy under another's key, a set of
- * weights for every second layer where it is for the first and the second (each tried). */
+/* Catches the map left out, its bias left out, sets of weights that take turns, copies of which all but one are lost, a package that says
+ * that it has one set (each tried). */
 Test(architectures, albert_widens_its_rows_and_shares_its_layers)
 {
     struct synth_shape s = {.D = 48, .H = 4, .L = 6, .V = 80, .F = 100, .positions = T, .classes = 3};
