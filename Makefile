@@ -9,6 +9,7 @@
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
 #   make demo-netns                         docs/OPERATIONS.md as written, three network namespaces; root only
 #   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
+#   make test-units                         as root, where systemd can be booted in namespaces: the units, started by it
 #   make build | install PREFIX=... | clean | fuzz SECONDS=... [RUNS=...]
 PREFIX ?= /usr/local
 SECONDS ?= 60
@@ -19,7 +20,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long test-valgrind test-tsan soak test-clients test-deb test-many test-page build install clean deps fuzz
+.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long test-valgrind test-tsan soak test-clients test-deb test-many test-page test-units build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -56,7 +57,7 @@ soak: build
 
 test-clients: build
 	cd tests/clients && npm install --no-audit --no-fund --package-lock=false --loglevel=error
-	scripts/with-gateway.sh build node tests/clients/run.mjs '{}/v1'
+	scripts/with-gateway.sh build sh -c 'node tests/clients/run.mjs "$$1/v1" && tests/clients/curl.sh "$$1"' - '{}'
 
 test-many: build
 	STIP_MEMORY_MB=128 scripts/with-gateway.sh build node tests/clients/many.mjs '{}/v1' $(CLIENTS) $(SECONDS)
@@ -77,6 +78,9 @@ deb: build
 
 test-deb: build
 	scripts/test-deb.sh build
+
+test-units: build
+	scripts/test-units.sh build
 
 install: build
 	cmake --install build --prefix $(PREFIX)
