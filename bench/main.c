@@ -95,6 +95,7 @@ int main(int argc, char **argv)
                                 END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
                                    {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
+                                   {"architectures", NULL, "print the names that --architecture takes", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
@@ -114,6 +115,8 @@ int main(int argc, char **argv)
                                      {"he", "S", "BERT: homomorphic encryption too, modelled, and really run where that takes at most S seconds", NULL, false},
                                      {"plan", NULL, "only count what the secret-sharing systems would send", NULL, false},
                                      {"lengths", "N,...", "with --plan: for each of these; --plot then draws bytes and time over tokens", NULL, false},
+                                     {"widths", "N,...", "with --plan and --shape: the shape at each of these widths; --plot then draws over them", NULL, false},
+                                     {"matmul", NULL, "only measure the product of 64-bit integers beside what a core could do at most", NULL, false},
                                      {"scatter", "FILE", "write errors over seconds as SVG", NULL, false},
                                      {"markdown", "FILE", "write the tables as Markdown", NULL, false},
                                      {"plot", "FILE", "write the figure as SVG", NULL, false},
@@ -123,6 +126,11 @@ int main(int argc, char **argv)
                                    {"index", "N", "which party this is", NULL, true},
                                    {"connect", "ENDPOINT,...", "where the earlier ones listen", NULL, true},
                                    END};
+    struct cli_opt primer_opts[] = {{"model", "DIR", "a BERT checkpoint; the client reads its shape only", NULL, true},
+                                    {"tokens", "N", "rows", NULL, true},
+                                    {"rows", "FILE", "the client's embedded rows, which its output replaces", NULL, true},
+                                    {"connect", "ENDPOINT", "where the server listens; without it this is the server", NULL, true},
+                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
          "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
@@ -145,6 +153,7 @@ int main(int argc, char **argv)
         {"compare", "the secure peers beside us in one table: secret sharing, measured in the same run, and what others published",
          "stip-bench compare --shape bert-tiny --systems plain,stip,crypten,mpcformer --json", compare_opts, cmd_compare, NULL},
         {"party", NULL, "stip-bench party --job DIR --index 0", party_opts, cmd_party, NULL},
+        {"primer-party", NULL, "stip-bench primer-party --model DIR --tokens 32", primer_opts, cmd_primer_party, NULL},
         {"link", "a slow line: a relay that delays what passes and limits its rate",
          "stip-bench link --to tcp://127.0.0.1:7401 --rtt 50 --rate 100", link_opts, cmd_link, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};

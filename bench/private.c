@@ -1,5 +1,6 @@
 #include "bench/private.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,8 +128,8 @@ void private_close(struct private *p)
     free(p);
 }
 
-/* The rows are in p->x. */
-static int run(struct private *p, int T, int out_from, int out_n, float *logits, struct err *err)
+/* Outputs of the server's net in p->y_p; the rows are in p->x. */
+static int pass(struct private *p, int T, int out_from, int out_n, struct err *err)
 {
     const struct grant *g = p->grant;
     if ((p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0) ||
@@ -137,12 +138,25 @@ static int run(struct private *p, int T, int out_from, int out_n, float *logits,
     struct sealed_rows x_p = seal_rows(p->x_p, p->x, (size_t)T, &g->residual);
     struct forward_seq seq = {.kv = p->kv, .x = x_p.data, .T = T, .out_from = out_from, .out_n = out_n, .out = p->y_p};
     forward(p->net, p->scratch, &seq, 1);
+    return 0;
+}
+
+static int hidden_rows(struct private *p, int n, float *x, struct err *err)
+{
+    unseal_rows(x, p->y_p, (size_t)n, &p->grant->residual);
+    return grant_turn_back(p->grant, x, (size_t)n, err);
+}
+
+static int run(struct private *p, int T, int out_from, int out_n, float *logits, struct err *err)
+{
+    const struct grant *g = p->grant;
+    if (pass(p, T, out_from, out_n, err) != 0)
+        return -1;
     if (!g->head_here) {
         unseal_rows(logits, p->y_p, (size_t)out_n, &g->output);
         return 0;
     }
-    unseal_rows(p->y, p->y_p, (size_t)out_n, &g->residual);
-    if (grant_turn_back(g, p->y, (size_t)out_n, err) != 0)
+    if (hidden_rows(p, out_n, p->y, err) != 0)
         return -1;
     head_apply(g->config, g->head, p->y, out_n, p->work, logits);
     return 0;
@@ -154,6 +168,14 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
     if (embed_rows(p->grant->embed, ids, types, T, p->kv->len, p->x, err) != 0)
         return -1;
     return run(p, T, out_from, out_n, logits, err);
+}
+
+int private_hidden(struct private *p, const int32_t *ids, const int32_t *types, int T, float *x, struct err *err)
+{
+    assert(p->grant->head_here);
+    if (embed_rows(p->grant->embed, ids, types, T, p->kv->len, p->x, err) != 0 || pass(p, T, 0, T, err) != 0)
+        return -1;
+    return hidden_rows(p, T, x, err);
 }
 
 int private_image(struct private *p, const float *pixels, float *logits, struct err *err)

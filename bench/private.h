@@ -24,6 +24,8 @@ MUST_CHECK int private_kv(const struct cli_cmd *cmd, enum kv_dtype *out, struct 
 /* Appends T tokens; logits of rows out_from.. of them. */
 MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                               float *logits, struct err *err);
+/* Appends T tokens; all their hidden rows [T,D], in plain order. The head is the user's. */
+MUST_CHECK int private_hidden(struct private *p, const int32_t *ids, const int32_t *types, int T, float *x, struct err *err);
 /* A whole image, its pixels prepared. */
 MUST_CHECK int private_image(struct private *p, const float *pixels, float *logits, struct err *err);
 void private_restart(struct private *p);

@@ -235,7 +235,7 @@ static void describe(struct audit *s)
     r->V = c->V;
     r->local_layers = (int)s->release.manifest.local_layers;
     r->rows = s->text.n;
-    r->tied = c->tied && c->head != HEAD_CLASSIFY;
+    r->tied = c->tied && (c->head == HEAD_LM || c->head == HEAD_MLM);
     r->head_user = s->key->head_user;
     add_column(r, AUDIT_NOTHING, 0, "nothing");
     for (size_t i = 0; i < s->o->drift_count; i++) {

@@ -17,6 +17,7 @@
 #include "model/manifest.h"
 #include "model/preprocess.h"
 #include "model/quant.h"
+#include "model/sentence.h"
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
 #include "model_dev/engine.h"
@@ -37,6 +38,7 @@ struct plan {
     struct keyset *keys;
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
+    struct sentence sentence; /* around an embedding model */
     int local_layers;
     bool gauge;        /* profile "gauge" */
     struct fold *fold; /* NULL without */
@@ -175,12 +177,16 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
         refuse_int8(p->cp, err) != 0 || preprocess_check(o->model, checkpoint_config(p->cp), err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0) ||
-        check_layers(p, err) != 0)
+        check_layers(p, err) != 0 || sentence_read(&p->sentence, o->model, checkpoint_config(p->cp)->D, err) != 0)
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
+    const bool headless = checkpoint_config(p->cp)->head == HEAD_NONE;
+    if (headless && !automatic && strcmp(o->head, "server") == 0)
+        return err_set(err, ERR_USAGE, "--head server: a %s has no head, its last rows go to the user; leave it out",
+                       checkpoint_config(p->cp)->architecture);
     /* Under gauge the bias of a final LayerNorm has no place on the server. */
     const bool needs_user = p->gauge && checkpoint_config(p->cp)->norm == NORM_LAYER;
-    p->head_user = !p->engine && (automatic ? same || needs_user : strcmp(o->head, "user") == 0);
+    p->head_user = !p->engine && (automatic ? headless || p->sentence.present || same || needs_user : strcmp(o->head, "user") == 0);
     p->table_exposed = p->engine || (same && !p->head_user);
     const unsigned parts = CHECKPOINT_CORE | (p->head_user ? 0 : CHECKPOINT_HEAD) | (p->engine ? CHECKPOINT_EMBED : 0);
     if (contents_list(&p->contents, p->cp, parts, p->local_layers, err) != 0)
@@ -236,6 +242,7 @@ static int check_granted(const struct plan *p, struct err *err)
 static void free_plan(struct plan *p)
 {
     fold_close(p->fold);
+    sentence_free(&p->sentence);
     contents_free(&p->contents);
     checkpoint_close(p->cp);
     keyset_free(p->keys);
