@@ -32,5 +32,21 @@ void private_restart(struct private *p);
 const struct grant *private_grant(const struct private *p);
 /* What the server would hold. */
 const struct net *private_net(const struct private *p);
+/* Folder of its package and its key, as protect leaves them. */
+const char *private_dir(const struct private *p);
+
+/* A server in the place of the honest one. */
+struct private_server {
+    struct net *net;
+    struct kvcache *kv;
+    struct scratch *scratch;
+};
+/* Another checkpoint of the same shape under the same keys and options: what protect would leave in `out`. */
+MUST_CHECK int private_protect(const struct private *p, const char *model, const char *out, struct err *err);
+/* A server with the package in `dir`, that computes in its own way. */
+MUST_CHECK int private_server_open(struct private_server *out, const struct private *p, const char *dir, enum compute compute, struct err *err);
+void private_server_close(struct private_server *s); /* fine on a zeroed struct */
+/* Who answers from here on, to a text that starts anew; NULL: the honest one. */
+void private_ask(struct private *p, struct private_server *s);
 
 #endif

@@ -230,14 +230,10 @@ int grant_canaries(size_t *out, const struct grant_source *src, struct err *err)
     struct config c;
     if (config_read(&c, src->model, err) != 0)
         return -1;
-    const bool rounds = strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32;
-    const bool none = rounds || config_reads_images(&c) || c.head == HEAD_NONE;
-    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
-    if (src->canaries > 0 && rounds)
-        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
-    else if (src->canaries > 0 && none)
-        log_warn("no canaries in this grant: %s", config_reads_images(&c) ? "they are texts, and this model reads images"
-                                                                          : "a model without head gives no probabilities to compare");
+    const bool images = config_reads_images(&c), none = images || c.head == HEAD_NONE;
+    if (src->canaries > 0 && none)
+        log_warn("no canaries in this grant: %s", images ? "they are texts, and this model reads images"
+                                                         : "a model without head gives no probabilities to compare");
     *out = none ? 0 : src->canaries;
     config_free(&c);
     return 0;
@@ -251,7 +247,7 @@ static int write_canaries(const struct grant_source *src, const char *dir, struc
         return -1;
     if (count == 0)
         return 0;
-    int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
+    int rc = canary_maker_open(&maker, src->model, src->from, err);
     if (rc == 0)
         rc = canary_write(maker, dir, count, err);
     canary_maker_close(maker);
@@ -320,9 +316,11 @@ static int open_source(struct opened *o, const struct grant_source *src, struct 
         return err_oom(err, sizeof *key);
     int rc = release_key(src->from, key, err);
     if (rc == 0)
-        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
-    if (rc == 0)
         rc = checkpoint_open(&o->plain, src->model, CHECKPOINT_ALL, err);
+    if (rc == 0) {
+        key->shape.experts = checkpoint_config(o->plain)->experts; /* which key files do not have */
+        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
+    }
     if (rc == 0)
         rc = preprocess_check(src->model, checkpoint_config(o->plain), err);
     if (rc == 0)

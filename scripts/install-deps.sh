@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that stip builds with, if any is missing. Needs root or sudo only then.
+#   scripts/install-deps.sh [MORE...]     and these: what only some tests need
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config clang libclang-rt-14-dev
@@ -13,7 +14,7 @@ if [ "${VERSION_ID:-}" != 12 ]; then
 fi
 
 missing=""
-for p in $packages; do
+for p in $packages "$@"; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
 done
 [ -z "$missing" ] && exit 0

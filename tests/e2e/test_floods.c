@@ -2,7 +2,6 @@
  * notices nothing. A few hundred in every run; 10,000 of each kind with STIP_LONG=1 (make test-long), with the figures on stderr. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -17,6 +16,7 @@
 
 #include "base/clock.h"
 #include "tests/support/fault.h"
+#include "tests/support/proc.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 #include "tests/support/zmtp.h"
@@ -43,37 +43,11 @@ static struct err err;
 
 /* ------------------------------------------------------------------ what is looked at */
 
-static long status_kb(pid_t pid, const char *what)
+static struct proc server_now(void)
 {
-    char path[64], line[256];
-    const size_t n = strlen(what);
-    long kb = -1;
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "r");
-    cr_assert_not_null(f, "the server is gone");
-    while (fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, what, n) == 0 && sscanf(line + n, ": %ld", &kb) == 1)
-            break;
-    (void)fclose(f);
-    return kb;
-}
-
-static long memory_kb(pid_t pid)
-{
-    return status_kb(pid, "VmRSS");
-}
-
-static int descriptors(pid_t pid)
-{
-    char path[64];
-    int n = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *d = opendir(path);
-    cr_assert_not_null(d, "the server is gone");
-    while (readdir(d) != NULL)
-        n++;
-    (void)closedir(d);
-    return n;
+    struct proc p;
+    cr_assert(proc_look(trio.server.pid, &p), "the server is gone");
+    return p;
 }
 
 static int by_size(const void *a, const void *b)
@@ -211,21 +185,20 @@ static void ask_meanwhile(const char *what, unsigned n, pid_t other, uint64_t *u
 static void flood(enum kind kind, unsigned n)
 {
     static uint64_t us[1 << 16];
-    const long before_kb = memory_kb(trio.server.pid);
-    const int before = descriptors(trio.server.pid);
+    const struct proc before = server_now();
     const pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
         strangers(kind, n, trio.users_at);
     ask_meanwhile(NAMES[kind], n, pid, us, sizeof us / sizeof *us);
     const uint64_t end = clock_ms() + 10000;
-    while (descriptors(trio.server.pid) > before && clock_ms() < end)
+    while (server_now().descriptors > before.descriptors && clock_ms() < end)
         (void)poll(NULL, 0, 50);
-    const long grown = memory_kb(trio.server.pid) - before_kb;
-    cr_expect_leq(descriptors(trio.server.pid), before, "%s: descriptors are left", NAMES[kind]);
+    const long grown = server_now().memory_kb - before.memory_kb;
+    cr_expect_leq(server_now().descriptors, before.descriptors, "%s: descriptors are left", NAMES[kind]);
     /* Silent ones are all there at once. */
     cr_expect_leq(grown, GROWTH_KB + (kind == SILENT ? 6 * (long)n : 0), "%s: the server grew by %ld KB", NAMES[kind], grown);
-    (void)fprintf(stderr, "floods: %u %s: the server grew by %ld KB to %ld KB\n", n, NAMES[kind], grown, memory_kb(trio.server.pid));
+    (void)fprintf(stderr, "floods: %u %s: the server grew by %ld KB to %ld KB\n", n, NAMES[kind], grown, server_now().memory_kb);
 }
 
 static char *answer(void)
@@ -321,12 +294,12 @@ static void never_reads(unsigned ms)
     _exit(0);
 }
 
-/* The largest that a process has been since the last call. */
-static long peak_kb(pid_t pid)
+/* The largest that the server has been since the last call. */
+static long peak_kb(void)
 {
-    const long kb = status_kb(pid, "VmHWM");
+    const long kb = server_now().peak_kb;
     char path[64];
-    (void)snprintf(path, sizeof path, "/proc/%d/clear_refs", (int)pid);
+    (void)snprintf(path, sizeof path, "/proc/%d/clear_refs", (int)trio.server.pid);
     FILE *f = fopen(path, "w");
     cr_assert(f != NULL && fputs("5", f) >= 0 && fclose(f) == 0);
     return kb;
@@ -337,14 +310,14 @@ Test(floods, an_authorised_user_who_does_not_read)
     static uint64_t us[1 << 16];
     trio_open(&trio, DEMO_LM, "server");
     char *before = answer();
-    (void)peak_kb(trio.server.pid);
-    const long before_kb = memory_kb(trio.server.pid);
+    (void)peak_kb();
+    const long before_kb = server_now().memory_kb;
     const pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
         never_reads(fault_all() ? 40000 : 3000);
     ask_meanwhile("user who does not read", 1, pid, us, sizeof us / sizeof *us);
-    const long grown = peak_kb(trio.server.pid) - before_kb;
+    const long grown = peak_kb() - before_kb;
     cr_expect_leq(grown, SLOW_KB, "the server grew by %ld KB", grown);
     (void)fprintf(stderr, "floods: a user who does not read: the server grew by at most %ld KB\n", grown);
     char *after = answer();
@@ -384,14 +357,14 @@ static void endless(size_t part)
     static uint64_t us[1 << 16];
     trio_open(&trio, DEMO_LM, "server");
     char *before = answer();
-    (void)peak_kb(trio.server.pid);
-    const long before_kb = memory_kb(trio.server.pid);
+    (void)peak_kb();
+    const long before_kb = server_now().memory_kb;
     const pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
         never_ends(part, (size_t)1 << 30);
     ask_meanwhile("message that does not end", 1, pid, us, sizeof us / sizeof *us);
-    const long grown = peak_kb(trio.server.pid) - before_kb;
+    const long grown = peak_kb() - before_kb;
     cr_expect_leq(grown, ENDLESS_KB, "the server grew by %ld KB", grown);
     (void)fprintf(stderr, "floods: a message that does not end: the server grew by at most %ld KB\n", grown);
     char *after = answer();
@@ -486,13 +459,13 @@ Test(floods, an_authorised_user_who_means_harm)
     const unsigned n = fault_all() ? 10000 : 400;
     trio_open(&trio, DEMO_LM, "server");
     char *before = answer();
-    const long before_kb = memory_kb(trio.server.pid);
+    const long before_kb = server_now().memory_kb;
     const pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
         misbehave(n);
     ask_meanwhile("frames of a user who means harm", n, pid, us, sizeof us / sizeof *us);
-    const long grown = memory_kb(trio.server.pid) - before_kb;
+    const long grown = server_now().memory_kb - before_kb;
     cr_expect_leq(grown, 8 * GROWTH_KB, "the server grew by %ld KB", grown); /* of it up to 16 answers that nobody read */
     (void)fprintf(stderr, "floods: a user who means harm: the server grew by %ld KB\n", grown);
     char *after = answer();
