@@ -277,8 +277,9 @@ int channel_try_recv(struct channel *ch, struct frame *f, bool *got, struct err 
             return err_set(err, ERR_PEER, "%s: a message of several parts; is this a stip server?", ch->endpoint);
         if (wire_get(&in, zmq_msg_data(&ch->msg), len, err) != WIRE_OK)
             return err_wrap(err, "%s", ch->endpoint);
+        if (ch->stats.frames_down++ == 0)
+            transport_steady(&ch->msg);
         ch->stats.bytes_down += len;
-        ch->stats.frames_down++;
         ch->heard_ms = clock_ms();
         if (trace_frame(ch->trace, '<', zmq_msg_data(&ch->msg), len, NULL, 0, err) != 0)
             return -1;

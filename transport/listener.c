@@ -44,7 +44,7 @@ bool listener_peer_equal(const struct listener_peer *a, const struct listener_pe
 static const struct zmq_option OPTIONS[] = {
     {ZMQ_CURVE_SERVER, 1},
     {OPTION_ZAP_ENFORCE_DOMAIN, 1},
-    {ZMQ_HANDSHAKE_IVL, 3000},
+    {ZMQ_HANDSHAKE_IVL, LISTENER_HANDSHAKE_MS},
     {ZMQ_BACKLOG, 4096},
     {ZMQ_SNDHWM, 16},
     {ZMQ_RCVHWM, 64},
@@ -279,6 +279,8 @@ static bool examine(struct listener *l, const struct listener_peer *peer, bool k
         (void)!listener_send(l, peer, &pong);
         return false;
     }
+    if (got.h.type == WIRE_HELLO)
+        transport_steady(&l->msg);
     *f = got;
     return true;
 }

@@ -1,9 +1,12 @@
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -91,6 +94,13 @@ int transport_options(void *socket, const struct zmq_option *list, size_t n, str
             return err_set(err, ERR_INTERNAL, "messaging library: option %d = %d: %s", list[i].option, list[i].value,
                            zmq_strerror(errno));
     return 0;
+}
+
+void transport_steady(zmq_msg_t *msg)
+{
+    const int fd = zmq_msg_get(msg, ZMQ_SRCFD), on = 1;
+    if (fd >= 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &on, sizeof on);
 }
 
 /* ------------------------------------------------------------------ gatekeeper: RFC 27 */

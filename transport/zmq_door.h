@@ -38,4 +38,8 @@ struct zmq_option {
 /* Sets int options from a list; names the one that fails. */
 MUST_CHECK int transport_options(void *socket, const struct zmq_option *list, size_t n, struct err *err);
 
+/* What is lost of the connection that this message came from is sent again after equal waits, not doubled ones (tcp(7),
+ * TCP_THIN_LINEAR_TIMEOUTS): a line with losses delays a token less. */
+void transport_steady(zmq_msg_t *msg);
+
 #endif

@@ -24,7 +24,7 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define AT_ONCE 64
-#define SILENT_MS 3500 /* the handshake's 3 s, and half a second for a busy machine */
+#define SILENT_MS 3000 /* the listener's 2.5 s, and half a second for a busy machine */
 #ifdef __SANITIZE_ADDRESS__
 #define GROWTH_KB 200000 /* freed memory is kept back */
 #define SLOW_KB (8 * 65536)
