@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -155,4 +157,11 @@ int process_stop(struct process *p)
         close(p->out);
     p->out = -1;
     return status;
+}
+
+void process_keep_pages(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1); /* the library's thread allocates what another one releases */
+    (void)mallopt(M_MMAP_MAX, 0);
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }

@@ -35,6 +35,9 @@ MUST_CHECK int process_wait(struct process *p, int *status, struct err *err);
 /* Everything that it prints until it ends, as one text (what does not fit is dropped), and its exit status. One that takes
  * longer is stopped, which is an error. */
 MUST_CHECK int process_output(struct process *p, char *out, size_t cap, int timeout_ms, int *status, struct err *err);
+/* For a process whose large messages come and go: their pages stay its own. By default each is mapped afresh, and a third of a party's time goes into
+ * new pages. Before the first thread. */
+void process_keep_pages(void);
 /* SIGTERM, then SIGKILL after 5 s. No-op when not running. Gives the exit status, -1 if it was not running. */
 int process_stop(struct process *p);
 

@@ -264,20 +264,23 @@ int table_markdown(const char *path, const char *title, const char *machine, con
 
 int table_plot(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err)
 {
-    static const char *const series[] = {"loopback (measured)", "LAN 1 Gbit/s, 0.5 ms (modelled)", "WAN 100 Mbit/s, 40 ms (modelled)", "bytes"};
+    static const char *const series[] = {"loopback (measured; * modelled)", "LAN 1 Gbit/s, 0.5 ms (modelled)", "WAN 100 Mbit/s, 40 ms (modelled)", "bytes"};
     const char **groups = calloc(n + 1, sizeof *groups), **texts = calloc(4 * n + 1, sizeof *texts);
     double *times = calloc(3 * n + 1, sizeof *times), *sizes = calloc(n + 1, sizeof *sizes);
-    char (*text)[CELL] = calloc(4 * n + 1, sizeof *text);
+    char (*text)[CELL] = calloc(4 * n + 1, sizeof *text), (*name)[CELL] = calloc(n + 1, sizeof *name);
     size_t shown = 0;
     int rc = -1;
-    if (groups == NULL || texts == NULL || times == NULL || sizes == NULL || text == NULL) {
+    if (groups == NULL || texts == NULL || times == NULL || sizes == NULL || text == NULL || name == NULL) {
         err_oom(err, 4 * n * sizeof *text);
         goto done;
     }
     for (size_t i = 0; i < n; i++) {
         if (rows[i].how == COMPARE_PUBLISHED || !(rows[i].online_s > 0))
             continue;
-        groups[shown] = rows[i].system;
+        if (rows[i].how == COMPARE_MODELLED && i + 1 < n && rows[i + 1].how == COMPARE_MEASURED && strcmp(rows[i].system, rows[i + 1].system) == 0)
+            continue; /* the measured row follows */
+        (void)snprintf(name[shown], sizeof *name, "%s%s", rows[i].system, rows[i].how == COMPARE_MODELLED ? " *" : "");
+        groups[shown] = name[shown];
         for (size_t l = 0; l < 3; l++) {
             times[3 * shown + l] = table_time(&rows[i], (enum table_link)l);
             texts[3 * shown + l] = seconds(text[3 * shown + l], times[3 * shown + l]);
@@ -300,6 +303,7 @@ done:
     free(times);
     free(sizes);
     free(text);
+    free(name);
     return rc;
 }
 

@@ -206,3 +206,42 @@ Test(compare, a_network_that_does_not_fit_is_refused_with_its_bytes)
     cr_expect_eq(err.code, ERR_USAGE);
     cr_expect_not_null(strstr(err.text, "bytes of memory"), "%s", err.text);
 }
+
+/* Caught: a model of Primer that leaves out labels, tables or the shares that are handed over; heads that are no multiple taken for a width. */
+Test(compare, primer_really_runs_as_two_processes_and_sends_what_its_model_says)
+{
+    static const struct synth_shape shape = {.D = 32, .H = 2, .L = 1, .V = 60, .F = 64, .positions = 16};
+    struct shell s;
+    cr_assert_eq(synth_checkpoint(dir, "BertForSequenceClassification", &shape, 3, &err), 0, "%s", err.text);
+    cr_assert_eq(file_write(tempdir_path(dir, "tokenizer.json"), "{}", 2, 0600, &err), 0);
+    shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--model", dir, "--seq", "8", "--systems", "plain", "--repeats", "1", "--he", "1000", "--json"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    struct json_doc *doc = shell_json(&s);
+    const struct json *ran = row_of(doc, "primer", 0), *model = NULL;
+    for (const struct json *r = json_first(json_get(json_root(doc), "rows")); r != NULL && model == NULL; r = json_next(r))
+        if (strcmp(json_string(json_get(r, "system")), "primer") == 0 && strcmp(json_string(json_get(r, "how")), "modelled") == 0)
+            model = r;
+    cr_assert_not_null(model);
+    cr_assert_eq(value(ran, "bytes"), value(model, "bytes"));
+    cr_assert_eq(value(ran, "rounds"), value(model, "rounds"));
+    cr_assert_eq(value(ran, "rounds"), 18);
+    cr_assert(fabs(value(ran, "offline_bytes") / value(model, "offline_bytes") - 1) < 0.02, "%g, modelled %g", value(ran, "offline_bytes"),
+              value(model, "offline_bytes"));
+    cr_assert_lt(value(ran, "own_max_err"), 0.03);
+    json_free(doc);
+}
+
+Test(compare, widths_are_planned_and_refused)
+{
+    struct shell s;
+    shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--shape", "bert-tiny", "--widths", "64,128", "--seq", "16", "--plan", "--systems", "crypten", "--json"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    struct json_doc *doc = shell_json(&s);
+    const struct json *first = json_first(json_get(json_root(doc), "rows")), *second = json_next(first);
+    cr_assert_gt(value(second, "bytes"), 1.9 * value(first, "bytes"));
+    json_free(doc);
+    shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--shape", "bert-tiny", "--widths", "100", "--plan"));
+    cr_assert(s.status != 0 && strstr(s.err, "no multiple of the heads' 64") != NULL, "%s", s.err);
+    shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--shape", "bert-tiny", "--widths", "128"));
+    cr_assert(s.status != 0 && strstr(s.err, "--plan") != NULL, "%s", s.err);
+}

@@ -89,6 +89,7 @@ int primer_process(const char *dir, const char *rows, int T, const char *endpoin
     struct encoder m = {0};
     struct primer_sums sums = {0};
     double *x = NULL;
+    process_keep_pages();
     const enum primer_role role = endpoint == NULL ? PRIMER_SERVER : PRIMER_CLIENT;
     int rc = transport_open(&t, err);
     if (rc == 0)
