@@ -31,13 +31,25 @@ struct pass {
     unsigned char *packed;
     size_t block_bytes;
     int rows, panels, task_panels;
+    int parts; /* of a full block */
 };
 
+/* A task packs one sub-block, so that the rows of a batch are shared out too. */
 static void pack_task(void *arg, int i)
 {
     const struct pass *p = arg;
-    int first = i * PRODUCT_ROWS, rows = p->rows - first < PRODUCT_ROWS ? p->rows - first : PRODUCT_ROWS;
-    p->product->pack(p->packed + (size_t)i * p->block_bytes, p->x + (size_t)first * (size_t)p->w->in, rows, p->w->in, p->w->groups);
+    int block = i / p->parts, above = block * PRODUCT_ROWS, first;
+    int rows = p->rows - above < PRODUCT_ROWS ? p->rows - above : PRODUCT_ROWS, n = product_part(p->product, rows, i % p->parts, &first);
+    p->product->pack(p->packed + (size_t)block * p->block_bytes, p->x + (size_t)(above + first) * (size_t)p->w->in, rows, first, n,
+                     p->w->in, p->w->groups);
+}
+
+static void pack(struct pass *p)
+{
+    int full = p->rows / PRODUCT_ROWS, rest = p->rows % PRODUCT_ROWS;
+    p->block_bytes = p->product->block_bytes(p->w->groups);
+    p->parts = product_parts(p->product, PRODUCT_ROWS);
+    threads_for(full * p->parts + (rest == 0 ? 0 : product_parts(p->product, rest)), pack_task, p);
 }
 
 static void multiply_task(void *arg, int i)
@@ -62,6 +74,16 @@ size_t matmul_work_bytes(enum weight_format format, enum compute compute, int ro
     return (size_t)blocks_of(rows) * product_of(format, compute)->block_bytes(groups);
 }
 
+/* A few tasks per thread, so that a thread that the system holds up does not hold up the rest; with many rows no smaller ones than
+ * kernels take at once, of which there are enough. */
+static int task_panels(int rows, int panels)
+{
+    int threads = threads_count(), share = (panels + threads - 1) / threads;
+    if (rows > PRODUCT_ROWS && share >= TASK_PANELS)
+        return PRODUCT_TOGETHER;
+    return share < TASK_PANELS ? share : share < 4 * TASK_PANELS ? (share + 1) / 2 : (share + 3) / 4;
+}
+
 void matmul(float *y, const float *x, const struct weights *w, const float *bias, int rows, void *work)
 {
     assert(rows > 0 && w->data != NULL);
@@ -69,12 +91,8 @@ void matmul(float *y, const float *x, const struct weights *w, const float *bias
     p.panels = (w->out + WEIGHT_PANEL - 1) / WEIGHT_PANEL;
     if (w->format == WEIGHT_ROWS)
         p.packed = (unsigned char *)(uintptr_t)x; /* BLAS packs for itself */
-    else {
-        p.block_bytes = p.product->block_bytes(w->groups);
-        threads_for(blocks_of(rows), pack_task, &p);
-    }
-    int threads = threads_count(), share = (p.panels + threads - 1) / threads;
-    /* A few tasks per thread, so that a thread that the system holds up does not hold up the rest. */
-    p.task_panels = share < TASK_PANELS ? share : share < 4 * TASK_PANELS ? (share + 1) / 2 : (share + 3) / 4;
+    else
+        pack(&p);
+    p.task_panels = task_panels(rows, p.panels);
     threads_for((p.panels + p.task_panels - 1) / p.task_panels, multiply_task, &p);
 }

@@ -2,7 +2,8 @@
  *
  * Data flow   CPUID (and STIP_ISA) -> kernels_get -> norm.c, activation.c, attention.c, matmul.c call through the table.
  * Shapes      a product is done in two steps: `pack` brings the rows x [rows,in] into the kernel's order (and dtype), `multiply`
- *             computes panels first..last-1 of the output for all of them. Blocks of PRODUCT_ROWS rows are packed on their own.
+ *             computes panels first..last-1 of the output for all of them. Rows are taken in blocks of PRODUCT_ROWS, and those in
+ *             sub-blocks, each packed on its own.
  * Errors      kernels_choose: STIP_ISA names what does not exist or what this CPU has not.
  * Memory      static tables.
  * Secrets     none.
@@ -29,17 +30,56 @@ static inline int product_rows_together(int rows, int most)
     return (rows + parts - 1) / parts;
 }
 
-/* Weights stream from memory while few rows are multiplied: they are asked for this many bytes ahead. */
+/* The inputs of a long sum are taken in chunks of equal size, `most` or less; a multiple of 16. */
+static inline int product_chunk(int inputs, int most)
+{
+    int parts = (inputs + most - 1) / most;
+    return ((inputs + parts - 1) / parts + 15) / 16 * 16;
+}
+
+/* Panels that many rows pass over together: a chunk of them stays in the second-level cache. */
+#define PRODUCT_TOGETHER 4
+
+/* What a kernel asks memory for while it multiplies a sub-block by a chunk of a panel. */
+struct product_ahead {
+    const unsigned char *from; /* and 64 bytes further */
+    size_t step;               /* per panel row */
+};
 #define PRODUCT_AHEAD 2048
 
+/* Weights stream from memory. One sub-block alone asks for what it needs itself a moment later. Of `parts` sub-blocks that pass over
+ * the same chunk, each asks for its share of the chunk that comes after it, `next`: what the first one would wait for is there. */
+static inline struct product_ahead product_ahead(const unsigned char *now, const unsigned char *next, int rows, int part, int parts)
+{
+    if (parts == 1)
+        return (struct product_ahead){now + PRODUCT_AHEAD, WEIGHT_PANEL * 4};
+    size_t step = (WEIGHT_PANEL * 4 + (size_t)parts - 1) / (size_t)parts;
+    return (struct product_ahead){next + (size_t)part * (size_t)rows * step, step};
+}
+
 struct product {
+    int sub_rows; /* of a sub-block, at most; a divisor of PRODUCT_ROWS */
     /* Bytes of one packed block of PRODUCT_ROWS rows; a multiple of 64. */
     size_t (*block_bytes)(int groups);
-    /* rows <= PRODUCT_ROWS. */
-    void (*pack)(void *block, const float *x, int rows, int in, int groups);
+    /* Rows first..first+n-1, one sub-block, of a block of `rows` <= PRODUCT_ROWS; x begins with the first of these n. */
+    void (*pack)(void *block, const float *x, int rows, int first, int n, int in, int groups);
     /* y [rows,out]; `packed` holds all blocks. */
     void (*multiply)(float *y, const void *packed, const struct weights *w, const float *bias, int rows, int first, int last);
 };
+
+/* Sub-block `part` of a block of `rows` rows: where it begins, and how many rows it has. */
+static inline int product_part(const struct product *p, int rows, int part, int *first)
+{
+    int together = product_rows_together(rows, p->sub_rows);
+    *first = part * together;
+    return rows - *first < together ? rows - *first : together;
+}
+
+static inline int product_parts(const struct product *p, int rows)
+{
+    int together = product_rows_together(rows, p->sub_rows);
+    return (rows + together - 1) / together;
+}
 
 struct kernels {
     const char *name;
