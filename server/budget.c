@@ -21,7 +21,9 @@ void budget_learn(struct budget *b, int tokens, int prompts, uint32_t us)
 
 int budget_rows(const struct budget *b, int chunk)
 {
-    double rows = b->pass_us == 0 || b->row_us == 0 ? BUDGET_UNKNOWN : BUDGET_STRETCH * b->pass_us / b->row_us;
+    if (b->pass_us == 0 || b->row_us == 0)
+        return chunk;
+    double rows = BUDGET_STRETCH * b->pass_us / b->row_us;
     rows = rows < BUDGET_LEAST ? BUDGET_LEAST : rows;
     return rows < chunk ? (int)rows : chunk;
 }

@@ -16,8 +16,7 @@
 #include <stdint.h>
 
 #define BUDGET_STRETCH 1.25
-#define BUDGET_LEAST 16   /* rows, or a prompt would never end */
-#define BUDGET_UNKNOWN 64 /* before it is known what a row costs */
+#define BUDGET_LEAST 16 /* rows, or a prompt would never end */
 
 struct budget {
     double pass_us; /* of a pass of tokens alone; 0: not seen yet */
@@ -26,7 +25,7 @@ struct budget {
 
 /* A pass of so many rows of tokens and of prompts is done. */
 void budget_learn(struct budget *b, int tokens, int prompts, uint32_t us);
-/* chunk: the most that a pass takes at all. */
+/* chunk: the most that a pass takes at all, and what it takes while too little is known. */
 int budget_rows(const struct budget *b, int chunk);
 
 #endif

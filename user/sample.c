@@ -59,13 +59,32 @@ void sampler_free(struct sampler *s)
     free(s);
 }
 
+#define LANES 32 /* maxima of every 32nd number: loops that compilers vectorise */
+
+/* The largest; NaN only where the first is one. */
+static float largest(const float *v, int n)
+{
+    float lane[LANES], most = v[0];
+    int i = 0;
+    for (int k = 0; k < LANES; k++)
+        lane[k] = v[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] = v[i + k] > lane[k] ? v[i + k] : lane[k];
+    for (int k = 0; k < LANES; k++)
+        most = lane[k] > most ? lane[k] : most;
+    for (; i < n; i++)
+        most = v[i] > most ? v[i] : most;
+    return most;
+}
+
 int32_t sample_argmax(const float *logits, int n)
 {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
+    const float most = largest(logits, n);
+    for (int32_t i = 0; i < n; i++)
+        if (logits[i] >= most)
+            return i;
+    return 0;
 }
 
 double sample_logprob(const float *logits, int n, int32_t token)

@@ -35,6 +35,7 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
                           struct product_ahead ahead, int rows, int groups, int first_chunk)
 {
     __m512 acc[ROWS][2];
+    product_expect(y, stride, rows);
     UNROLL for (int r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     for (int g = 0; g < groups; g++, panel += WEIGHT_PANEL * 4, a += rows) {

@@ -49,6 +49,7 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
 {
     const unsigned char *panel = panel_of(w, p);
     __m512i acc[ROWS][2];
+    product_expect(y, stride, rows);
     UNROLL for (int r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_si512();
     for (int g = 0; g < w->groups; g++, panel += WEIGHT_PANEL * 4, a += rows) {

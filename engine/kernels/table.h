@@ -57,6 +57,15 @@ static inline struct product_ahead product_ahead(const unsigned char *now, const
     return (struct product_ahead){next + (size_t)part * (size_t)rows * step, step};
 }
 
+/* Where a panel's outputs of so many rows will go. */
+static inline void product_expect(const float *y, size_t stride, int rows)
+{
+    for (int r = 0; r < rows; r++, y += stride) {
+        __builtin_prefetch(y, 1);
+        __builtin_prefetch(y + WEIGHT_PANEL / 2, 1);
+    }
+}
+
 struct product {
     int sub_rows; /* of a sub-block, at most; a divisor of PRODUCT_ROWS */
     /* Bytes of one packed block of PRODUCT_ROWS rows; a multiple of 64. */

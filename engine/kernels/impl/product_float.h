@@ -106,6 +106,7 @@ INLINE void multiply_add(vf acc[][2], const float *a, const unsigned char *panel
 INLINE void multiply_some(float *y, size_t stride, const float *bias, int columns, const float *a, const unsigned char *panel,
                           struct product_ahead ahead, int rows, int inputs, int halves, int first_chunk)
 {
+    product_expect(y, stride, rows);
     for (int c = 0; c < columns; c += COLUMNS, panel += 4 * COLUMNS) {
         vf acc[ROWS][2];
         UNROLL for (int r = 0; r < rows; r++)
