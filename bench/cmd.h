@@ -9,6 +9,7 @@
 #define STIP_BENCH_CMD_H
 
 #include "base/cli.h"
+#include "model/config.h"
 
 MUST_CHECK int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_party(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
@@ -22,5 +23,8 @@ MUST_CHECK int cmd_load(const struct cli_cmd *cmd, int argc, char **argv, struct
 MUST_CHECK int cmd_loopback(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+
+/* Refuses a model of images. */
+MUST_CHECK int cmd_reads_text(const struct cli_cmd *cmd, const struct config *c, struct err *err);
 
 #endif

@@ -152,8 +152,10 @@ static int make_job(struct compare *c, const struct cli_cmd *cmd, const char *mo
         return -1;
     (void)snprintf(c->job.model, sizeof c->job.model, "%s", model);
     const int n = (int)seq + (config.causal ? 1 : 0);
-    int rc = 0;
-    if (n > config.positions) {
+    int rc = cmd_reads_text(cmd, &config, err);
+    if (rc != 0) {
+        /* err says why */
+    } else if (n > config.positions) {
         rc = err_set(err, ERR_USAGE, "--seq: this model has %d positions, a pass of %d does not fit", config.positions, n);
     } else if (file != NULL && config.causal) {
         rc = err_set(err, ERR_USAGE, "--text is for classifiers; a decoder is measured with random tokens");

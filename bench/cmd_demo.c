@@ -240,6 +240,10 @@ int cmd_demo(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         threads = sysconf(_SC_NPROCESSORS_ONLN);
     enum head_kind head = config.head;
     (void)protect_compute(cli_str(cmd, "dtype", NULL), &compute); /* a wrong name is refused by protect itself */
+    if (cmd_reads_text(cmd, &config, err) != 0) {
+        config_free(&config);
+        return -1;
+    }
     int rc = stage_open(&st, model, cmd, err);
     if (rc == 0) {
         printf("%s: %s, %d layers of width %d\n", model, config.architecture, config.L, config.D);

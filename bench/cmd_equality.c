@@ -15,6 +15,7 @@
 #include "tests/ref/ref.h"
 #include "tests/support/plain.h"
 #include "user/generate.h"
+#include "user/pixels.h"
 
 #define ROWS 64           /* rows of one pass */
 #define REF_FLOP 4e10     /* what the reference may cost, at about 1e9 a second */
@@ -276,6 +277,59 @@ static int run_encoder(struct run *r, const struct cli_cmd *cmd, const char *tex
     return rc == 0 ? close_dump(r, err) : rc;
 }
 
+/* ------------------------------------------------------------------ images */
+
+static int one_image(struct run *r, const char *path, float *pixels, int *budget, struct err *err)
+{
+    struct image im;
+    double *ref = NULL;
+    if (image_read(&im, path, err) != 0)
+        return -1;
+    int rc = pixels_prepare(pixels, &im, &private_grant(r->private)->preprocess, r->config, err);
+    image_free(&im);
+    if (rc != 0)
+        return err_wrap(err, "%s", path);
+    if (r->config->positions <= *budget)
+        rc = ref_image(r->plain.cp, r->compute, pixels, NULL, &ref, err);
+    *budget -= r->config->positions;
+    if (rc == 0)
+        rc = plain_image(&r->plain, pixels, r->a, err);
+    if (rc == 0)
+        rc = private_image(r->private, pixels, r->b, err);
+    if (rc == 0) {
+        compare(r, 1);
+        if (ref != NULL)
+            compare_ref(r, ref, 1);
+        r->identical = r->identical && sample_argmax(r->a, r->outputs) == sample_argmax(r->b, r->outputs);
+        r->texts++;
+        r->tokens += (size_t)r->config->positions;
+    }
+    if (rc == 0 && r->dump != NULL)
+        rc = safetensors_out_write(r->dump, r->a, (size_t)r->outputs * sizeof(float), err);
+    free(ref);
+    return rc;
+}
+
+/* --image and what follows the flags. */
+static int run_images(struct run *r, const struct cli_cmd *cmd, int count, char **more, struct err *err)
+{
+    const char *dump = cli_str(cmd, "dump", NULL);
+    int budget = ref_tokens(r, INT_MAX);
+    struct progress bar;
+    float *pixels = malloc(pixels_count(r->config) * sizeof *pixels);
+    int rc = pixels == NULL ? err_oom(err, pixels_count(r->config) * sizeof *pixels) : 0;
+    if (rc == 0 && dump != NULL)
+        rc = open_dump(r, dump, NULL, count + 1, err);
+    progress_start(&bar, "equality", "images", (uint64_t)count + 1);
+    for (int i = 0; rc == 0 && i <= count; i++) {
+        rc = one_image(r, i == 0 ? cli_str(cmd, "image", NULL) : more[i - 1], pixels, &budget, err);
+        progress_at(&bar, r->texts);
+    }
+    progress_end(&bar);
+    free(pixels);
+    return rc == 0 ? close_dump(r, err) : rc;
+}
+
 /* ------------------------------------------------------------------ report */
 
 /* 4 times the plain run's own rounding, and never stricter than one float's own resolution near 1. bf16 and int8 round what enters
@@ -352,7 +406,7 @@ static int report(const struct run *r, bool as_json, struct err *err)
         if (lm && r->exact.net != NULL)
             printf("perplexity all in f32         %.8g (this is %.3g %% off)\n", ppl_f32, 100 * off_f32);
         if (!lm)
-            printf("labels identical              %s (%zu texts)\n", r->identical ? "yes" : "NO", r->texts);
+            printf("labels identical              %s (%zu %s)\n", r->identical ? "yes" : "NO", r->texts, config_reads_images(r->config) ? "images" : "texts");
     }
     return ok ? 0 : err_set(err, ERR_CHECK, "private and plain differ by more than rounding");
 }
@@ -367,24 +421,26 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     size_t len = 0;
     int64_t gen = 256, limit = 0, threads = 0;
     int rc = -1;
-    (void)argc;
-    (void)argv;
-    if ((file == NULL) == (prompt == NULL))
-        return err_set(err, ERR_USAGE, "equality needs --text FILE or --prompt TEXT; for example: %s", cmd->example);
+    const char *image = cli_str(cmd, "image", NULL);
+    if ((file != NULL) + (prompt != NULL) + (image != NULL) != 1 || (argc > 0 && image == NULL))
+        return err_set(err, ERR_USAGE, "equality needs --text FILE, --prompt TEXT or --image FILE [FILE ...]; for example: %s", cmd->example);
     if (hub_option(model, cmd, err) != 0 || cli_int(cmd, "gen", 0, 1 << 20, &gen, err) != 0 ||
         cli_int(cmd, "limit", 1, 1 << 30, &limit, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
         config_read(&probe, model, err) != 0)
         return -1;
     const bool lm = probe.head == HEAD_LM;
     int64_t wanted = limit > 0 ? limit : lm ? 2048 : 1 << 30;
-    r.cap = probe.positions < 4096 ? probe.positions : 4096;
+    const bool images = config_reads_images(&probe);
+    r.cap = images || probe.positions < 4096 ? probe.positions : 4096;
     config_free(&probe);
+    if (images != (image != NULL))
+        return err_set(err, ERR_USAGE, "%s: this model reads %s", model, images ? "images: --image FILE" : "texts: --text FILE or --prompt TEXT");
     if (kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         return -1;
     if (file != NULL && file_read(file, TOKENIZER_TEXT_MAX, &text, &len, err) != 0)
         return -1;
     const char *use = file != NULL ? text : prompt;
-    len = file != NULL ? len : strlen(prompt);
+    len = prompt != NULL ? strlen(prompt) : len;
     if (private_open(&r.private, model, cmd, r.cap, err) != 0)
         goto done;
     r.compute = private_grant(r.private)->compute;
@@ -401,7 +457,9 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
         err_oom(err, (unsigned long long)ROWS * (unsigned)r.outputs * sizeof(float));
         goto done;
     }
-    if ((lm ? run_lm(&r, cmd, use, len, wanted, gen, err) : run_encoder(&r, cmd, use, len, wanted, err)) == 0)
+    if ((images ? run_images(&r, cmd, argc, argv, err)
+         : lm   ? run_lm(&r, cmd, use, len, wanted, gen, err)
+                : run_encoder(&r, cmd, use, len, wanted, err)) == 0)
         rc = report(&r, cli_on(cmd, "json"), err);
 done:
     safetensors_out_free(r.dump);

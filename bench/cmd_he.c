@@ -139,13 +139,15 @@ static void show_row(const struct compare_row *r, const struct systems_detail *d
                r->mean_err, r->own_max_err, r->own_mean_err, r->offline_bytes / 1e6);
 }
 
-static int run_measured(enum systems_kind kind, const char *dir, int T, const char *prompt, struct json_doc *doc, struct err *err)
+static int run_measured(const struct cli_cmd *cmd, enum systems_kind kind, const char *dir, int T, const char *prompt, struct json_doc *doc, struct err *err)
 {
     struct checkpoint *cp = NULL;
     struct compare_row row;
     struct systems_detail detail;
     int32_t *ids = malloc((size_t)T * sizeof *ids);
     int rc = ids == NULL ? err_oom(err, (size_t)T * sizeof *ids) : checkpoint_open(&cp, dir, CHECKPOINT_EMBED | CHECKPOINT_CORE, err);
+    if (rc == 0)
+        rc = cmd_reads_text(cmd, checkpoint_config(cp), err);
     if (rc == 0)
         rc = take_ids(ids, T, dir, checkpoint_config(cp)->V, prompt, err);
     if (rc == 0)
@@ -245,7 +247,7 @@ static int run_system(const struct cli_cmd *cmd, const char *name, struct json_d
         return run_modelled((enum systems_kind)kind, shape, (int)T, doc, err);
     if (hub_option(dir, cmd, err) != 0)
         return -1;
-    return run_measured((enum systems_kind)kind, dir, (int)T, cli_str(cmd, "prompt", TEXT), doc, err);
+    return run_measured(cmd, (enum systems_kind)kind, dir, (int)T, cli_str(cmd, "prompt", TEXT), doc, err);
 }
 
 int cmd_he(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)

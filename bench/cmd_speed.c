@@ -257,6 +257,10 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
     struct config probe;
     if (config_read(&probe, model, err) != 0)
         return -1;
+    if (cmd_reads_text(cmd, &probe, err) != 0) {
+        config_free(&probe);
+        return -1;
+    }
     int positions = probe.positions;
     bool causal = probe.causal;
     config_free(&probe);

@@ -127,12 +127,11 @@ void private_close(struct private *p)
     free(p);
 }
 
-int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
-                   struct err *err)
+/* The rows are in p->x. */
+static int run(struct private *p, int T, int out_from, int out_n, float *logits, struct err *err)
 {
     const struct grant *g = p->grant;
-    if (embed_rows(g->embed, ids, types, T, p->kv->len, p->x, err) != 0 ||
-        (p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0) ||
+    if ((p->local != NULL && local_rows(p->local, p->kv->len, p->x, T, err) != 0) ||
         grant_turn(g, p->x, (size_t)T, err) != 0)
         return -1;
     struct sealed_rows x_p = seal_rows(p->x_p, p->x, (size_t)T, &g->residual);
@@ -147,6 +146,22 @@ int private_append(struct private *p, const int32_t *ids, const int32_t *types, 
         return -1;
     head_apply(g->config, g->head, p->y, out_n, p->work, logits);
     return 0;
+}
+
+int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n, float *logits,
+                   struct err *err)
+{
+    if (embed_rows(p->grant->embed, ids, types, T, p->kv->len, p->x, err) != 0)
+        return -1;
+    return run(p, T, out_from, out_n, logits, err);
+}
+
+int private_image(struct private *p, const float *pixels, float *logits, struct err *err)
+{
+    if (embed_image(p->grant->embed, pixels, p->x, err) != 0)
+        return -1;
+    private_restart(p);
+    return run(p, p->grant->config->positions, 0, 1, logits, err);
 }
 
 void private_restart(struct private *p)

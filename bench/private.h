@@ -24,6 +24,8 @@ MUST_CHECK int private_kv(const struct cli_cmd *cmd, enum kv_dtype *out, struct 
 /* Appends T tokens; logits of rows out_from.. of them. */
 MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                               float *logits, struct err *err);
+/* A whole image, its pixels prepared. */
+MUST_CHECK int private_image(struct private *p, const float *pixels, float *logits, struct err *err);
 void private_restart(struct private *p);
 const struct grant *private_grant(const struct private *p);
 /* What the server would hold. */

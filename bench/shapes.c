@@ -20,6 +20,8 @@ static const struct named_shape shapes[] = {
     {"bert-large", "BertForSequenceClassification", {.D = 1024, .H = 16, .L = 24, .F = 4096, .V = 30522}},
     {"roberta-base", "RobertaForSequenceClassification", {.D = 768, .H = 12, .L = 12, .F = 3072, .V = 50265}},
     {"distilbert-base", "DistilBertForSequenceClassification", {.D = 768, .H = 12, .L = 6, .F = 3072, .V = 30522}},
+    {"vit-base", "ViTForImageClassification", {.D = 768, .H = 12, .L = 12, .F = 3072, .image = 224, .patch = 16, .classes = 1000}},
+    {"deit-tiny", "DeiTForImageClassification", {.D = 192, .H = 3, .L = 12, .F = 768, .image = 224, .patch = 16, .classes = 1000}},
 };
 
 const struct named_shape *shapes_find(const char *name)

@@ -1,6 +1,7 @@
 #include "engine/embed.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/floats.h"
 #include "engine/net.h"
@@ -8,9 +9,11 @@
 
 struct embed {
     struct config config; /* labels stay with the checkpoint */
-    const struct tensor *token;
+    const struct tensor *token; /* NULL in a model of images */
     float *position, *type; /* [positions,D], [type_vocab,D], or NULL */
     struct norm norm;       /* w NULL: none */
+    struct linear patch;    /* [D, channels * high * wide], of images */
+    float *first, *second;  /* rows [D] before the patches: class token, distillation token (NULL: none) */
 };
 
 static int load_table(float **out, const struct checkpoint *cp, enum role role, struct err *err)
@@ -19,7 +22,7 @@ static int load_table(float **out, const struct checkpoint *cp, enum role role, 
     float *table;
     if (t == NULL)
         return 0;
-    if (floats_alloc(&table, (size_t)t->dim[0], (size_t)t->dim[1], err) != 0)
+    if (floats_alloc(&table, 1, (size_t)t->count, err) != 0)
         return -1;
     if (checkpoint_rows_f32(t, 0, t->dim[0], table, err) != 0) {
         free(table);
@@ -27,6 +30,23 @@ static int load_table(float **out, const struct checkpoint *cp, enum role role, 
     }
     *out = table;
     return 0;
+}
+
+static int load_tokens(struct embed *e, const struct checkpoint *cp, struct err *err)
+{
+    e->token = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
+    size_t count = (size_t)e->token->count, bad = dtype_first_nonfinite(e->token->dtype, e->token->data, count);
+    return bad == count ? 0 : err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %zu", e->token->name, bad);
+}
+
+/* The projection is the user's own step: in f32, whatever the package's products are. */
+static int load_patches(struct embed *e, const struct checkpoint *cp, struct err *err)
+{
+    static const enum role patch = ROLE_PATCH, bias = ROLE_PATCH_BIAS;
+    return linear_load(&e->patch, cp, COMPUTE_F32, &patch, &bias, 1, 0, err) == 0 &&
+                   load_table(&e->first, cp, ROLE_CLS_TOKEN, err) == 0 && load_table(&e->second, cp, ROLE_DISTILL_TOKEN, err) == 0
+               ? 0
+               : -1;
 }
 
 int embed_load(struct embed **out, const struct checkpoint *cp, struct err *err)
@@ -38,12 +58,8 @@ int embed_load(struct embed **out, const struct checkpoint *cp, struct err *err)
         return err_oom(err, sizeof *e);
     e->config = *checkpoint_config(cp);
     e->config.labels = NULL;
-    e->token = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
-    size_t count = (size_t)e->token->count, bad = dtype_first_nonfinite(e->token->dtype, e->token->data, count);
-    if (bad < count) {
-        err_set(err, ERR_INPUT, "tensor '%s': NaN or infinity at element %zu", e->token->name, bad);
+    if ((config_reads_images(&e->config) ? load_patches : load_tokens)(e, cp, err) != 0)
         goto fail;
-    }
     if (load_table(&e->position, cp, ROLE_POSITION_EMBED, err) != 0 || load_table(&e->type, cp, ROLE_TYPE_EMBED, err) != 0)
         goto fail;
     if (checkpoint_tensor(cp, ROLE_EMBED_NORM_W, 0) != NULL &&
@@ -63,6 +79,9 @@ void embed_free(struct embed *e)
     free(e->position);
     free(e->type);
     norm_free(&e->norm);
+    linear_free(&e->patch);
+    free(e->first);
+    free(e->second);
     free(e);
 }
 
@@ -70,6 +89,8 @@ static int check_range(const struct embed *e, const int32_t *ids, const int32_t 
                        struct err *err)
 {
     const struct config *c = &e->config;
+    if (config_reads_images(c))
+        return err_set(err, ERR_USAGE, "a %s reads images, not texts", c->architecture);
     if (T < 0 || first_position < 0 || first_position > c->positions || T > c->positions - first_position)
         return err_set(err, ERR_INPUT, "%d tokens after %d: the model has %d positions; shorten the text", T, first_position,
                        c->positions);
@@ -109,5 +130,43 @@ int embed_rows(const struct embed *e, const int32_t *ids, const int32_t *types, 
     }
     if (e->norm.w != NULL)
         norm_apply(&e->config, &e->norm, x, x, T);
+    return 0;
+}
+
+/* Patch (i, j) as the projection's columns are ordered: channel, row, column. */
+static void cut_patch(const struct config *c, const float *pixels, int i, int j, float *out)
+{
+    const size_t high = (size_t)c->image[0], wide = (size_t)c->image[1], rows = (size_t)c->patch[0], columns = (size_t)c->patch[1];
+    for (size_t k = 0; k < (size_t)c->channels; k++)
+        for (size_t r = 0; r < rows; r++, out += columns)
+            memcpy(out, pixels + (k * high + (size_t)i * rows + r) * wide + (size_t)j * columns, columns * sizeof *out);
+}
+
+int embed_image(const struct embed *e, const float *pixels, float *x, struct err *err)
+{
+    const struct config *c = &e->config;
+    if (!config_reads_images(c))
+        return err_set(err, ERR_USAGE, "a %s reads texts, not images", c->architecture);
+    const int n = config_patches(c), down = c->image[0] / c->patch[0], across = c->image[1] / c->patch[1];
+    const size_t D = (size_t)c->D, width = (size_t)arch_axis_size(c, AX_PATCH);
+    float *patches = NULL, *work = NULL;
+    if (floats_alloc(&patches, (size_t)n, width, err) != 0)
+        return -1;
+    if (floats_alloc(&work, linear_work_bytes(&e->patch, n) / sizeof *work + 1, 1, err) != 0) {
+        free(patches);
+        return -1;
+    }
+    for (int i = 0; i < down; i++)
+        for (int j = 0; j < across; j++)
+            cut_patch(c, pixels, i, j, patches + (size_t)(i * across + j) * width);
+    size_t before = 1;
+    memcpy(x, e->first, D * sizeof *x);
+    if (e->second != NULL)
+        memcpy(x + before++ * D, e->second, D * sizeof *x);
+    linear_apply(&e->patch, x + before * D, patches, n, work);
+    for (size_t t = 0; t < before + (size_t)n; t++)
+        add_row(x + t * D, e->position, t, D);
+    free(patches);
+    free(work);
     return 0;
 }

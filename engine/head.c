@@ -23,6 +23,8 @@ static int load_parts(struct head *head, const struct checkpoint *cp, enum compu
     case HEAD_LM:
         return load_one(&head->out, cp, compute, ROLE_LM_HEAD, NULL, err);
     case HEAD_CLASSIFY:
+        if (arch_tensor(checkpoint_config(cp), ROLE_CLASSIFY_ROW) != NULL)
+            return load_one(&head->out, cp, compute, ROLE_CLASSIFY_ROW, &classify_bias, err);
         return load_one(&head->dense, cp, compute, ROLE_POOL, &pool_bias, err) == 0 &&
                        load_one(&head->out, cp, compute, ROLE_CLASSIFY, &classify_bias, err) == 0
                    ? 0
@@ -98,7 +100,7 @@ void head_apply(const struct config *c, const struct head *head, const float *hi
 {
     float *dense = work;
     void *pack = (unsigned char *)work + dense_bytes(head, n);
-    if (head->kind == HEAD_LM) {
+    if (head->dense.w.data == NULL) { /* language models, classifiers without pooler */
         linear_apply(&head->out, out, hidden, n, pack);
         if (c->logit_cap > 0)
             cap_logits(out, (size_t)n * (size_t)head->out.w.out, (float)c->logit_cap);

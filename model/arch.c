@@ -19,6 +19,8 @@ static const char *const roberta_mlm_skip[] = {"*embeddings.position_ids", "*poo
 static const char *const distilbert_classify_skip[] = {"*embeddings.position_ids", "vocab_*", NULL};
 static const char *const distilbert_mlm_skip[] = {"*embeddings.position_ids", NULL};
 
+static const char *const vit_skip[] = {"*pooler.dense.*", "*embeddings.mask_token", NULL};
+
 /* clang-format off */
 #define LLAMA {"model.", ""}, .tensors = arch_llama_tensors, .skip = llama_skip
 static const struct arch archs[] = {
@@ -47,6 +49,8 @@ static const struct arch archs[] = {
      distilbert_classify_skip, arch_read_distilbert},
     {"DistilBertForMaskedLM", "distilbert", HEAD_MLM, {"distilbert.", ""}, arch_distilbert_tensors, distilbert_mlm_skip,
      arch_read_distilbert},
+    {"ViTForImageClassification", "vit", HEAD_CLASSIFY, {"vit.", ""}, arch_vit_tensors, vit_skip, arch_read_vit},
+    {"DeiTForImageClassification", "deit", HEAD_CLASSIFY, {"deit.", ""}, arch_deit_tensors, vit_skip, arch_read_deit},
 };
 /* clang-format on */
 
@@ -105,6 +109,7 @@ bool arch_present(const struct config *c, const struct arch_tensor *t)
     case ROLE_POOL:
     case ROLE_POOL_BIAS:
     case ROLE_CLASSIFY:
+    case ROLE_CLASSIFY_ROW:
     case ROLE_CLASSIFY_BIAS:
         return c->head == HEAD_CLASSIFY;
     case ROLE_MLM_DENSE:
@@ -155,9 +160,28 @@ const char *arch_role_name(enum role role)
         [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
         [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
         [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
+        [ROLE_PATCH] = "patch projection", [ROLE_PATCH_BIAS] = "patch projection bias", [ROLE_CLS_TOKEN] = "class token",
+        [ROLE_DISTILL_TOKEN] = "distillation token", [ROLE_CLASSIFY_ROW] = "classifier without pooler",
         [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
     };
     return names[role];
+}
+
+int arch_shape(const struct config *c, const struct arch_tensor *t, uint64_t dim[4])
+{
+    uint64_t out = (uint64_t)arch_axis_size(c, t->out), in = (uint64_t)arch_axis_size(c, t->in);
+    int n = 0;
+    if (t->stored == AS_BATCH)
+        dim[n++] = 1;
+    dim[n++] = t->conv1d ? in : out;
+    if (t->stored == AS_CONV) {
+        dim[n++] = (uint64_t)c->channels;
+        dim[n++] = (uint64_t)c->patch[0];
+        dim[n++] = (uint64_t)c->patch[1];
+    } else if (t->in != AX_ONE) {
+        dim[n++] = t->conv1d ? out : in;
+    }
+    return n;
 }
 
 int64_t arch_axis_size(const struct config *c, enum axis axis)
@@ -187,6 +211,8 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return 2 * (int64_t)c->F;
     case AX_EXPERT:
         return c->experts;
+    case AX_PATCH:
+        return (int64_t)c->channels * c->patch[0] * c->patch[1];
     case AX_V:
     case AX_TOKEN:
         return c->V;

@@ -26,6 +26,8 @@ enum role {
     ROLE_POOL, ROLE_POOL_BIAS, ROLE_CLASSIFY, ROLE_CLASSIFY_BIAS,
     ROLE_MLM_DENSE, ROLE_MLM_DENSE_BIAS, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, ROLE_MLM_OUT_BIAS, /* decoder itself: ROLE_LM_HEAD */
     ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP, ROLE_ATTN_POST_W, ROLE_MLP_POST_W,
+    ROLE_PATCH, ROLE_PATCH_BIAS, ROLE_CLS_TOKEN, ROLE_DISTILL_TOKEN, /* of images, at the user */
+    ROLE_CLASSIFY_ROW,                                 /* [C,D]: a classifier without pooler; its bias is ROLE_CLASSIFY_BIAS */
     ROLE_ROUTER,                                       /* [E,D]; always computed in f32 */
     ROLE_COUNT
 };
@@ -47,11 +49,19 @@ enum axis {
     AX_MLM,       /* masked-LM transform output, D numbers of another order */
     AX_V,         /* output vocabulary */
     AX_C,         /* classes */
+    AX_PATCH,     /* numbers of one patch of an image: channel, row, column */
     AX_TOKEN, AX_POSITION, AX_TYPE, /* rows of the user's tables */
 };
 
 /* Who holds it. */
 enum part { PART_EMBED /* user only */, PART_CORE /* server */, PART_HEAD /* server or user, by choice */ };
+
+/* Dims of the stored tensor, where they are not the two axes (one of a vector). */
+enum stored {
+    AS_AXES,
+    AS_CONV,  /* AX_PATCH is three dims: channels, high, wide */
+    AS_BATCH, /* a dim of 1 in front */
+};
 
 struct arch_tensor {
     enum role role;
@@ -60,6 +70,7 @@ struct arch_tensor {
     bool per_layer;       /* names hold one %d */
     bool per_expert;      /* and a second one, of the expert in the layer */
     bool conv1d;          /* stored [in,out] */
+    enum stored stored;
     const char *names[3]; /* accepted names, the first is the one written; without the prefix unless `absolute` */
     bool absolute;        /* the arch's prefixes do not apply */
 };
@@ -88,6 +99,8 @@ int arch_below(const struct config *c, const struct arch_tensor *t, int layer);
 /* True if the model that c describes has this tensor (conditions on biases, head, tying). */
 bool arch_present(const struct config *c, const struct arch_tensor *t);
 const char *arch_role_name(enum role role);
+/* The stored shape that config.json asks for; gives the rank. */
+int arch_shape(const struct config *c, const struct arch_tensor *t, uint64_t dim[4]);
 int64_t arch_axis_size(const struct config *c, enum axis axis);
 
 #endif

@@ -177,9 +177,8 @@ static int check_scale(const struct checkpoint *cp, const struct arch_tensor *ro
 
 static int check_shape(const struct checkpoint *cp, const struct arch_tensor *row, const struct tensor *t, struct err *err)
 {
-    uint64_t out = (uint64_t)arch_axis_size(&cp->config, row->out), in = (uint64_t)arch_axis_size(&cp->config, row->in);
-    uint64_t first = row->conv1d ? in : out, second = row->conv1d ? out : in;
-    bool vector = row->in == AX_ONE;
+    struct tensor want = {.dtype = t->dtype};
+    want.rank = arch_shape(&cp->config, row, want.dim);
     /* All or none, as config.json says: the rest would be quantised when it is loaded, or the integers taken for weights. */
     const bool int8 = cp->config.quantised && may_be_int8(&cp->config, row);
     if (int8 && t->dtype != DTYPE_I8)
@@ -188,15 +187,13 @@ static int check_shape(const struct checkpoint *cp, const struct arch_tensor *ro
     if (!int8 && !dtype_is_float(t->dtype))
         return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32, BF16 or F16, found %s%s", t->file, t->name, dtype_name(t->dtype),
                        t->dtype == DTYPE_I8 && !cp->config.quantised ? "; int8 needs a quantization_config in config.json" : "");
-    if (t->rank == (vector ? 1 : 2) && t->dim[0] == first && (vector || t->dim[1] == second))
+    if (t->rank == want.rank && memcmp(t->dim, want.dim, (size_t)want.rank * sizeof *want.dim) == 0)
         return int8 ? check_scale(cp, row, t, err) : 0;
-    char found[96];
+    char asked[96], found[96];
+    shape_text(asked, &want);
     shape_text(found, t);
-    if (vector)
-        return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%" PRIu64 "], found [%s]", t->file, t->name,
-                       arch_role_name(row->role), first, found);
-    return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%" PRIu64 ",%" PRIu64 "], found [%s]",
-                   t->file, t->name, arch_role_name(row->role), first, second, found);
+    return err_set(err, ERR_INPUT, "%s: tensor '%s' (%s): config.json asks for shape [%s], found [%s]", t->file, t->name,
+                   arch_role_name(row->role), asked, found);
 }
 
 /* First of the accepted names that is stored, NULL if none. */
@@ -435,8 +432,8 @@ uint64_t checkpoint_bytes(const struct checkpoint *cp)
 
 int checkpoint_rows_f32(const struct tensor *t, uint64_t row, uint64_t rows, float *dst, struct err *err)
 {
-    uint64_t width = t->rank == 2 ? t->dim[1] : 1, size = dtype_size(t->dtype);
-    assert(t->rank <= 2 && row + rows <= (t->rank == 0 ? 1 : t->dim[0]));
+    uint64_t all = t->rank == 0 ? 1 : t->dim[0], width = all == 0 ? 0 : t->count / all, size = dtype_size(t->dtype);
+    assert(row + rows <= all);
     const uint8_t *src = t->data + row * width * size;
     size_t n = rows * width, bad = dtype_first_nonfinite(t->dtype, src, n);
     if (bad < n)

@@ -50,7 +50,7 @@ MUST_CHECK int checkpoint_name(char out[512], const struct config *c, const stru
 /* Total bytes of all tensors. */
 uint64_t checkpoint_bytes(const struct checkpoint *cp);
 
-/* Converts rows [row, row+rows) of a tensor of rank 1 (rows are elements) or 2 to float32. ERR_INPUT on NaN or infinity. */
+/* Converts rows [row, row+rows) of a tensor to float32; a row is all that one index of the first dim has, of rank 1 an element. ERR_INPUT on NaN or infinity. */
 MUST_CHECK int checkpoint_rows_f32(const struct tensor *t, uint64_t row, uint64_t rows, float *dst, struct err *err);
 /* Rows from `row` of an I8 matrix, as they are stored. */
 const int8_t *checkpoint_rows_i8(const struct tensor *t, uint64_t row);

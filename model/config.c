@@ -81,7 +81,8 @@ static int read_labels(struct config *c, const struct json_doc *doc, struct err 
 /* What has to hold whatever the family says. */
 static int check(const struct config *c, const char *name, struct err *err)
 {
-    if (c->D < 1 || c->L < 1 || c->H < 1 || c->G < 1 || c->K < 1 || c->F < 1 || c->V < 1 || c->positions < 1)
+    if (c->D < 1 || c->L < 1 || c->H < 1 || c->G < 1 || c->K < 1 || c->F < 1 || (c->V < 1 && !config_reads_images(c)) ||
+        c->positions < 1)
         return err_set(err, ERR_INPUT, "%s: the sizes are incomplete", name);
     if (c->H % c->G != 0)
         return err_set(err, ERR_INPUT, "%s: num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", name, c->H,

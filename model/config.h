@@ -48,7 +48,9 @@ struct config {
     int D, L, H, G, K, F, V, C;
     int experts, experts_used; /* feed-forward parts of each layer, and how many of them a row goes through; 0: one, without choice */
     bool renormalise;          /* the weights of the experts used are divided by their sum */
-    int positions;       /* longest sequence */
+    int channels;          /* of an image: 1 or 3; 0: the model reads text, else it has no vocabulary and V is 0 */
+    int image[2], patch[2]; /* pixels, high and wide */
+    int positions;       /* longest sequence; of an image model, the one there is */
     int position_offset; /* row of the position table that the first token takes (RoBERTa: behind the padding's) */
     int type_vocab;      /* rows of the token type table, 0 for none */
     enum norm_kind norm;
@@ -99,6 +101,15 @@ static inline const struct rope_config *config_rope(const struct config *c, int 
 static inline int config_feeds(const struct config *c)
 {
     return c->experts > 0 ? c->experts : 1;
+}
+static inline bool config_reads_images(const struct config *c)
+{
+    return c->channels > 0;
+}
+/* Patches of an image. */
+static inline int config_patches(const struct config *c)
+{
+    return (c->image[0] / c->patch[0]) * (c->image[1] / c->patch[1]);
 }
 /* Output width of the head: V, C, or D without one. */
 int config_outputs(const struct config *c);

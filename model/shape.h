@@ -25,5 +25,6 @@
 #define SHAPE_MAX_V 4194304
 #define SHAPE_MAX_POSITIONS 16777216
 #define SHAPE_MAX_CLASSES 65536
+#define SHAPE_MAX_IMAGE 4096 /* pixels of a side */
 
 #endif

@@ -97,6 +97,9 @@ struct audit {
 /* An attack that looks at one expert only would find less than there is, which is worse than no answer. */
 static int check_family(const struct checkpoint *plain, struct err *err)
 {
+    if (config_reads_images(checkpoint_config(plain)))
+        return err_set(err, ERR_USAGE, "%s: audit puts texts to the model, and %s reads images", checkpoint_dir(plain),
+                       checkpoint_config(plain)->architecture);
     return checkpoint_config(plain)->experts == 0
                ? 0
                : err_set(err, ERR_USAGE, "%s: audit does not know models with experts (%s)", checkpoint_dir(plain),

@@ -106,6 +106,10 @@ int canary_maker_open(struct canary_maker **out, const char *model, enum compute
     m->prompt_most = m->config->positions / 2 < PROMPT_MOST ? m->config->positions / 2 : PROMPT_MOST;
     m->cap = m->prompt_most + ANSWER_MOST < m->config->positions ? m->prompt_most + ANSWER_MOST : m->config->positions;
     const size_t outputs = (size_t)config_outputs(m->config);
+    if (config_reads_images(m->config)) {
+        err_set(err, ERR_INPUT, "%s: canaries are texts, and %s reads images", model, m->config->architecture);
+        goto fail;
+    }
     if (m->config->head == HEAD_NONE || m->prompt_most < PROMPT_LEAST) {
         err_set(err, ERR_INPUT, "%s: this model gives no probabilities, or its context is too short for canaries; --canaries 0 makes a "
                                 "grant without them", model);

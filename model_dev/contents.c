@@ -121,7 +121,7 @@ static bool keeps(const struct json *member)
 {
     static const char *const structured[] = {
         "architectures", "model_type", "hidden_act", "hidden_activation", "activation_function", "activation", "position_embedding_type",
-        "rope_scaling", "rope_parameters", "layer_types", "eos_token_id", "torch_dtype", "dtype", NULL};
+        "rope_scaling", "rope_parameters", "layer_types", "image_size", "patch_size", "eos_token_id", "torch_dtype", "dtype", NULL};
     switch (json_type(member)) {
     case JSON_NULL:
     case JSON_BOOL:
@@ -147,7 +147,7 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b)
 static bool same_network(const struct config *a, const struct config *b)
 {
     bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
-                SAME(experts) && SAME(experts_used) && SAME(renormalise) && SAME(positions) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
+                SAME(experts) && SAME(experts_used) && SAME(renormalise) && SAME(positions) && SAME(channels) && SAME(image[0]) && SAME(image[1]) && SAME(patch[0]) && SAME(patch[1]) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
                 SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
                 SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && same_rope(&a->rope, &b->rope) &&
                 same_rope(&a->rope_sliding, &b->rope_sliding) && SAME(two_ropes) && SAME(window) && SAME(query_scale) &&

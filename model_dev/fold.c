@@ -57,7 +57,7 @@ int fold_check(const struct config *c, bool head_user, struct err *err)
         return err_set(err, ERR_USAGE, "--profile gauge: %s has its norms on the residual itself, and their gains would show the rotation; "
                                        "use --profile stip", c->architecture);
     if (c->head != HEAD_LM)
-        return err_set(err, ERR_USAGE, "--profile gauge: known for language models, not for a %s", c->architecture);
+        return err_set(err, ERR_USAGE, "--profile gauge: known for language models, not for a %s; use --profile stip", c->architecture);
     if (c->experts > 0 || c->post_norms || c->gain_plus_one)
         return err_set(err, ERR_USAGE, "--profile gauge: not known for a %s (%s); use --profile stip", c->architecture,
                        c->experts > 0 ? "experts" : c->post_norms ? "norms behind the layers" : "gains counted from 1");

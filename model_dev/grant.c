@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "model/checkpoint.h"
+#include "model/preprocess.h"
 #include "model_dev/canary.h"
 #include "model_dev/contents.h"
 #include "model_dev/fold.h"
@@ -188,7 +189,7 @@ static int copy_texts(const char *model, const char *dir, struct err *err)
     static const char *const names[] = {"tokenizer.json",          "tokenizer_config.json", "vocab.txt",
                                         "vocab.json",              "merges.txt",            "special_tokens_map.json",
                                         "added_tokens.json",       "generation_config.json", "chat_template.jinja",
-                                        "chat_template.json"};
+                                        "chat_template.json",    PREPROCESS_NAME};
     char path[FILE_PATH_MAX];
     if (copy_file(model, dir, "config.json", err) != 0)
         return -1;
@@ -221,19 +222,33 @@ static int write_keys(const struct keyset *keys, bool engine, const char *dir, s
     return rc;
 }
 
+int grant_canaries(size_t *out, const struct grant_source *src, struct err *err)
+{
+    struct config c;
+    if (config_read(&c, src->model, err) != 0)
+        return -1;
+    const bool rounds = strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32;
+    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
+    if (src->canaries > 0 && rounds)
+        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
+    else if (src->canaries > 0 && config_reads_images(&c))
+        log_warn("no canaries in this grant: they are texts, and a %s reads images", c.architecture);
+    *out = rounds || config_reads_images(&c) ? 0 : src->canaries;
+    config_free(&c);
+    return 0;
+}
+
 static int write_canaries(const struct grant_source *src, const char *dir, struct err *err)
 {
     struct canary_maker *maker = NULL;
-    if (src->canaries == 0)
+    size_t count;
+    if (grant_canaries(&count, src, err) != 0)
+        return -1;
+    if (count == 0)
         return 0;
-    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
-    if (strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32) {
-        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
-        return 0;
-    }
     int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
     if (rc == 0)
-        rc = canary_write(maker, dir, src->canaries, err);
+        rc = canary_write(maker, dir, count, err);
     canary_maker_close(maker);
     return rc;
 }
@@ -297,6 +312,8 @@ static int open_source(struct opened *o, const struct grant_source *src, struct 
         rc = keyset_new(&o->keys, &key->shape, key->seed, err);
     if (rc == 0)
         rc = checkpoint_open(&o->plain, src->model, CHECKPOINT_ALL, err);
+    if (rc == 0)
+        rc = preprocess_check(src->model, checkpoint_config(o->plain), err);
     if (rc == 0)
         rc = check_match(src, key, o->keys, o->plain, err);
     o->head_user = key->head_user;

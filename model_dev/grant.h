@@ -33,6 +33,8 @@ struct grant_source {
 
 /* Key, package and checkpoint belong together. */
 MUST_CHECK int grant_check(const struct grant_source *src, struct err *err);
+/* How many canaries such a grant has: src->canaries, or none where there can be none, which is said in the log. */
+MUST_CHECK int grant_canaries(size_t *out, const struct grant_source *src, struct err *err);
 /* Fills an empty folder. */
 MUST_CHECK int grant_folder(const struct grant_source *src, const char *dir, struct err *err);
 /* Writes the bundle to `path`; the folder lives beside it meanwhile. */

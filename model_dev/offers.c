@@ -98,20 +98,23 @@ static int make_all(struct offers *o, const struct grant_source *src, const stru
     struct canary_maker *maker = NULL;
     char path[FILE_PATH_MAX];
     const uint64_t start = clock_ms();
+    struct grant_source source = *src;
     plain.canaries = 0;
-    int rc = file_join(path, o->dir, OFFERS_GRANT, err);
+    int rc = grant_canaries(&source.canaries, src, err);
+    if (rc == 0)
+        rc = file_join(path, o->dir, OFFERS_GRANT, err);
     if (rc == 0)
         rc = grant_make(&plain, path, err);
     if (rc == 0)
         rc = add_file(o, OFFERS_GRANT, err);
-    if (rc == 0 && src->canaries > 0 && n > 0)
+    if (rc == 0 && source.canaries > 0 && n > 0)
         rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
     if (rc == 0 && maker != NULL)
         rc = threads_start(threads_fit(0), err);
     for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = make_offer(o, maker, src, &users[i], err);
+        rc = make_offer(o, maker, &source, &users[i], err);
     if (rc == 0 && maker != NULL)
-        log_info("%zu canaries for each of %zu users, %.1f s", src->canaries, n, (double)(clock_ms() - start) / 1000);
+        log_info("%zu canaries for each of %zu users, %.1f s", source.canaries, n, (double)(clock_ms() - start) / 1000);
     if (maker != NULL)
         threads_stop(); /* whoever forks later must be alone */
     canary_maker_close(maker);

@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "base/secret.h"
 #include "model/manifest.h"
+#include "model/preprocess.h"
 #include "model/quant.h"
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
@@ -173,7 +174,7 @@ static int check_layers(const struct plan *p, struct err *err)
 static int make_plan(struct plan *p, const struct protect_opts *o, struct err *err)
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
-        refuse_int8(p->cp, err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0) ||
+        refuse_int8(p->cp, err) != 0 || preprocess_check(o->model, checkpoint_config(p->cp), err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0) ||
         check_layers(p, err) != 0)
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;

@@ -45,6 +45,7 @@ static const struct rule rules[] = {
     {ROLE_POOL,           HEAD_NONE, KEY_POOL,     KEY_RESIDUAL, "an order of its own between residual and classifier"},
     {ROLE_POOL_BIAS,      HEAD_NONE, KEY_POOL,     KEY_NONE,     "follows the pooler"},
     {ROLE_CLASSIFY,       HEAD_NONE, KEY_OUTPUT,   KEY_POOL,     "rows are classes in an order that only users undo, columns the pooler"},
+    {ROLE_CLASSIFY_ROW,   HEAD_NONE, KEY_OUTPUT,   KEY_RESIDUAL, "rows are classes in an order that only users undo, columns the residual"},
     {ROLE_CLASSIFY_BIAS,  HEAD_NONE, KEY_OUTPUT,   KEY_NONE,     "follows the classes"},
     {ROLE_MLM_DENSE,      HEAD_NONE, KEY_MLM,      KEY_RESIDUAL, "an order of its own between residual and output table"},
     {ROLE_MLM_DENSE_BIAS, HEAD_NONE, KEY_MLM,      KEY_NONE,     "follows the transform"},

@@ -10,6 +10,7 @@ static bool check_grant(struct doctor *d, struct setup *s, const struct cli_cmd 
 {
     struct err err;
     char id[17];
+    s->images = true;
     if (setup_open(s, cmd, &err) != 0) {
         doctor_fail(d, "grant", "stip-user join --config FILE", "%s", err.text);
         return false;

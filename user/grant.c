@@ -158,12 +158,18 @@ static int read_tables(struct grant *g, const char *dir, struct err *err)
     return g->local_layers == 0 ? 0 : net_load_first(&g->local, g->checkpoint, g->local_layers, g->compute, err);
 }
 
+/* What becomes of a text, or of an image. */
+static int read_inputs(struct grant *g, const char *dir, struct err *err)
+{
+    return config_reads_images(g->config) ? preprocess_read(&g->preprocess, dir, g->config, err) : tokenizer_load(&g->tokenizer, dir, err);
+}
+
 int grant_open(struct grant **out, const char *dir, struct err *err)
 {
     struct grant *g = calloc(1, sizeof *g);
     if (g == NULL)
         return err_oom(err, sizeof *g);
-    if (read_header(g, dir, err) != 0 || read_tables(g, dir, err) != 0 || tokenizer_load(&g->tokenizer, dir, err) != 0 ||
+    if (read_header(g, dir, err) != 0 || read_tables(g, dir, err) != 0 || read_inputs(g, dir, err) != 0 ||
         read_eos(g, dir, err) != 0 || read_keys(g, dir, err) != 0)
         goto fail;
     *out = g;

@@ -15,6 +15,7 @@
 #include "base/crypto.h"
 #include "engine/embed.h"
 #include "engine/net.h"
+#include "model/preprocess.h"
 #include "permute/gauge.h"
 #include "permute/perm.h"
 #include "transport/identity.h"
@@ -36,7 +37,8 @@ struct grant {
     struct embed *embed;
     struct head *head;           /* NULL unless head_here */
     struct net *local;           /* the first layers, NULL without */
-    struct tokenizer *tokenizer;
+    struct tokenizer *tokenizer; /* NULL where images are read */
+    struct preprocess preprocess; /* there */
     struct perm residual, output;
     struct gauge_end *turn;      /* profile "gauge", before the permutation; NULL without */
     struct norm final_norm;      /* with it and the head here; w NULL else */

@@ -37,7 +37,8 @@ int main(int argc, char **argv)
                                       CMD_JSON,
                                       END};
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
-                                      {"file", "FILE", "one text per line; one result per line", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
+                                      {"file", "FILE", "one text per line; one result per line", NULL, false},
+                                      {"image", "FILE", "a PNG or JPEG, for models of images; more may follow", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL, false},
                                    CMD_WIRE, CMD_TRACE, CMD_JSON, END};
@@ -87,8 +88,8 @@ int main(int argc, char **argv)
         {"peek", "a text, its token ids, and the numbers that the server received for it",
          "stip-user peek --config configs/user.json --text \"my secret\"", peek_opts, cmd_peek, NULL},
         {"serve", "an OpenAI API and a chat page on this machine", "stip-user serve --config configs/user.json", serve_opts, cmd_serve, NULL},
-        {"classify", "label a text", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
-         cmd_classify, NULL},
+        {"classify", "label a text or images", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
+         cmd_classify, "[FILE ...]"},
         {"fill", "fill in [MASK]", "stip-user fill --config configs/user.json --text \"Paris is the [MASK] of France.\"", fill_opts,
          cmd_fill, NULL},
         {"score", "perplexity of a text", "stip-user score --config configs/user.json --file text.txt --json", score_opts, cmd_score,

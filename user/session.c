@@ -23,6 +23,7 @@ struct session {
     int outputs;            /* rows of outputs at once */
     int sent;               /* rows in x_p */
     bool hidden;            /* outputs are hidden rows, not logits */
+    const float *pixels;    /* of the image that is under way, the caller's; NULL: tokens are */
     int32_t *ids, *types;   /* [room] what was sent, to send it again */
     uint64_t generation;    /* of the connection that it was opened on; 0: of none */
     bool whole;             /* the server got everything up to `length` under this id */
@@ -66,7 +67,7 @@ static int send_rows(struct session *s, const int32_t *ids, const int32_t *types
 {
     const struct grant *g = s->c->grant;
     uint64_t start = clock_us();
-    if (embed_rows(g->embed, ids, types, T, s->length, s->x, err) != 0 ||
+    if ((s->pixels != NULL ? embed_image(g->embed, s->pixels, s->x, err) : embed_rows(g->embed, ids, types, T, s->length, s->x, err)) != 0 ||
         (s->local != NULL && local_rows(s->local, s->length, s->x, T, err) != 0) ||
         grant_turn(g, s->x, (size_t)T, err) != 0)
         return -1;
@@ -161,6 +162,8 @@ static int step(struct session *s, const int32_t *ids, const int32_t *types, int
     while (join(s, err) != 0 || send_rows(s, ids, types, T, out_from, out_n, logits, err) != 0)
         if (recover(s, &retry, err) != 0)
             return -1;
+    if (s->pixels != NULL) /* nothing follows an image: there is nothing to send again */
+        return 0;
     memcpy(s->ids + at, ids, (size_t)T * sizeof *ids);
     if (types != NULL)
         memcpy(s->types + at, types, (size_t)T * sizeof *types);
@@ -274,6 +277,19 @@ int session_forward(struct session *s, const int32_t *ids, const int32_t *types,
         first += n;
     }
     return 0;
+}
+
+int session_image(struct session *s, const float *pixels, float *logits, struct err *err)
+{
+    const int T = s->c->grant->config->positions;
+    if (s->length > 0 || T > s->room)
+        return err_set(err, ERR_INTERNAL, "an image has %d rows; the session has %d of %d", T, s->length, s->room);
+    if (T > s->rows)
+        return err_set(err, ERR_INPUT, "an image has %d rows, this server takes at most %d at once", T, s->rows);
+    s->pixels = pixels;
+    int rc = step(s, NULL, NULL, T, 0, 1, logits, err);
+    s->pixels = NULL;
+    return rc;
 }
 
 int session_prompt(struct session *s, const int32_t *ids, int T, float *logits, int *rows, struct err *err)

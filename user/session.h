@@ -28,6 +28,9 @@ void session_close(struct session *s);
 /* Appends T tokens; logits of rows out_from..out_from+out_n-1 of them go to `logits`. types NULL: all 0. */
 MUST_CHECK int session_forward(struct session *s, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                                float *logits, struct err *err);
+/* A whole image, its pixels as user/pixels.h prepares them, in a session of the config's positions that has nothing yet: logits of
+ * its first row. */
+MUST_CHECK int session_image(struct session *s, const float *pixels, float *logits, struct err *err);
 /* A prompt: logits [outputs] of its last token. Behind it go rows of random tokens, until the length is one of the connection's
  * buckets (a multiple of the largest above it), as far as the session has room; then they are cut off as guesses are that
  * failed. A causal model's answer is the same; who counts bytes on the line learns the bucket, the server the length, from where

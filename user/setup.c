@@ -89,6 +89,8 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     s->bf16 = strcmp(wire, "bf16") == 0;
     if (grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0)
         return -1;
+    if (config_reads_images(s->grant->config) && !s->images)
+        return err_set(err, ERR_USAGE, "a %s reads images: stip-user classify --config FILE --image FILE", s->grant->config->architecture);
     if (s->pad.n > 0 && !s->grant->config->causal)
         return err_set(err, ERR_USAGE, "%s: field 'pad_to': a %s reads all rows, and more of them would change its answer; leave it out",
                        json_name(s->config.doc), s->grant->config->architecture);

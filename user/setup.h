@@ -22,6 +22,7 @@ struct setup {
     struct role_peer servers[CONNECTION_PEERS]; /* all hold the package; the first is asked first */
     int server_count; /* 0: none is named, since an engine computes */
     struct backend backend; /* setup_backend; of the config, or of flags */
+    bool images;  /* the command knows models of images; set between setup_read and setup_open */
     int retry_ms; /* of setup_connect */
     struct connection_pad pad;
     struct grant *grant;

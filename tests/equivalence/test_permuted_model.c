@@ -54,22 +54,41 @@ static double distance(const float *x, const double *ref, size_t n)
 }
 
 /* Both runs over the same tokens, judged by the reference. */
-static void compare(const char *name, struct permuted *p)
+static void run_texts(struct permuted *p, double **logits, float *plain, float *permuted, int out_n)
 {
     const struct config *c = p->plain.config;
     int32_t ids[T], mixed[T];
     const int32_t *types = c->type_vocab > 1 ? mixed : NULL;
+    synth_ids(ids, T, c->V, 3);
+    for (int t = 0; t < T; t++)
+        mixed[t] = t % 2;
+    cr_assert_eq(ref_forward(p->plain.cp, COMPUTE_F32, ids, types, T, NULL, logits, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_append(&p->plain, ids, types, T, out_n, plain, &err), 0, "%s", err.text);
+    cr_assert_eq(permuted_append(p, ids, types, T, out_n, permuted, &err), 0, "%s", err.text);
+}
+
+/* Or over the same image. */
+static void run_image(struct permuted *p, double **logits, float *plain, float *permuted)
+{
+    static float pixels[3 * 32 * 32];
+    synth_pixels(pixels, sizeof pixels / sizeof *pixels, 3);
+    cr_assert_eq(ref_image(p->plain.cp, COMPUTE_F32, pixels, NULL, logits, &err), 0, "%s", err.text);
+    cr_assert_eq(plain_image(&p->plain, pixels, plain, &err), 0, "%s", err.text);
+    cr_assert_eq(permuted_image(p, pixels, permuted, &err), 0, "%s", err.text);
+}
+
+static void compare(const char *name, struct permuted *p)
+{
+    const struct config *c = p->plain.config;
     double *logits = NULL;
     int out_n = c->head == HEAD_CLASSIFY ? 1 : T;
     size_t n = (size_t)out_n * (size_t)config_outputs(c);
     float *plain = malloc(n * sizeof *plain), *permuted = malloc(n * sizeof *permuted);
-    synth_ids(ids, T, c->V, 3);
-    for (int t = 0; t < T; t++)
-        mixed[t] = t % 2;
     permuted_restart(p);
-    cr_assert_eq(ref_forward(p->plain.cp, COMPUTE_F32, ids, types, T, NULL, &logits, &err), 0, "%s", err.text);
-    cr_assert_eq(plain_append(&p->plain, ids, types, T, out_n, plain, &err), 0, "%s", err.text);
-    cr_assert_eq(permuted_append(p, ids, types, T, out_n, permuted, &err), 0, "%s", err.text);
+    if (config_reads_images(c))
+        run_image(p, &logits, plain, permuted);
+    else
+        run_texts(p, &logits, plain, permuted, out_n);
     double scale = largest(logits, n), own = distance(plain, logits, n) / scale, ours = distance(permuted, logits, n) / scale;
     printf("%-32s head on %s: plain against float64 %.1e, permuted against float64 %.1e\n", name, p->head_user ? "user" : "server",
            own, ours);

@@ -20,6 +20,9 @@ table='
 <microhttpd transport/http\.c
 <seccomp server/sandbox\.c
 <curl/ user/backend\.c
+<png user/image_png\.c
+<jpeglib user/image_jpeg\.c
+<jerror user/image_jpeg\.c
 <histedit user/line\.c
 <editline/ user/line\.c
 <readline/ user/line\.c
@@ -44,5 +47,7 @@ bad user/bpe.c '#include <pcre2.h>\n'
 bad user/c.h '#include "utf8proc.h"\n'
 bad user/serve.c '#include <microhttpd.h>\n'
 bad user/setup.c '#include <curl/curl.h>\n'
+bad user/image.c '#include <png.h>\n'
+bad user/pixels.c '#include <jpeglib.h>\n'
 bad user/cmd_chat.c '#include <histedit.h>\n'
 run_lint "$1"

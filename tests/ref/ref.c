@@ -429,6 +429,35 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
     return x;
 }
 
+/* A convolution whose stride is its kernel, as its definition has it. */
+static double *image_embedding(const struct checkpoint *cp, const float *pixels)
+{
+    const struct config *c = checkpoint_config(cp);
+    const struct tensor *patch = checkpoint_tensor(cp, ROLE_PATCH, 0), *bias = checkpoint_tensor(cp, ROLE_PATCH_BIAS, 0);
+    const struct tensor *cls = checkpoint_tensor(cp, ROLE_CLS_TOKEN, 0), *distill = checkpoint_tensor(cp, ROLE_DISTILL_TOKEN, 0);
+    const struct tensor *position = checkpoint_tensor(cp, ROLE_POSITION_EMBED, 0);
+    const size_t D = (size_t)c->D, ph = (size_t)c->patch[0], pw = (size_t)c->patch[1], W = (size_t)c->image[1];
+    const size_t across = W / pw, before = distill != NULL ? 2 : 1;
+    double *x = numbers((size_t)c->positions * D);
+    for (size_t t = 0; t < (size_t)c->positions; t++)
+        for (size_t d = 0; d < D; d++) {
+            double sum = stored(position, t * D + d);
+            if (t < before) {
+                x[t * D + d] = sum + stored(t == 0 ? cls : distill, d);
+                continue;
+            }
+            const size_t top = (t - before) / across * ph, left = (t - before) % across * pw;
+            sum += stored(bias, d);
+            for (size_t k = 0; k < (size_t)c->channels; k++)
+                for (size_t r = 0; r < ph; r++)
+                    for (size_t q = 0; q < pw; q++)
+                        sum += stored(patch, ((d * (size_t)c->channels + k) * ph + r) * pw + q) *
+                               (double)pixels[(k * (size_t)c->image[0] + top + r) * W + left + q];
+            x[t * D + d] = sum;
+        }
+    return x;
+}
+
 static double *layers(const struct model *m, double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
@@ -467,6 +496,8 @@ static double *layers(const struct model *m, double *x, int T)
 static double *head(const struct model *m, const double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
+    if (c->head == HEAD_CLASSIFY && arch_tensor(c, ROLE_CLASSIFY_ROW) != NULL)
+        return linear(m, ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, 0, x, 1);
     if (c->head == HEAD_CLASSIFY) { /* of the first token */
         double *pooled = linear(m, ROLE_POOL, ROLE_POOL_BIAS, 0, x, 1);
         for (int d = 0; d < c->D; d++)
@@ -490,20 +521,10 @@ static double *head(const struct model *m, const double *x, int T)
     return y;
 }
 
-int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T, double **hidden,
-                double **logits, struct err *err)
+static int finish(const struct checkpoint *cp, enum compute compute, double *embedded, int T, double **hidden, double **logits)
 {
-    const struct config *c = checkpoint_config(cp);
-    if (!checkpoint_has(cp, PART_EMBED) || !checkpoint_has(cp, PART_CORE) || (logits != NULL && !checkpoint_has(cp, PART_HEAD)))
-        return err_set(err, ERR_INPUT, "%s: the reference needs embeddings, layers and head", checkpoint_dir(cp));
-    if (T < 1 || T > c->positions)
-        return err_set(err, ERR_INPUT, "%d tokens, the model has %d positions", T, c->positions);
-    for (int t = 0; t < T; t++)
-        if (ids[t] < 0 || ids[t] >= c->V || (types != NULL && c->type_vocab > 0 && (types[t] < 0 || types[t] >= c->type_vocab)))
-            return err_set(err, ERR_INPUT, "token %d of %d is outside its table", t + 1, T);
-
     const struct model m = {.cp = cp, .compute = compute};
-    double *x = layers(&m, embedding(cp, ids, types, T), T);
+    double *x = layers(&m, embedded, T);
     if (logits != NULL)
         *logits = head(&m, x, T);
     if (hidden != NULL)
@@ -511,4 +532,33 @@ int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t
     else
         free(x);
     return 0;
+}
+
+static int check_parts(const struct checkpoint *cp, bool logits, struct err *err)
+{
+    return checkpoint_has(cp, PART_EMBED) && checkpoint_has(cp, PART_CORE) && (!logits || checkpoint_has(cp, PART_HEAD))
+               ? 0
+               : err_set(err, ERR_INPUT, "%s: the reference needs embeddings, layers and head", checkpoint_dir(cp));
+}
+
+int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T, double **hidden,
+                double **logits, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    if (check_parts(cp, logits != NULL, err) != 0)
+        return -1;
+    if (T < 1 || T > c->positions)
+        return err_set(err, ERR_INPUT, "%d tokens, the model has %d positions", T, c->positions);
+    for (int t = 0; t < T; t++)
+        if (ids[t] < 0 || ids[t] >= c->V || (types != NULL && c->type_vocab > 0 && (types[t] < 0 || types[t] >= c->type_vocab)))
+            return err_set(err, ERR_INPUT, "token %d of %d is outside its table", t + 1, T);
+
+    return finish(cp, compute, embedding(cp, ids, types, T), T, hidden, logits);
+}
+
+int ref_image(const struct checkpoint *cp, enum compute compute, const float *pixels, double **hidden, double **logits, struct err *err)
+{
+    if (check_parts(cp, logits != NULL, err) != 0)
+        return -1;
+    return finish(cp, compute, image_embedding(cp, pixels), checkpoint_config(cp)->positions, hidden, logits);
 }

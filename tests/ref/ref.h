@@ -22,5 +22,8 @@
 /* types NULL: all 0. */
 MUST_CHECK int ref_forward(const struct checkpoint *cp, enum compute compute, const int32_t *ids, const int32_t *types, int T, double **hidden,
                            double **logits, struct err *err);
+/* pixels [channels, high, wide], prepared. */
+MUST_CHECK int ref_image(const struct checkpoint *cp, enum compute compute, const float *pixels, double **hidden, double **logits,
+                         struct err *err);
 
 #endif

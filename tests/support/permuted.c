@@ -108,13 +108,11 @@ static int finish(struct permuted *p, size_t n, struct err *err)
     return 0;
 }
 
-int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out, struct err *err)
+/* The rows are in p->plain.x. */
+static int run(struct permuted *p, int T, int out_n, float *out, struct err *err)
 {
     const struct config *c = p->plain.config;
-    if (T < 1 || T > p->kv->cap - p->kv->len || out_n > T)
-        return err_set(err, ERR_USAGE, "%d tokens with %d outputs do not fit the cache of %d", T, out_n, p->kv->cap);
-    if (embed_rows(p->plain.embed, ids, types, T, p->kv->len, p->plain.x, err) != 0 ||
-        (p->local != NULL && local_rows(p->local, p->kv->len, p->plain.x, T, err) != 0) ||
+    if ((p->local != NULL && local_rows(p->local, p->kv->len, p->plain.x, T, err) != 0) ||
         (p->turn.walk.n > 0 && gauge_end_rows(&p->turn, p->plain.x, (size_t)T, err) != 0))
         return -1;
     gather_cols(p->x_p, p->plain.x, (size_t)T, &p->residual);
@@ -130,4 +128,21 @@ int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types
         scatter_cols(out, p->y_p, (size_t)out_n, &p->output);
     }
     return 0;
+}
+
+int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out, struct err *err)
+{
+    if (T < 1 || T > p->kv->cap - p->kv->len || out_n > T)
+        return err_set(err, ERR_USAGE, "%d tokens with %d outputs do not fit the cache of %d", T, out_n, p->kv->cap);
+    if (embed_rows(p->plain.embed, ids, types, T, p->kv->len, p->plain.x, err) != 0)
+        return -1;
+    return run(p, T, out_n, out, err);
+}
+
+int permuted_image(struct permuted *p, const float *pixels, float *out, struct err *err)
+{
+    if (embed_image(p->plain.embed, pixels, p->plain.x, err) != 0)
+        return -1;
+    kvcache_truncate(p->kv, 0);
+    return run(p, p->plain.config->positions, 1, out, err);
 }

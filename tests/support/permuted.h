@@ -43,6 +43,8 @@ void permuted_close(struct permuted *p);
 /* As plain_append: the outputs come back in plain order. */
 MUST_CHECK int permuted_append(struct permuted *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out,
                                struct err *err);
+/* As plain_image. */
+MUST_CHECK int permuted_image(struct permuted *p, const float *pixels, float *out, struct err *err);
 /* Forgets all tokens of both. */
 void permuted_restart(struct permuted *p);
 

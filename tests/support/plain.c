@@ -41,15 +41,30 @@ void plain_close(struct plain *p)
     *p = (struct plain){0};
 }
 
+/* The rows are in p->x. */
+static void run(struct plain *p, int T, int out_n, float *out)
+{
+    bool classify = p->config->head == HEAD_CLASSIFY && p->net->head != NULL;
+    struct forward_seq seq = {.kv = p->kv, .x = p->x, .T = T, .out_from = classify ? 0 : T - out_n, .out_n = out_n, .out = out};
+    forward(p->net, p->scratch, &seq, 1);
+}
+
+int plain_image(struct plain *p, const float *pixels, float *out, struct err *err)
+{
+    if (embed_image(p->embed, pixels, p->x, err) != 0)
+        return -1;
+    kvcache_truncate(p->kv, 0);
+    run(p, p->config->positions, 1, out);
+    return 0;
+}
+
 int plain_append(struct plain *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out, struct err *err)
 {
     if (T < 1 || T > p->kv->cap - p->kv->len || out_n > T)
         return err_set(err, ERR_USAGE, "%d tokens with %d outputs do not fit the cache of %d", T, out_n, p->kv->cap);
     if (embed_rows(p->embed, ids, types, T, p->kv->len, p->x, err) != 0)
         return -1;
-    bool classify = p->config->head == HEAD_CLASSIFY && p->net->head != NULL;
-    struct forward_seq seq = {.kv = p->kv, .x = p->x, .T = T, .out_from = classify ? 0 : T - out_n, .out_n = out_n, .out = out};
-    forward(p->net, p->scratch, &seq, 1);
+    run(p, T, out_n, out);
     return 0;
 }
 

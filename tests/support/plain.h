@@ -36,6 +36,8 @@ void plain_close(struct plain *p);
 /* Appends T tokens to the cache and writes the outputs of the last `out_n` of them (of the first row for a classifier). */
 MUST_CHECK int plain_append(struct plain *p, const int32_t *ids, const int32_t *types, int T, int out_n, float *out,
                             struct err *err);
+/* A whole image, its pixels prepared; `cap` was the config's positions at least. The classes of its first row. */
+MUST_CHECK int plain_image(struct plain *p, const float *pixels, float *out, struct err *err);
 /* Continues ids [n] greedily until there are `total`; ids has room for them. */
 MUST_CHECK int plain_greedy(struct plain *p, int32_t *ids, int n, int total, struct err *err);
 

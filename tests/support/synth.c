@@ -39,6 +39,12 @@ void synth_ids(int32_t *ids, int n, int V, uint64_t seed)
         ids[i] = (int32_t)(mix(seed ^ mix((uint64_t)i)) % (uint64_t)V);
 }
 
+void synth_pixels(float *pixels, size_t n, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        pixels[i] = uniform(seed, i);
+}
+
 /* ------------------------------------------------------------------ config.json */
 
 static int or_else(int value, int fallback)
@@ -229,15 +235,48 @@ static void put_distilbert(struct json_doc *doc, struct json *root, const struct
     put_labels(doc, root, s);
 }
 
+static void put_vit(struct json_doc *doc, struct json *root, const struct synth_shape *s)
+{
+    put_sizes(doc, root, s);
+    if (s->wide != 0) {
+        struct json *sides = json_put_array(doc, root, "image_size");
+        json_put_int(doc, sides, NULL, or_else(s->image, 32));
+        json_put_int(doc, sides, NULL, s->wide);
+    } else {
+        json_put_int(doc, root, "image_size", or_else(s->image, 32));
+    }
+    json_put_int(doc, root, "patch_size", or_else(s->patch, 8));
+    json_put_int(doc, root, "num_channels", or_else(s->channels, 3));
+    json_put_num(doc, root, "layer_norm_eps", 1e-12);
+    json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "gelu");
+    json_put_bool(doc, root, "qkv_bias", !s->no_qkv_bias);
+    put_labels(doc, root, s);
+}
+
+/* Images of any size, to the model's. */
+static int write_preprocess(const char *dir, const struct config *c, struct err *err)
+{
+    char path[FILE_PATH_MAX], text[256];
+    if (file_join(path, dir, "preprocessor_config.json", err) != 0)
+        return -1;
+    int n = snprintf(text, sizeof text, "{\"image_processor_type\": \"ViTImageProcessor\", \"size\": {\"height\": %d, \"width\": %d}%s}\n",
+                     c->image[0], c->image[1], c->channels == 1 ? ", \"image_mean\": [0.5], \"image_std\": [0.5]" : "");
+    return file_write(path, text, (size_t)n, 0644, err);
+}
+
 static struct json_doc *make_config(const struct arch *arch, const struct synth_shape *s)
 {
     struct json_doc *doc = json_new_object("config.json");
     struct json *root = json_node(doc);
     json_put_str(doc, json_put_array(doc, root, "architectures"), NULL, arch->name);
     json_put_str(doc, root, "model_type", arch->model_type);
-    json_put_int(doc, root, "vocab_size", s->V);
     const char *type = arch->model_type;
-    if (is(type, "gpt2"))
+    const bool images = is(type, "vit") || is(type, "deit");
+    if (!images)
+        json_put_int(doc, root, "vocab_size", s->V);
+    if (images)
+        put_vit(doc, root, s);
+    else if (is(type, "gpt2"))
         put_gpt2(doc, root, s);
     else if (is(type, "bert") || is(type, "roberta") || is(type, "xlm-roberta"))
         put_bert(doc, root, s, type);
@@ -306,6 +345,8 @@ static void value_range(const struct config *c, const struct arch_tensor *row, f
     case ROLE_TOKEN_EMBED:
     case ROLE_POSITION_EMBED:
     case ROLE_TYPE_EMBED:
+    case ROLE_CLS_TOKEN:
+    case ROLE_DISTILL_TOKEN:
         *spread = 1.0f;
         return;
     default:
@@ -347,9 +388,9 @@ static int write_tensors(const char *path, const struct config *c, const struct 
         return -1;
     for (int i = 0; i < count; i++) {
         const struct arch_tensor *row = plan[i].row;
-        uint64_t o = (uint64_t)arch_axis_size(c, row->out), in = (uint64_t)arch_axis_size(c, row->in);
-        uint64_t dim[2] = {row->conv1d ? in : o, row->conv1d ? o : in};
-        if (safetensors_out_declare(out, plan[i].name, s->dtype, row->in == AX_ONE ? 1 : 2, dim, err) != 0)
+        uint64_t dim[4];
+        const int rank = arch_shape(c, row, dim);
+        if (safetensors_out_declare(out, plan[i].name, s->dtype, rank, dim, err) != 0)
             goto done;
     }
     if (safetensors_out_begin(out, path, 0644, err) != 0)
@@ -383,7 +424,7 @@ int synth_checkpoint(const char *dir, const char *architecture, const struct syn
 
     doc = make_config(arch, shape);
     if (json_print(doc, true, &text, err) != 0 || file_write(config_path, text, strlen(text), 0644, err) != 0 ||
-        config_read(&c, dir, err) != 0)
+        config_read(&c, dir, err) != 0 || (config_reads_images(&c) && write_preprocess(dir, &c, err) != 0))
         goto done;
     size_t most = (size_t)ROLE_COUNT * (size_t)c.L * (size_t)config_feeds(&c);
     if ((plan = calloc(most, sizeof *plan)) == NULL) {

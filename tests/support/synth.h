@@ -1,6 +1,6 @@
 /* tests/support/synth.h - checkpoints of random weights, of any architecture and shape that model/arch.c knows.
  *
- * Data flow   architecture + shape + seed -> DIR/config.json + DIR/model.safetensors.
+ * Data flow   architecture + shape + seed -> DIR/config.json + DIR/model.safetensors (images: + DIR/preprocessor_config.json).
  * Shapes      letters of model/shape.h; fields left 0 take the value said beside them.
  * Units       matrices with variance 1/in, so that activations stay of order one; norm gains in [0.5,1.5]; biases in
  *             [-0.3,0.3]. A value depends on seed, role, layer and place only: the same model in another dtype, under other
@@ -26,6 +26,8 @@ struct synth_shape {
     int F;           /* 0: 4 D */
     int positions;   /* 0: 512 */
     int classes;     /* 0: 2; classifiers only */
+    int image, wide, patch, channels; /* ViT, DeiT: 0: 32 pixels a side, as high as wide, 8, 3 */
+    bool no_qkv_bias;                 /* ViT, DeiT */
     bool qkv_bias;   /* Llama, Qwen3: biases of q, k, v and o; the other families have theirs always */
     double partial;  /* Phi-3, GPT-NeoX: part of a head that positions turn, 0: the family's own */
     int experts, experts_used; /* Mixtral, Qwen3-MoE; 0: 5 and 2 */
@@ -47,6 +49,8 @@ struct synth_shape {
 
 MUST_CHECK int synth_checkpoint(const char *dir, const char *architecture, const struct synth_shape *shape, uint64_t seed,
                                 struct err *err);
+/* Random pixels in [-1,1), as if prepared. */
+void synth_pixels(float *pixels, size_t n, uint64_t seed);
 /* Random token ids below V. */
 void synth_ids(int32_t *ids, int n, int V, uint64_t seed);
 

@@ -28,9 +28,10 @@ Test(arch, every_row_has_a_name_a_role_of_its_own_and_known_axes)
             }
         }
         /* What all of them have. */
-        static const enum role everywhere[] = {ROLE_TOKEN_EMBED, ROLE_ATTN_NORM_W, ROLE_MLP_NORM_W, ROLE_O, ROLE_DOWN};
+        static const enum role everywhere[] = {ROLE_ATTN_NORM_W, ROLE_MLP_NORM_W, ROLE_O, ROLE_DOWN};
         for (size_t r = 0; r < sizeof everywhere / sizeof *everywhere; r++)
             cr_expect(seen[everywhere[r]], "%s has no '%s'", a->name, arch_role_name(everywhere[r]));
+        cr_expect(seen[ROLE_TOKEN_EMBED] != seen[ROLE_PATCH], "%s reads texts or images", a->name);
         cr_expect(seen[ROLE_UP] || seen[ROLE_GATE_UP], "%s", a->name);
         cr_expect(seen[ROLE_QKV] || seen[ROLE_QKV_HEADS] || (seen[ROLE_Q] && seen[ROLE_K] && seen[ROLE_V]), "%s", a->name);
     }
@@ -67,13 +68,14 @@ Test(arch, conditions_follow_the_config)
 Test(arch, axes_have_the_sizes_of_the_config)
 {
     struct config c = {
-        .D = 10, .experts = 7, .H = 6, .G = 2, .K = 4, .F = 20, .V = 30, .C = 3, .positions = 48, .position_offset = 2, .type_vocab = 2};
+        .channels = 3, .image = {20, 30}, .patch = {4, 5}, .D = 10, .experts = 7, .H = 6, .G = 2, .K = 4, .F = 20, .V = 30, .C = 3, .positions = 48, .position_offset = 2, .type_vocab = 2};
     static const struct {
         enum axis axis;
         int64_t size;
     } want[] = {{AX_ONE, 1},  {AX_D, 10}, {AX_Q, 24},         {AX_KEY, 8},    {AX_VALUE, 8},     {AX_QKV, 40},
                 {AX_MIX, 24}, {AX_F, 20}, {AX_QKV_HEADS, 72}, {AX_HEAD, 4},   {AX_GATE_UP, 40}, {AX_EXPERT, 7},  {AX_POOL, 10},
-                {AX_MLM, 10}, {AX_V, 30}, {AX_C, 3},          {AX_TOKEN, 30}, {AX_POSITION, 50}, {AX_TYPE, 2}};
+                {AX_MLM, 10}, {AX_V, 30}, {AX_C, 3},          {AX_TOKEN, 30}, {AX_POSITION, 50}, {AX_TYPE, 2}, {AX_PATCH, 60}};
+    cr_expect_eq(config_patches(&c), 30);
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         cr_expect_eq(arch_axis_size(&c, want[i].axis), want[i].size, "axis %d", (int)want[i].axis);
 }

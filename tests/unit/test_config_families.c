@@ -93,6 +93,28 @@ Test(config_families, roberta_counts_positions_from_behind_the_padding)
     cr_expect(refused("{'architectures':['RobertaForMaskedLM']," SIZES ",'pad_token_id':2047}", "leaves no position"));
 }
 
+/* Catches high and wide in each other's place, a patch at the edge that is not whole, the second token left out (each tried). */
+Test(config_families, images_have_patches_for_tokens)
+{
+#define VIT "'hidden_size':192,'num_hidden_layers':3,'num_attention_heads':3,'intermediate_size':768"
+    struct config c = read_good("{'architectures':['ViTForImageClassification']," VIT ",'qkv_bias':true,'encoder_stride':16}");
+    cr_expect(c.channels == 3 && c.image[0] == 224 && c.patch[1] == 16 && c.positions == 197 && c.V == 0 && c.C == 2);
+    cr_expect(c.norm == NORM_LAYER && c.norm_eps == 1e-12 && !c.post_norm && !c.causal && c.act == ACT_GELU && c.qkv_bias && c.o_bias);
+    cr_expect(c.head == HEAD_CLASSIFY && arch_tensor(&c, ROLE_POOL) == NULL && arch_axis_size(&c, AX_PATCH) == 768);
+    c = read_good("{'architectures':['DeiTForImageClassification']," VIT ",'image_size':[30,44],'patch_size':[7,8],'num_channels':1,"
+                  "'qkv_bias':false,'dtype':'float32','hidden_act':'relu','layer_norm_eps':1e-06}");
+    cr_expect(config_patches(&c) == 4 * 5 && c.positions == 22 && !c.qkv_bias && c.o_bias && c.act == ACT_RELU && c.norm_eps == 1e-6);
+    cr_expect(arch_axis_size(&c, AX_PATCH) == 56 && arch_axis_size(&c, AX_POSITION) == 22);
+    cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'num_channels':4}", "field 'num_channels': 4 is not implemented"));
+    cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'image_size':'224'}", "field 'image_size'"));
+    cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'image_size':[224]}", "[height, width]"));
+    cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'patch_size':0}", "field 'patch_size'"));
+    cr_expect(refused("{'architectures':['ViTForImageClassification']," VIT ",'image_size':15}", "do not fit images of 15 x 15"));
+    cr_expect(refused("{'architectures':['ViTForImageClassification'],'hidden_size':190,'num_hidden_layers':3,'num_attention_heads':3,"
+                      "'intermediate_size':768}", "not a multiple of num_attention_heads"));
+    cr_expect(refused("{'architectures':['DeiTForImageClassificationWithTeacher']," VIT "}", "'DeiTForImageClassificationWithTeacher' is not implemented"));
+}
+
 Test(config_families, distilbert_has_its_own_keys)
 {
 #define KEYS "'vocab_size':100,'dim':64,'n_layers':3,'n_heads':4,'hidden_dim':256,'max_position_embeddings':512"
