@@ -21,6 +21,7 @@ const struct kernels NAME(STIP_LEVEL) = {
     .norm_rms = impl_norm_rms,
     .norm_layer = impl_norm_layer,
     .activate = impl_activate,
+    .exponentials = impl_exponentials,
     .activate_gated = impl_activate_gated,
     .rope_rotate = impl_rope_rotate,
     .attention_head = impl_attention_head,

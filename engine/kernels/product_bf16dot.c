@@ -39,9 +39,13 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
     UNROLL for (int r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     for (int g = 0; g < groups; g++, panel += WEIGHT_PANEL * 4, a += rows) {
-        _mm_prefetch((const char *)ahead.from, _MM_HINT_T1);
-        _mm_prefetch((const char *)ahead.from + 64, _MM_HINT_T1);
-        ahead.from += ahead.step;
+        _mm_prefetch((const char *)ahead.panel, _MM_HINT_T1);
+        _mm_prefetch((const char *)ahead.panel + 64, _MM_HINT_T1);
+        ahead.panel += ahead.panel_step;
+        if (rows > 1) {
+            _mm_prefetch((const char *)ahead.rows, _MM_HINT_T1);
+            ahead.rows += ahead.rows_step;
+        }
         __m512bh b0 = (__m512bh)_mm512_loadu_si512(panel), b1 = (__m512bh)_mm512_loadu_si512(panel + 64);
         UNROLL for (int r = 0; r < rows; r++) {
             __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[r]);
@@ -106,7 +110,9 @@ static void multiply(float *y, const void *packed, const struct weights *w, cons
                     if (g0 + n == w->groups)
                         next += (size_t)(together - 1) * panel_bytes;
                     multiply_rows(y + (size_t)r0 * stride + column, stride, bias == NULL ? NULL : bias + column, columns, a, panel,
-                                  product_ahead(panel, next, n, part, parts), count, n, g0 == 0);
+                                  product_ahead(panel, next, n, part, parts, a + (size_t)count * (size_t)w->groups,
+                                                (size_t)count * sizeof *a, p - p0, together),
+                                  count, n, g0 == 0);
                 }
             }
         }

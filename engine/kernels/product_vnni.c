@@ -53,9 +53,13 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
     UNROLL for (int r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_si512();
     for (int g = 0; g < w->groups; g++, panel += WEIGHT_PANEL * 4, a += rows) {
-        _mm_prefetch((const char *)ahead.from, _MM_HINT_T1);
-        _mm_prefetch((const char *)ahead.from + 64, _MM_HINT_T1);
-        ahead.from += ahead.step;
+        _mm_prefetch((const char *)ahead.panel, _MM_HINT_T1);
+        _mm_prefetch((const char *)ahead.panel + 64, _MM_HINT_T1);
+        ahead.panel += ahead.panel_step;
+        if (rows > 1) {
+            _mm_prefetch((const char *)ahead.rows, _MM_HINT_T1);
+            ahead.rows += ahead.rows_step;
+        }
         __m512i b0 = _mm512_loadu_si512(panel), b1 = _mm512_loadu_si512(panel + 64);
         UNROLL for (int r = 0; r < rows; r++) {
             __m512i x = _mm512_set1_epi32((int)a[r]);
@@ -116,8 +120,10 @@ static void multiply(float *y, const void *packed, const struct weights *w, cons
             for (int p = p0; p < p0 + together && p < last; p++) {
                 int column = p * WEIGHT_PANEL, columns = w->out - column < WEIGHT_PANEL ? w->out - column : WEIGHT_PANEL;
                 multiply_rows(y + (size_t)r0 * stride + column, stride, bias == NULL ? NULL : bias + column, columns, a,
-                              row_scale + inside, w, product_ahead(panel_of(w, p), panel_of(w, p + together), w->groups, part, parts), p,
-                              count);
+                              row_scale + inside, w,
+                              product_ahead(panel_of(w, p), panel_of(w, p + together), w->groups, part, parts,
+                                            a + (size_t)count * (size_t)w->groups, (size_t)count * sizeof *a, p - p0, together),
+                              p, count);
             }
         }
 }

@@ -42,19 +42,28 @@ static inline int product_chunk(int inputs, int most)
 
 /* What a kernel asks memory for while it multiplies a sub-block by a chunk of a panel. */
 struct product_ahead {
-    const unsigned char *from; /* and 64 bytes further */
-    size_t step;               /* per panel row */
+    const unsigned char *panel; /* and 64 bytes further */
+    size_t panel_step;          /* per panel row */
+    const unsigned char *rows;
+    size_t rows_step;
 };
 #define PRODUCT_AHEAD 2048
 
-/* Weights stream from memory. One sub-block alone asks for what it needs itself a moment later. Of `parts` sub-blocks that pass over
- * the same chunk, each asks for its share of the chunk that comes after it, `next`: what the first one would wait for is there. */
-static inline struct product_ahead product_ahead(const unsigned char *now, const unsigned char *next, int rows, int part, int parts)
+/* Where the kernel is: a chunk of `groups` panel rows at `now`, the one that comes after it at `next`; sub-block number `part` of `parts`
+ * that pass over it, the packed rows after it at `rows_next`, `rows_bytes` for each panel row; panel number `panel` of `panels` that
+ * it meets. One sub-block alone asks for the weights that it needs itself a moment later. Of several each asks for its share of the
+ * next chunk: what the first one would wait for is there. The same for rows, which many rows do not find in the second-level cache. */
+static inline struct product_ahead product_ahead(const unsigned char *now, const unsigned char *next, int groups, int part, int parts,
+                                                 const void *rows_next, size_t rows_bytes, int panel, int panels)
 {
-    if (parts == 1)
-        return (struct product_ahead){now + PRODUCT_AHEAD, WEIGHT_PANEL * 4};
-    size_t step = (WEIGHT_PANEL * 4 + (size_t)parts - 1) / (size_t)parts;
-    return (struct product_ahead){next + (size_t)part * (size_t)rows * step, step};
+    size_t step = (WEIGHT_PANEL * 4 + (size_t)parts - 1) / (size_t)parts, rows_step = (rows_bytes + (size_t)panels - 1) / (size_t)panels;
+    struct product_ahead a = {now + PRODUCT_AHEAD, WEIGHT_PANEL * 4, rows_next, rows_step};
+    if (parts > 1) {
+        a.panel = next + (size_t)part * (size_t)groups * step;
+        a.panel_step = step;
+        a.rows += (size_t)panel * (size_t)groups * rows_step;
+    }
+    return a;
 }
 
 /* Where a panel's outputs of so many rows will go. */
@@ -97,6 +106,7 @@ struct kernels {
     void (*norm_rms)(float *y, const float *x, const float *w, double eps, int rows, int D);
     void (*norm_layer)(float *y, const float *x, const float *w, const float *b, double eps, int rows, int D);
     void (*activate)(enum act_kind kind, float *x, size_t n);
+    void (*exponentials)(float *y, const float *x, size_t n, float max, float scale);
     void (*activate_gated)(enum act_kind kind, float *y, const float *up, int rows, int F);
     void (*rope_rotate)(float *x, int heads, int K, int rotary, const float *cosine, const float *sine);
     void (*attention_head)(const struct attention *a, int g, float *y, const float *q, size_t stride, struct kvpage *const *pages,

@@ -78,9 +78,13 @@ INLINE void multiply_add(vf acc[][2], const float *a, const unsigned char *panel
                          int halves)
 {
     for (int k = 0; k < inputs; k += halves ? 2 : 1, panel += WEIGHT_PANEL * 4, a += halves ? 2 * rows : rows) {
-        __builtin_prefetch(ahead.from, 0, 2);
-        __builtin_prefetch(ahead.from + 64, 0, 2);
-        ahead.from += ahead.step;
+        __builtin_prefetch(ahead.panel, 0, 2);
+        __builtin_prefetch(ahead.panel + 64, 0, 2);
+        ahead.panel += ahead.panel_step;
+        if (rows > 1) {
+            __builtin_prefetch(ahead.rows, 0, 2);
+            ahead.rows += ahead.rows_step;
+        }
         if (halves) {
             vi two0 = vi_load(panel), two1 = vi_load(panel + 4 * ISA_LANES);
             vf even0 = (vf)(two0 << 16), even1 = (vf)(two1 << 16), odd0 = (vf)(two0 & -65536), odd1 = (vf)(two1 & -65536);
@@ -190,7 +194,9 @@ INLINE void multiply_panels(float *y, const void *packed, const struct weights *
                     if (k0 + n == inputs)
                         next += (size_t)(together - 1) * panel_bytes;
                     multiply_rows(y + (size_t)r0 * stride + column, stride, bias == NULL ? NULL : bias + column, columns, a, panel,
-                                  product_ahead(panel, next, n / per, part, parts), count, n, halves, k0 == 0);
+                                  product_ahead(panel, next, n / per, part, parts, a + (size_t)count * (size_t)inputs,
+                                                (size_t)(count * per) * sizeof *a, p - p0, together),
+                                  count, n, halves, k0 == 0);
                 }
             }
         }
