@@ -399,23 +399,41 @@ void json_put_str(struct json_doc *doc, struct json *parent, const char *key, co
     put(doc, parent, key, cJSON_CreateString(value));
 }
 
+void json_quote(struct buf *to, const char *text, size_t len)
+{
+    static const char shorts[] = "\b\t\n\f\r\"\\", letters[] = "btnfr\"\\";
+    size_t from = 0;
+    buf_put8(to, '"');
+    for (size_t i = 0; i < len; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        const char *at = memchr(shorts, c, sizeof shorts - 1);
+        buf_put(to, text + from, i - from);
+        if (at != NULL) {
+            buf_put8(to, '\\');
+            buf_put8(to, (uint8_t)letters[at - shorts]);
+        } else {
+            buf_printf(to, "\\u%04x", c);
+        }
+        from = i + 1;
+    }
+    buf_put(to, text + from, len - from);
+    buf_put8(to, '"');
+}
+
 /* cJSON's strings end at a NUL, so such a text goes in as it is printed. */
 void json_put_text(struct json_doc *doc, struct json *parent, const char *key, const char *text, size_t len)
 {
+    const bool plain = memchr(text, '\0', len) == NULL;
     struct buf b;
     buf_init(&b, SIZE_MAX / 2);
-    bool plain = memchr(text, '\0', len) == NULL;
-    for (size_t i = 0; i < len && !plain; i++) {
-        unsigned char c = (unsigned char)text[i];
-        buf_printf(&b, c < 0x20 ? "\\u%04x" : c == '"' || c == '\\' ? "\\%c" : "%c", c);
-    }
     if (plain)
         buf_put(&b, text, len);
-    char *made = buf_take(&b, NULL), *quoted = NULL;
-    if (!plain && made != NULL && asprintf(&quoted, "\"%s\"", made) < 0)
-        quoted = NULL;
-    put(doc, parent, key, made == NULL ? NULL : plain ? cJSON_CreateString(made) : quoted == NULL ? NULL : cJSON_CreateRaw(quoted));
-    free(quoted);
+    else
+        json_quote(&b, text, len);
+    char *made = buf_take(&b, NULL);
+    put(doc, parent, key, made == NULL ? NULL : plain ? cJSON_CreateString(made) : cJSON_CreateRaw(made));
     free(made);
 }
 

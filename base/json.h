@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 struct json;     /* a node */
@@ -85,6 +86,8 @@ void json_put_copy(struct json_doc *doc, struct json *parent, const char *key, c
 void json_remove(struct json_doc *doc, struct json *parent, const char *key);
 /* An editable copy of a document. */
 MUST_CHECK int json_dup(struct json_doc **out, const struct json_doc *doc, struct err *err);
+/* Appends a text as a JSON string with its quotes, as json_print would: for what is written too often for a document each time. */
+void json_quote(struct buf *to, const char *text, size_t len);
 /* Gives the text (free()). */
 MUST_CHECK int json_print(const struct json_doc *doc, bool pretty, char **out, struct err *err);
 

@@ -34,7 +34,7 @@ struct pool {
     _Alignas(64) atomic_uint generation;
     _Alignas(64) atomic_int next;   /* task to take */
     _Alignas(64) atomic_int inside; /* helpers that may be reading the job */
-    atomic_bool open, stop;
+    atomic_bool open, stop, apart;
     int tasks;
     void (*task)(void *, int);
     void *arg;
@@ -179,9 +179,14 @@ int threads_count(void)
     return pool.helpers + 1;
 }
 
+void threads_apart(bool apart)
+{
+    atomic_store_explicit(&pool.apart, apart, memory_order_relaxed);
+}
+
 void threads_for(int n, void (*task)(void *arg, int i), void *arg)
 {
-    if (n <= 1 || pool.helpers == 0 || pthread_mutex_trylock(&pool.busy) != 0) {
+    if (n <= 1 || pool.helpers == 0 || atomic_load_explicit(&pool.apart, memory_order_relaxed) || pthread_mutex_trylock(&pool.busy) != 0) {
         for (int i = 0; i < n; i++)
             task(arg, i);
         return;

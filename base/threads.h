@@ -13,6 +13,8 @@
 #ifndef STIP_BASE_THREADS_H
 #define STIP_BASE_THREADS_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 /* n threads in all, the caller among them. Replaces what was started before. 0: as many as this process may run on CPUs. */
@@ -23,6 +25,8 @@ int threads_fit(int asked);
 int threads_cpus(void);
 void threads_stop(void);
 int threads_count(void);
+/* Whether callers do their tasks alone, without the others: for a while in which there are enough callers to keep the CPUs busy. */
+void threads_apart(bool apart);
 /* task(arg, i) for each i in 0..n-1. Without threads_start: one after another. */
 void threads_for(int n, void (*task)(void *arg, int i), void *arg);
 

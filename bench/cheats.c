@@ -7,11 +7,8 @@
 
 #include "base/file.h"
 #include "bench/private.h"
-#include "engine/embed.h"
-#include "engine/forward.h"
 #include "model/safetensors.h"
 #include "model_dev/canary.h"
-#include "model_dev/protect.h"
 #include "user/sample.h"
 #include "user/verify.h"
 
@@ -19,20 +16,17 @@
 
 struct cheat {
     const char *name;
-    struct net *net; /* NULL: the honest one */
-    struct kvcache *kv;
-    struct scratch *scratch;
+    struct private_server server; /* net NULL: the honest one */
 };
 
 struct cheats {
     struct private *private;
     struct canary_maker *maker;
-    struct embed *embed;
-    struct checkpoint *cp;
+    struct release release;
     struct cheat list[CHEATS_MAX];
     size_t count;
-    char dir[FILE_PATH_MAX]; /* of the drifted checkpoint, "" when there is none */
-    float *x, *logits;
+    char dir[FILE_PATH_MAX]; /* of the drifted checkpoints, "" when there is none */
+    float *logits;
     double tolerance;
 };
 
@@ -104,41 +98,37 @@ static int drifted_model(struct cheats *c, const char *model, double drift, char
 
 /* ------------------------------------------------------------------ who is asked */
 
-/* layers: that are left out at the end. */
-static int add(struct cheats *c, const char *name, const char *model, enum compute compute, int layers, struct err *err)
+/* dir: of the package. layers: that are left out at the end. */
+static int add(struct cheats *c, const char *name, const char *dir, enum compute compute, int layers, struct err *err)
 {
-    struct checkpoint *cp = NULL;
-    struct cheat *h = &c->list[c->count];
+    struct cheat *h = &c->list[c->count++];
     h->name = name;
-    int rc = checkpoint_open(&cp, model, CHECKPOINT_ALL, err);
-    if (rc == 0)
-        rc = net_load(&h->net, cp, true, compute, err);
-    checkpoint_close(cp);
-    if (rc == 0)
-        rc = kvcache_new_alone(&h->kv, &h->net->config, KV_F32, CAP, err);
-    if (rc == 0)
-        rc = scratch_new(&h->scratch, h->net, CAP, 1, err);
-    c->count++;
-    if (rc == 0)
-        h->net->config.L -= layers; /* the weights stay loaded, and are not used */
-    return rc;
+    if (private_server_open(&h->server, c->private, dir, compute, err) != 0)
+        return -1;
+    h->server.net->config.L -= layers; /* the weights stay loaded, and are not used */
+    return 0;
+}
+
+static int add_drifted(struct cheats *c, const char *name, const char *model, double drift, enum compute honest, struct err *err)
+{
+    char plain[FILE_PATH_MAX], packed[FILE_PATH_MAX];
+    if (drifted_model(c, model, drift, plain, err) != 0 || file_join(packed, plain, "protected", err) != 0 ||
+        private_protect(c->private, plain, packed, err) != 0)
+        return -1;
+    return add(c, name, packed, honest, 0, err);
 }
 
 static int add_cheats(struct cheats *c, const char *model, enum compute honest, struct err *err)
 {
-    static const struct {
-        const char *name;
-        double drift;
-    } drifts[] = {{"other weights: 1 % off, each", 0.01}, {"other weights: 0.1 % off, each", 0.001}};
-    char dir[FILE_PATH_MAX];
-    for (size_t i = 0; i < sizeof drifts / sizeof *drifts; i++)
-        if (drifted_model(c, model, drifts[i].drift, dir, err) != 0 || add(c, drifts[i].name, dir, honest, 0, err) != 0)
-            return -1;
-    if (honest == COMPUTE_F32 && add(c, "cheaper arithmetic: bf16", model, COMPUTE_BF16, 0, err) != 0)
+    const char *dir = private_dir(c->private);
+    if (add_drifted(c, "other weights: 1 % off, each", model, 0.01, honest, err) != 0 ||
+        add_drifted(c, "other weights: 0.1 % off, each", model, 0.001, honest, err) != 0)
         return -1;
-    if (honest != COMPUTE_INT8 && add(c, "cheaper arithmetic: int8", model, COMPUTE_INT8, 0, err) != 0)
+    if (honest == COMPUTE_F32 && add(c, "cheaper arithmetic: bf16", dir, COMPUTE_BF16, 0, err) != 0)
         return -1;
-    return add(c, "fewer layers: one", model, honest, 1, err);
+    if (honest != COMPUTE_INT8 && add(c, "cheaper arithmetic: int8", dir, COMPUTE_INT8, 0, err) != 0)
+        return -1;
+    return add(c, "fewer layers: one", dir, honest, 1, err);
 }
 
 int cheats_open(struct cheats **out, const char *model, const struct cli_cmd *cmd, struct err *err)
@@ -156,16 +146,14 @@ int cheats_open(struct cheats **out, const char *model, const struct cli_cmd *cm
     if (private_open(&c->private, model, cmd, CAP, err) != 0)
         goto fail;
     const struct grant *g = private_grant(c->private);
-    const struct config *k = g->config;
+    const size_t outputs = (size_t)config_outputs(g->config);
     c->list[c->count++].name = "honest";
-    c->x = malloc((size_t)CAP * (size_t)k->D * sizeof *c->x);
-    c->logits = malloc((size_t)config_outputs(k) * 2 * sizeof *c->logits);
-    if (c->x == NULL || c->logits == NULL) {
-        err_oom(err, (size_t)CAP * (size_t)k->D * sizeof *c->x);
+    if ((c->logits = malloc(outputs * 2 * sizeof *c->logits)) == NULL) {
+        err_oom(err, outputs * 2 * sizeof *c->logits);
         goto fail;
     }
-    if (checkpoint_open(&c->cp, model, CHECKPOINT_ALL, err) != 0 || embed_load(&c->embed, c->cp, err) != 0 ||
-        canary_maker_open(&c->maker, model, g->compute, err) != 0 || add_cheats(c, model, g->compute, err) != 0)
+    if (release_open(&c->release, private_dir(c->private), NULL, err) != 0 ||
+        canary_maker_open(&c->maker, model, &c->release, err) != 0 || add_cheats(c, model, g->compute, err) != 0)
         goto fail;
     *out = c;
     return 0;
@@ -179,18 +167,13 @@ void cheats_close(struct cheats *c)
     struct err err;
     if (c == NULL)
         return;
-    for (size_t i = 0; i < c->count; i++) {
-        scratch_free(c->list[i].scratch);
-        kvcache_free(c->list[i].kv);
-        net_free(c->list[i].net);
-    }
+    for (size_t i = 0; i < c->count; i++)
+        private_server_close(&c->list[i].server);
     canary_maker_close(c->maker);
-    embed_free(c->embed);
-    checkpoint_close(c->cp);
+    release_close(&c->release);
     private_close(c->private);
     if (c->dir[0] != '\0' && file_remove_tree(c->dir, &err) != 0)
         (void)fprintf(stderr, "%s\n", err.text);
-    free(c->x);
     free(c->logits);
     free(c);
 }
@@ -212,17 +195,6 @@ double cheats_tolerance(const struct cheats *c)
 
 /* ------------------------------------------------------------------ one question */
 
-static int rows(struct cheats *c, struct cheat *h, const int32_t *ids, int n, int at, struct err *err)
-{
-    if (h->net == NULL)
-        return private_append(c->private, ids, NULL, n, at, 1, c->logits, err);
-    if (embed_rows(c->embed, ids, NULL, n, h->kv->len, c->x, err) != 0)
-        return -1;
-    struct forward_seq seq = {.kv = h->kv, .x = c->x, .T = n, .out_from = at, .out_n = 1, .out = c->logits};
-    forward(h->net, h->scratch, &seq, 1);
-    return 0;
-}
-
 static void row_of(struct canary_row *row, float *logits, int n)
 {
     float *left = logits + n;
@@ -243,13 +215,11 @@ static int ask(struct cheats *c, struct cheat *h, const struct canary *q, struct
 {
     struct canary_row got[CANARY_ANSWER_MAX];
     const int n = config_outputs(private_grant(c->private)->config);
-    if (h->net == NULL)
-        private_restart(c->private);
-    else
-        kvcache_truncate(h->kv, 0);
+    private_ask(c->private, h->server.net == NULL ? NULL : &h->server);
     for (uint32_t a = 0; a < q->answer; a++) {
         const bool first = a == 0;
-        if (rows(c, h, first ? q->prompt : &got[a - 1].id[0], first ? (int)q->prompt_n : 1, first ? (int)q->at : 0, err) != 0)
+        if (private_append(c->private, first ? q->prompt : &got[a - 1].id[0], NULL, first ? (int)q->prompt_n : 1, first ? (int)q->at : 0,
+                           1, c->logits, err) != 0)
             return -1;
         row_of(&got[a], c->logits, n);
     }

@@ -1,7 +1,7 @@
 /* bench/cheats.h - servers that compute something else than they were given, and whether canaries notice.
  *
- * Data flow   HFDIR -> canaries of the plain model; the same question to an honest private server and to cheats -> verify_compare.
- *             Cheats are computed in plain space: their order of channels changes nothing that a user sees.
+ * Data flow   HFDIR -> canaries as a grant has them; the same question to an honest private server and to cheats -> verify_compare.
+ *             Cheats have packages too, made with the honest one's keys: drifted weights, or its own package computed otherwise.
  * Units       log-probabilities.
  * Errors      those of checkpoint and engine; a checkpoint of several files (drift is made for one).
  * Memory      cheats_open loads the model once per cheat; cheats_close releases, and removes a temporary folder.

@@ -10,6 +10,7 @@
 #include "bench/baselines/he/rows.h"
 #include "bench/baselines/ours.h"
 #include "bench/baselines/published.h"
+#include "bench/baselines/smpc/ring_speed.h"
 #include "bench/baselines/table.h"
 #include "bench/cmd.h"
 #include "bench/shapes.h"
@@ -363,9 +364,11 @@ static int add_he_rows(struct compare *c, struct err *err)
     int want = 0, got = 0;
     float *first = calloc(ROWS_HE_MAX * D, sizeof *first);
     int rc = first == NULL ? err_oom(err, ROWS_HE_MAX * D * sizeof *first)
-                           : rows_he(rows, &n, first, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, err);
+                           : rows_he(rows, &n, first, c->job.model, c->shape, c->job.ids, c->job.lengths[0], c->he_s, c->program, &c->line, err);
     for (size_t i = 0; rc == 0 && i < n && c->rows < ROWS_MAX; i++) {
         rows[i].labelled = rows[i].labelled && c->plain.head != NULL;
+        if (strcmp(rows[i].system, "primer") == 0 && rows[i].how == COMPARE_MEASURED && c->line.rtt_ms > 0)
+            (void)snprintf(rows[i].link, sizeof rows[i].link, "%s", c->network);
         if (rows[i].labelled && (ours_label(&c->plain, c->reference, &want, err) != 0 || ours_label(&c->plain, first + i * D, &got, err) != 0))
             rc = -1;
         rows[i].agree = rows[i].labelled && want == got;
@@ -419,6 +422,38 @@ static int plan_lengths(struct compare *c, const struct cli_cmd *cmd, const char
     return 0;
 }
 
+/* The same number of tokens for a shape of each of `--widths`. */
+static int plan_widths(struct compare *c, const struct cli_cmd *cmd, int64_t seq, const char *widths, struct err *err)
+{
+    const char *const shape = c->shape;
+    for (const char *at = widths; *at != '\0';) {
+        char *end, dir[FILE_PATH_MAX], name[64];
+        const long width = strtol(at, &end, 10);
+        const size_t before = c->rows;
+        if (end == at || width < 1 || width > 65536 || (*end != ',' && *end != '\0'))
+            return err_set(err, ERR_USAGE, "--widths: expected widths such as 128,256,512, found '%.30s'", at);
+        job_free(&c->job);
+        memset(&c->job, 0, sizeof c->job);
+        if (shapes_temp_dir(dir, err) != 0)
+            return -1;
+        (void)snprintf(name, sizeof name, "%.12s %ld wide", shape, width);
+        c->shape = name;
+        int rc = shapes_config(shape, (int)width, dir, err);
+        if (rc == 0)
+            rc = make_job(c, cmd, dir, seq, err);
+        if (rc == 0)
+            rc = plan_rows(c, err);
+        c->shape = shape;
+        shapes_drop_dir(dir);
+        if (rc != 0)
+            return -1;
+        for (size_t i = before; i < c->rows; i++)
+            c->row[i].width = (int)width;
+        at = *end == ',' ? end + 1 : end;
+    }
+    return 0;
+}
+
 static int make_rows(struct compare *c, struct err *err)
 {
     for (int steps = 0; steps < 2; steps++)
@@ -447,7 +482,7 @@ static void machine_line(const struct compare *c, char *out, size_t cap)
 static int report(const struct compare *c, const struct cli_cmd *cmd, struct err *err)
 {
     const char *markdown = cli_str(cmd, "markdown", NULL), *plot = cli_str(cmd, "plot", NULL), *scatter = cli_str(cmd, "scatter", NULL);
-    const bool lengths = cli_str(cmd, "lengths", NULL) != NULL;
+    const bool lengths = cli_str(cmd, "lengths", NULL) != NULL || cli_str(cmd, "widths", NULL) != NULL;
     int (*const draw)(const char *, const char *, const struct compare_row *, size_t, struct err *) = lengths ? table_lengths : table_plot;
     char machine[256], title[128];
     machine_line(c, machine, sizeof machine);
@@ -485,12 +520,43 @@ static void close_compare(struct compare *c)
     free(c);
 }
 
+/* Products of BERT-base with 128 tokens, on one core. */
+static int show_matmul(bool json, struct err *err)
+{
+    static const int shapes[][3] = {{128, 768, 768}, {128, 768, 3072}, {128, 3072, 768}};
+    const double limit = ring_speed_limit();
+    struct json_doc *doc = json_new_object("matmul");
+    struct json *list = json_put_array(doc, json_node(doc), "products");
+    int rc = 0;
+    json_put_str(doc, json_node(doc), "event", "matmul");
+    json_put_num(doc, json_node(doc), "limit_per_s", limit);
+    if (!json)
+        printf("64-bit integers, one core: at most %.1f billion multiply-adds a second (vpmullq, vpaddq)\n", limit / 1e9);
+    for (size_t i = 0; rc == 0 && i < sizeof shapes / sizeof *shapes; i++) {
+        const int *s = shapes[i];
+        double rate;
+        if ((rc = ring_speed(&rate, s[0], s[1], s[2], err)) != 0)
+            break;
+        struct json *one = json_put_object(doc, list, NULL);
+        json_put_int(doc, one, "m", s[0]);
+        json_put_int(doc, one, "k", s[1]);
+        json_put_int(doc, one, "n", s[2]);
+        json_put_num(doc, one, "per_s", rate);
+        if (!json)
+            printf("  %4d x %4d x %4d  %6.1f billion, %.0f %%\n", s[0], s[1], s[2], rate / 1e9, limit > 0 ? 100 * rate / limit : 0);
+    }
+    if (rc == 0 && json)
+        return report_print(doc, err);
+    json_free(doc);
+    return rc;
+}
+
 int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     const char *model = cli_str(cmd, "model", NULL), *shape = cli_str(cmd, "shape", NULL);
     char dir[FILE_PATH_MAX] = "", found[FILE_PATH_MAX];
     char tuned[2 * FILE_PATH_MAX];
-    const char *lengths = cli_str(cmd, "lengths", NULL);
+    const char *lengths = cli_str(cmd, "lengths", NULL), *widths = cli_str(cmd, "widths", NULL);
     int64_t threads = 1, repeats = 3, seq = 128;
     struct compare *c = calloc(1, sizeof *c);
     int rc = -1;
@@ -498,6 +564,10 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     (void)argv;
     if (c == NULL)
         return err_oom(err, sizeof *c);
+    if (cli_on(cmd, "matmul")) {
+        free(c);
+        return show_matmul(cli_on(cmd, "json"), err);
+    }
     (void)snprintf(tuned, sizeof tuned, "%s", cli_str(cmd, "tuned", ""));
     if ((model == NULL) == (shape == NULL)) {
         err_set(err, ERR_USAGE, "compare needs --model HFDIR or --shape NAME; for example: %s", cmd->example);
@@ -509,7 +579,7 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         read_tuned(c, tuned, err) != 0 || (model != NULL && hub_find(found, model, err) != 0) ||
         kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         goto done;
-    if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))
+    if (shape != NULL && widths == NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))
         goto done;
     c->network = cli_str(cmd, "network", "loopback");
     if (!table_link(c->network, &c->line.rtt_ms, &c->line.rate_mbit)) {
@@ -523,13 +593,15 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         const char *slash = strrchr(found, '/');
         c->shape = slash == NULL ? found : slash + 1;
     }
-    if (lengths != NULL && !cli_on(cmd, "plan")) {
-        err_set(err, ERR_USAGE, "--lengths goes with --plan; a run takes one --seq");
+    if ((lengths != NULL || widths != NULL) && (!cli_on(cmd, "plan") || (widths != NULL && (lengths != NULL || shape == NULL)))) {
+        err_set(err, ERR_USAGE, "--lengths or --widths, of a --shape, go with --plan; a run takes one --seq and one width");
         goto done;
     }
-    if (cli_int(cmd, "seq", 1, 4096, &seq, err) != 0 || make_job(c, cmd, shape != NULL ? dir : found, seq, err) != 0)
+    if (cli_int(cmd, "seq", 1, 4096, &seq, err) != 0 || (widths == NULL && make_job(c, cmd, shape != NULL ? dir : found, seq, err) != 0))
         goto done;
-    if (lengths != NULL)
+    if (widths != NULL)
+        rc = plan_widths(c, cmd, seq, widths, err);
+    else if (lengths != NULL)
         rc = plan_lengths(c, cmd, shape != NULL ? dir : found, lengths, err);
     else if (cli_on(cmd, "plan"))
         rc = plan_rows(c, err);

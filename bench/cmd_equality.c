@@ -14,6 +14,7 @@
 #include "model/hub.h"
 #include "tests/ref/ref.h"
 #include "tests/support/plain.h"
+#include "user/embedding.h"
 #include "user/generate.h"
 #include "user/pixels.h"
 
@@ -27,8 +28,10 @@ struct run {
     enum kv_dtype kv;
     struct private *private;
     const struct config *config;
+    bool embeds;      /* texts become vectors: hidden rows are compared, and what is pooled of them */
     int outputs, cap;
-    float *a, *b, *e; /* [ROWS, outputs] plain, private and exact logits */
+    int room;         /* rows of a, b, e: ROWS, or as many as a text has tokens */
+    float *a, *b, *e; /* [room, outputs] plain, private and exact logits or hidden rows */
     struct safetensors_out *dump;
     /* results */
     double vs_f32; /* plain against all in f32, of every row; where there is such a run */
@@ -36,6 +39,7 @@ struct run {
     size_t judged;
     double largest; /* logit of the reference */
     double nll_plain, nll_private, nll_exact;
+    double dvector, vector_vs_f64; /* of pooled vectors, at the length that the model gives them */
     size_t scored, tokens, texts, generated;
     bool bitwise, identical;
 };
@@ -242,6 +246,69 @@ static int encoder_text(struct run *r, const char *text, size_t len, int *budget
     return rc;
 }
 
+/* What the user makes of the hidden rows of a text. */
+static void pooled(const struct run *r, float *x, const float *rows, int n)
+{
+    const struct sentence *s = &private_grant(r->private)->sentence;
+    embedding_pool(x, rows, (size_t)n, (size_t)r->outputs, s->pooling);
+    if (s->normalise)
+        embedding_normalise(x, (size_t)r->outputs);
+}
+
+static int compare_vectors(struct run *r, const double *ref, int n, struct err *err)
+{
+    const size_t D = (size_t)r->outputs, count = (size_t)n * D;
+    float *x = malloc((count + 3 * D) * sizeof *x), *plain = x + count, *ours = plain + D, *want = ours + D;
+    if (x == NULL)
+        return err_oom(err, (count + 3 * D) * sizeof *x);
+    pooled(r, plain, r->a, n);
+    pooled(r, ours, r->b, n);
+    for (size_t i = 0; ref != NULL && i < count; i++)
+        x[i] = (float)ref[i];
+    if (ref != NULL)
+        pooled(r, want, x, n);
+    for (size_t d = 0; d < D; d++) {
+        keep_max(&r->dvector, (double)plain[d] - (double)ours[d]);
+        if (ref != NULL)
+            keep_max(&r->vector_vs_f64, (double)plain[d] - (double)want[d]);
+    }
+    int rc = r->dump == NULL ? 0 : safetensors_out_write(r->dump, plain, D * sizeof *plain, err);
+    free(x);
+    return rc;
+}
+
+static int embed_text(struct run *r, const char *text, size_t len, int *budget, struct err *err)
+{
+    const struct grant *g = private_grant(r->private);
+    const struct sentence_prompt *usual = g->sentence.usual;
+    struct token_ids ids = {0};
+    double *ref = NULL;
+    int rc = embedding_encode(g, usual == NULL ? NULL : usual->text, text, len, &ids, err);
+    if (rc == 0)
+        rc = embedding_shorten(g, &ids, err);
+    int n = (int)ids.n < r->cap ? (int)ids.n : r->cap;
+    kvcache_truncate(r->plain.kv, 0);
+    private_restart(r->private);
+    if (rc == 0 && n <= *budget)
+        rc = ref_forward(r->plain.cp, r->compute, ids.ids, NULL, n, &ref, NULL, err);
+    *budget -= n;
+    if (rc == 0)
+        rc = plain_append(&r->plain, ids.ids, NULL, n, n, r->a, err);
+    if (rc == 0)
+        rc = private_hidden(r->private, ids.ids, NULL, n, r->b, err);
+    if (rc == 0) {
+        compare(r, n);
+        if (ref != NULL)
+            compare_ref(r, ref, n);
+        rc = compare_vectors(r, ref, n, err);
+        r->texts++;
+        r->tokens += (size_t)n;
+    }
+    free(ref);
+    token_ids_free(&ids);
+    return rc;
+}
+
 /* Lines that are not empty. */
 static size_t count_lines(const char *text, size_t len, size_t limit)
 {
@@ -262,14 +329,14 @@ static int run_encoder(struct run *r, const struct cli_cmd *cmd, const char *tex
     const char *dump = cli_str(cmd, "dump", NULL);
     size_t lines = count_lines(text, len, (size_t)limit);
     int rc = 0;
-    if (dump != NULL && r->config->head == HEAD_CLASSIFY)
+    if (dump != NULL && (r->embeds || r->config->head == HEAD_CLASSIFY))
         rc = open_dump(r, dump, NULL, (int)lines, err);
     progress_start(&bar, "equality", "texts", lines);
     for (size_t at = 0; rc == 0 && at < len && r->texts < lines;) {
         const char *end = memchr(text + at, '\n', len - at);
         size_t n = end == NULL ? len - at : (size_t)(end - (text + at));
         if (n > 0)
-            rc = encoder_text(r, text + at, n, &budget, err);
+            rc = (r->embeds ? embed_text : encoder_text)(r, text + at, n, &budget, err);
         at += n + 1;
         progress_at(&bar, r->texts);
     }
@@ -352,7 +419,7 @@ static bool all_f32(const struct run *r)
 
 static int report(const struct run *r, bool as_json, struct err *err)
 {
-    const bool lm = r->config->head == HEAD_LM;
+    const bool lm = r->config->head == HEAD_LM && !r->embeds;
     /* Two tokens can be as probable as a step is wide: outside f32 a changed one is reported, not an error. */
     bool ok = (r->identical || !all_f32(r)) && r->dlogit <= allowed(r);
     double ppl_plain = r->scored > 0 ? exp(r->nll_plain / (double)r->scored) : NAN;
@@ -385,7 +452,11 @@ static int report(const struct run *r, bool as_json, struct err *err)
         json_put_int(doc, root, "texts", (int64_t)r->texts);
         json_put_int(doc, root, "tokens", (int64_t)r->tokens);
         json_put_int(doc, root, "generated", (int64_t)r->generated);
-        if (!lm)
+        if (r->embeds) {
+            json_put_str(doc, root, "pooling", pooling_name(private_grant(r->private)->sentence.pooling));
+            json_put_num(doc, root, "max_abs_dembedding", r->dvector);
+            json_put_num(doc, root, "embedding_vs_f64", r->vector_vs_f64);
+        } else if (!lm)
             json_put_bool(doc, root, "classes_identical", r->identical);
         json_put_bool(doc, root, "ok", ok);
         int rc = json_print(doc, false, &text, err);
@@ -397,15 +468,19 @@ static int report(const struct run *r, bool as_json, struct err *err)
     } else {
         printf("%s, profile %s, computed in %s, keys and values in %s, head on the %s, first layers on the user: %d\n", r->config->architecture, private_grant(r->private)->profile, compute_name(r->compute), kv_dtype_name(r->kv),
                private_grant(r->private)->head_here ? "user" : "server", private_grant(r->private)->local_layers);
-        printf("max |plain - float64| logit   %.3g over %zu rows\n", r->vs_f64, r->judged);
-        printf("max |private - plain| logit   %.3g over the same rows, %.3g over all (bit-equal: %s)\n", r->dlogit, r->dlogit_all,
+        const char *what = r->embeds ? "row  " : "logit";
+        printf("max |plain - float64| %s   %.3g over %zu rows\n", what, r->vs_f64, r->judged);
+        printf("max |private - plain| %s   %.3g over the same rows, %.3g over all (bit-equal: %s)\n", what, r->dlogit, r->dlogit_all,
                r->bitwise ? "yes" : "no");
+        if (r->embeds)
+            printf("the same of the embeddings    %.3g, %.3g (%s of %zu texts)\n", r->vector_vs_f64, r->dvector,
+                   pooling_name(private_grant(r->private)->sentence.pooling), r->texts);
         if (lm)
             printf("greedy tokens identical       %s (%zu tokens)\nperplexity plain, private     %.8g, %.8g (%zu tokens)\n",
                    r->identical ? "yes" : "NO", r->generated, ppl_plain, ppl_private, r->scored);
         if (lm && r->exact.net != NULL)
             printf("perplexity all in f32         %.8g (this is %.3g %% off)\n", ppl_f32, 100 * off_f32);
-        if (!lm)
+        if (!lm && !r->embeds)
             printf("labels identical              %s (%zu %s)\n", r->identical ? "yes" : "NO", r->texts, config_reads_images(r->config) ? "images" : "texts");
     }
     return ok ? 0 : err_set(err, ERR_CHECK, "private and plain differ by more than rounding");
@@ -415,6 +490,7 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
 {
     struct run r = {.bitwise = true, .identical = true};
     struct config probe = {0};
+    struct sentence sentence;
     char model[FILE_PATH_MAX];
     const char *file = cli_str(cmd, "text", NULL), *prompt = cli_str(cmd, "prompt", NULL);
     char *text = NULL;
@@ -428,7 +504,13 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
         cli_int(cmd, "limit", 1, 1 << 30, &limit, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
         config_read(&probe, model, err) != 0)
         return -1;
-    const bool lm = probe.head == HEAD_LM;
+    if (sentence_read(&sentence, model, probe.D, err) != 0) {
+        config_free(&probe);
+        return -1;
+    }
+    r.embeds = probe.head == HEAD_NONE || sentence.present;
+    sentence_free(&sentence);
+    const bool lm = probe.head == HEAD_LM && !r.embeds;
     int64_t wanted = limit > 0 ? limit : lm ? 2048 : 1 << 30;
     const bool images = config_reads_images(&probe);
     r.cap = images || probe.positions < 4096 ? probe.positions : 4096;
@@ -444,17 +526,20 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (private_open(&r.private, model, cmd, r.cap, err) != 0)
         goto done;
     r.compute = private_grant(r.private)->compute;
-    if (private_kv(cmd, &r.kv, err) != 0 || plain_open(&r.plain, model, true, r.cap, r.compute, err) != 0 ||
+    if (r.embeds && embedding_check(private_grant(r.private), err) != 0)
+        goto done;
+    if (private_kv(cmd, &r.kv, err) != 0 || plain_open(&r.plain, model, !r.embeds, r.cap, r.compute, err) != 0 ||
         plain_cache(&r.plain, r.kv, err) != 0 ||
         (lm && !all_f32(&r) && plain_open(&r.exact, model, true, r.cap, COMPUTE_F32, err) != 0))
         goto done;
     r.config = r.plain.config;
-    r.outputs = config_outputs(r.config);
-    r.a = malloc((size_t)ROWS * (size_t)r.outputs * sizeof *r.a);
-    r.b = malloc((size_t)ROWS * (size_t)r.outputs * sizeof *r.b);
-    r.e = malloc((size_t)ROWS * (size_t)r.outputs * sizeof *r.e);
+    r.outputs = net_outputs(r.plain.net);
+    r.room = r.embeds && r.cap > ROWS ? r.cap : ROWS;
+    r.a = malloc((size_t)r.room * (size_t)r.outputs * sizeof *r.a);
+    r.b = malloc((size_t)r.room * (size_t)r.outputs * sizeof *r.b);
+    r.e = malloc((size_t)r.room * (size_t)r.outputs * sizeof *r.e);
     if (r.a == NULL || r.b == NULL || r.e == NULL) {
-        err_oom(err, (unsigned long long)ROWS * (unsigned)r.outputs * sizeof(float));
+        err_oom(err, (unsigned long long)r.room * (unsigned)r.outputs * sizeof(float));
         goto done;
     }
     if ((images ? run_images(&r, cmd, argc, argv, err)

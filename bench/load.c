@@ -11,8 +11,9 @@
 
 #include "base/clock.h"
 #include "bench/stats.h"
+#include "bench/stream.h"
 #include "tests/support/synth.h"
-#include "user/sample.h"
+#include "user/generate.h"
 
 #define SAMPLES_MAX ((size_t)1 << 32)
 #define BACK_OFF_US 50000  /* after an error, so that a server that refuses is not stormed */
@@ -35,8 +36,11 @@ struct worker {
     struct load *load;
     pthread_t thread;
     struct connection *connection; /* NULL after it was lost */
+    struct stream *stream;         /* in place of it: to the gateway */
     int32_t *ids;
     float *logits;
+    uint64_t arrived, last; /* us: of the request under way, and of its last token */
+    int heard;              /* its tokens so far */
     struct load_result r; /* of this worker alone */
 };
 
@@ -58,14 +62,35 @@ const double *load_values(const struct load_list *list, size_t *n)
     return (const void *)list->doubles.data;
 }
 
-static void count_token(struct worker *w, uint64_t now)
+static bool must_stop(struct load *l)
+{
+    return atomic_load(&l->abandoned) || (l->opts.stop != NULL && l->opts.stop());
+}
+
+static void count_tokens(struct worker *w, uint64_t now, int n)
 {
     const struct load *l = w->load;
     if (now >= l->end)
         return;
-    w->r.tokens++;
     size_t b = (size_t)((double)(now - l->start) / l->bucket_us);
-    w->r.bucket[b < LOAD_BUCKETS ? b : LOAD_BUCKETS - 1]++;
+    w->r.tokens += (uint64_t)n;
+    w->r.bucket[b < LOAD_BUCKETS ? b : LOAD_BUCKETS - 1] += (uint64_t)n;
+}
+
+/* A token has come. False when the answer is not waited for any longer. */
+static bool hear(struct worker *w)
+{
+    const uint64_t now = clock_us();
+    if (w->heard++ == 0) {
+        list_add(&w->r.first, (double)(now - w->arrived) / 1e3);
+        if (now < w->load->end)
+            w->r.prompt_tokens += (uint64_t)w->load->opts.prompt_tokens;
+    } else {
+        list_add(&w->r.between, (double)(now - w->last) / 1e3);
+    }
+    count_tokens(w, now, 1);
+    w->last = now;
+    return now <= w->load->cut && !must_stop(w->load);
 }
 
 static void count_error(struct load_result *r, const char *name, uint64_t count, const char *text)
@@ -99,38 +124,58 @@ static int connect_worker(struct worker *w, struct err *err)
     return connection_open(&w->connection, s->transport, s->servers[0].endpoint, &s->servers[0].key, s->config.identity, s->grant, NULL, err);
 }
 
-static bool must_stop(struct load *l)
+/* Token by token, with nothing around it. */
+static int ask_session(struct worker *w, struct session *s, bool *whole, struct err *err)
 {
-    return atomic_load(&l->abandoned) || (l->opts.stop != NULL && l->opts.stop());
-}
-
-/* Samples are kept when the answer is whole or cut by time; *last is when the last token came. */
-static int answer(struct worker *w, struct session *s, uint64_t arrived, uint64_t *last, bool *whole, struct err *err)
-{
-    struct load *l = w->load;
     const struct config *c = w->connection->grant->config;
-    int T = l->opts.prompt_tokens, n = l->opts.max_tokens;
+    const int T = w->load->opts.prompt_tokens, n = w->load->opts.max_tokens;
     if (session_forward(s, w->ids, NULL, T, c->causal ? T - 1 : 0, 1, w->logits, err) != 0)
         return -1;
-    *last = clock_us();
-    list_add(&w->r.first, (double)(*last - arrived) / 1e3);
-    if (*last < l->end)
-        w->r.prompt_tokens += (uint64_t)T;
-    count_token(w, *last);
-    for (int i = 1; i < n; i++) {
-        if (*last > l->cut || must_stop(l)) {
-            *whole = false;
-            return 0;
-        }
+    for (int i = 1; hear(w) && i < n; i++) {
         int32_t token = sample_argmax(w->logits, config_outputs(c));
         if (session_forward(s, &token, NULL, 1, 0, 1, w->logits, err) != 0)
             return -1;
-        uint64_t now = clock_us();
-        list_add(&w->r.between, (double)(now - *last) / 1e3);
-        count_token(w, now);
-        *last = now;
     }
-    *whole = true;
+    *whole = w->heard == n;
+    return 0;
+}
+
+static bool on_token(void *arg, const struct generated *so_far)
+{
+    (void)so_far;
+    return hear(arg);
+}
+
+static int ask_generate(struct worker *w, struct session *s, bool *whole, struct err *err)
+{
+    const struct load_opts *o = &w->load->opts;
+    const struct generate_opts opts = {.max_tokens = o->max_tokens, .sample = {.top_p = 1, .repeat_penalty = 1}, .logprobs = -1,
+                                       .ignore_eos = true, .token = on_token, .arg = w};
+    struct generated r;
+    if (generate(&r, s, w->load->setup->grant, w->ids, o->prompt_tokens, o->prompt_tokens, &opts, err) != 0)
+        return -1;
+    *whole = r.count == o->max_tokens;
+    generate_free(&r);
+    return 0;
+}
+
+static bool on_event(void *arg)
+{
+    return hear(arg);
+}
+
+/* Tokens that share an event, or have no text of their own, are counted when the answer is whole. */
+static int ask_gateway(struct worker *w, bool *whole, struct err *err)
+{
+    const struct load_opts *o = &w->load->opts;
+    const struct grant *g = w->load->setup->grant;
+    if (stream_ask(w->stream, w->ids, o->prompt_tokens, o->max_tokens, g->eos, g->eos_count, on_event, w, whole, err) != 0)
+        return -1;
+    if (!*whole)
+        return 0;
+    count_tokens(w, clock_us(), o->max_tokens - w->heard);
+    if (w->heard == 0)
+        w->last = clock_us();
     return 0;
 }
 
@@ -138,19 +183,23 @@ static int request(struct worker *w, uint64_t arrived, struct err *err)
 {
     const struct load_opts *o = &w->load->opts;
     struct session *s = NULL;
-    uint64_t last = 0;
     bool whole = false;
-    if (w->connection == NULL && connect_worker(w, err) != 0)
-        return -1;
-    if (session_open(&s, w->connection, o->prompt_tokens + o->max_tokens, 1, err) != 0)
-        return -1;
-    int rc = answer(w, s, arrived, &last, &whole, err);
+    int rc;
+    w->arrived = arrived;
+    w->heard = 0;
+    if (o->way == LOAD_GATEWAY)
+        rc = ask_gateway(w, &whole, err);
+    else if ((w->connection == NULL && connect_worker(w, err) != 0) ||
+             session_open(&s, w->connection, o->prompt_tokens + o->max_tokens, 1, err) != 0)
+        rc = -1;
+    else
+        rc = o->way == LOAD_GENERATE ? ask_generate(w, s, &whole, err) : ask_session(w, s, &whole, err);
     session_close(s);
     if (rc != 0)
         return -1;
     if (whole) {
         w->r.finished++;
-        list_add(&w->r.request, (double)(last - arrived) / 1e3);
+        list_add(&w->r.request, (double)(w->last - arrived) / 1e3);
     } else {
         w->r.cut++;
     }
@@ -222,7 +271,7 @@ static int prepare(struct worker *w, struct load *l, struct err *err)
     w->logits = malloc(outputs * sizeof *w->logits);
     if (w->ids == NULL || w->logits == NULL)
         return err_oom(err, outputs * sizeof *w->logits);
-    return connect_worker(w, err);
+    return l->opts.way == LOAD_GATEWAY ? stream_open(&w->stream, l->opts.port, err) : connect_worker(w, err);
 }
 
 static void join_list(struct load_list *to, const struct load_list *from)
@@ -330,6 +379,7 @@ int load_run(struct load_result *out, const struct setup *setup, const struct lo
 done:
     for (int i = 0; i < opts->sessions; i++) {
         connection_close(w[i].connection);
+        stream_close(w[i].stream);
         free(w[i].ids);
         free(w[i].logits);
         load_free(&w[i].r);

@@ -1,6 +1,7 @@
 /* bench/load.h - many users at once: one thread, one connection and one session at a time for each.
  *
  * Data flow   setup (grant, server) -> connections -> threads: arrival -> open, prompt, tokens one by one, close -> samples.
+ *             By sessions of its own, by generate() on them as every command does, or through a gateway (LOAD_*).
  *             Closed loop: a user asks again when it has its answer. Open loop: requests arrive by a Poisson process whatever
  *             the server does, and wait for a free user; latency counts from the arrival, so that a slow server does not
  *             hide its own delays (coordinated omission).
@@ -22,7 +23,15 @@
 #define LOAD_BUCKETS 100
 #define LOAD_ERRORS 16
 
+enum load_way {
+    LOAD_SESSION,  /* rows up, the largest logit: the least that an answer needs */
+    LOAD_GENERATE, /* user/generate.h: sampler, text */
+    LOAD_GATEWAY   /* a stip-user serve on this machine, over HTTP */
+};
+
 struct load_opts {
+    enum load_way way;
+    int port;               /* of the gateway */
     int sessions;
     double rps, duration_s; /* rps 0: closed loop */
     int prompt_tokens, max_tokens;

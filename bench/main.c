@@ -78,6 +78,18 @@ int main(int argc, char **argv)
                                   KV,
                                   {"json", NULL, "print one JSON object", NULL, false},
                                   END};
+    struct cli_opt gateway_opts[] = {{"config", "FILE", "user.json: use its server", NULL, false},
+                                     {"model", "DIR", "or start the three roles here, with this checkpoint (it needs a tokenizer)", NULL, false},
+                                     {"sessions", "N", "clients at once, 1 to 256 (default 1)", NULL, false},
+                                     {"duration", "S", "seconds of each way in each round (default 10)", NULL, false},
+                                     {"repeats", "N", "rounds, all ways in turn, that the medians are of (default 3)", NULL, false},
+                                     {"prompt-tokens", "N", "length of a prompt (default 128)", NULL, false},
+                                     {"max-tokens", "N", "length of an answer (default 64)", NULL, false},
+                                     {"threads", "N", "threads of the server, where it is started here (default 0: all)", NULL, false},
+                                     PROTECT,
+                                     KV,
+                                     {"json", NULL, "print one JSON object", NULL, false},
+                                     END};
     struct cli_opt cheats_opts[] = {{"model", "DIR", "a Hugging Face checkpoint: folder, or ORG/NAME[@REVISION] in the local cache", NULL, false},
                                     {"trials", "N", "questions to each server, all different (default 1000)", NULL, false},
                                     {"threads", "N", "threads (default: all)", NULL, false},
@@ -95,6 +107,7 @@ int main(int argc, char **argv)
                                 END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
                                    {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
+                                   {"architectures", NULL, "print the names that --architecture takes", NULL, false},
                                    {"out", "DIR", "folder for config.json and model.safetensors", NULL, false},
                                    {"dtype", "TYPE", "f32 (default) or bf16", NULL, false},
                                    {"tokenizer", "DIR", "copy this folder's tokenizer.json, so that text can be used", NULL, false},
@@ -114,6 +127,8 @@ int main(int argc, char **argv)
                                      {"he", "S", "BERT: homomorphic encryption too, modelled, and really run where that takes at most S seconds", NULL, false},
                                      {"plan", NULL, "only count what the secret-sharing systems would send", NULL, false},
                                      {"lengths", "N,...", "with --plan: for each of these; --plot then draws bytes and time over tokens", NULL, false},
+                                     {"widths", "N,...", "with --plan and --shape: the shape at each of these widths; --plot then draws over them", NULL, false},
+                                     {"matmul", NULL, "only measure the product of 64-bit integers beside what a core could do at most", NULL, false},
                                      {"scatter", "FILE", "write errors over seconds as SVG", NULL, false},
                                      {"markdown", "FILE", "write the tables as Markdown", NULL, false},
                                      {"plot", "FILE", "write the figure as SVG", NULL, false},
@@ -123,6 +138,11 @@ int main(int argc, char **argv)
                                    {"index", "N", "which party this is", NULL, true},
                                    {"connect", "ENDPOINT,...", "where the earlier ones listen", NULL, true},
                                    END};
+    struct cli_opt primer_opts[] = {{"model", "DIR", "a BERT checkpoint; the client reads its shape only", NULL, true},
+                                    {"tokens", "N", "rows", NULL, true},
+                                    {"rows", "FILE", "the client's embedded rows, which its output replaces", NULL, true},
+                                    {"connect", "ENDPOINT", "where the server listens; without it this is the server", NULL, true},
+                                    END};
     const struct cli_cmd cmds[] = {
         {"demo", "show one private answer, and check it against plain inference",
          "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
@@ -134,6 +154,8 @@ int main(int argc, char **argv)
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},
         {"load", "many users at once on a server: tokens per second and latencies",
          "stip-bench load --config user.json --sessions 32 --duration 30 --json", load_opts, cmd_load, NULL},
+        {"gateway", "what HTTP costs: sessions, generate and stip-user serve in turns, with clients that only count",
+         "stip-bench gateway --model examples/demo-lm --sessions 32", gateway_opts, cmd_gateway, NULL},
         {"cheats", "servers that compute something else: how many does stip-user verify notice?",
          "stip-bench cheats --model examples/demo-lm --trials 1000", cheats_opts, cmd_cheats, NULL},
         {"he", "times of homomorphic encryption, for comparison; protects nothing",
@@ -145,6 +167,7 @@ int main(int argc, char **argv)
         {"compare", "the secure peers beside us in one table: secret sharing, measured in the same run, and what others published",
          "stip-bench compare --shape bert-tiny --systems plain,stip,crypten,mpcformer --json", compare_opts, cmd_compare, NULL},
         {"party", NULL, "stip-bench party --job DIR --index 0", party_opts, cmd_party, NULL},
+        {"primer-party", NULL, "stip-bench primer-party --model DIR --tokens 32", primer_opts, cmd_primer_party, NULL},
         {"link", "a slow line: a relay that delays what passes and limits its rate",
          "stip-bench link --to tcp://127.0.0.1:7401 --rtt 50 --rate 100", link_opts, cmd_link, NULL},
         {NULL, NULL, NULL, NULL, NULL, NULL}};

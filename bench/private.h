@@ -24,11 +24,29 @@ MUST_CHECK int private_kv(const struct cli_cmd *cmd, enum kv_dtype *out, struct 
 /* Appends T tokens; logits of rows out_from.. of them. */
 MUST_CHECK int private_append(struct private *p, const int32_t *ids, const int32_t *types, int T, int out_from, int out_n,
                               float *logits, struct err *err);
+/* Appends T tokens; all their hidden rows [T,D], in plain order. The head is the user's. */
+MUST_CHECK int private_hidden(struct private *p, const int32_t *ids, const int32_t *types, int T, float *x, struct err *err);
 /* A whole image, its pixels prepared. */
 MUST_CHECK int private_image(struct private *p, const float *pixels, float *logits, struct err *err);
 void private_restart(struct private *p);
 const struct grant *private_grant(const struct private *p);
 /* What the server would hold. */
 const struct net *private_net(const struct private *p);
+/* Folder of its package and its key, as protect leaves them. */
+const char *private_dir(const struct private *p);
+
+/* A server in the place of the honest one. */
+struct private_server {
+    struct net *net;
+    struct kvcache *kv;
+    struct scratch *scratch;
+};
+/* Another checkpoint of the same shape under the same keys and options: what protect would leave in `out`. */
+MUST_CHECK int private_protect(const struct private *p, const char *model, const char *out, struct err *err);
+/* A server with the package in `dir`, that computes in its own way. */
+MUST_CHECK int private_server_open(struct private_server *out, const struct private *p, const char *dir, enum compute compute, struct err *err);
+void private_server_close(struct private_server *s); /* fine on a zeroed struct */
+/* Who answers from here on, to a text that starts anew; NULL: the honest one. */
+void private_ask(struct private *p, struct private_server *s);
 
 #endif

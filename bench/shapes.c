@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint.h"
+
 static const struct named_shape shapes[] = {
     {"gpt2-124m", "GPT2LMHeadModel", {.D = 768, .H = 12, .L = 12, .V = 50257, .positions = 1024}},
     {"llama-110m", "LlamaForCausalLM", {.D = 768, .H = 12, .L = 12, .F = 2048, .V = 32000, .positions = 1024}},
@@ -56,6 +58,23 @@ void shapes_drop_dir(const char *dir)
     struct err left;
     if (dir[0] != '\0' && file_remove_tree(dir, &left) != 0)
         (void)fprintf(stderr, "%s\n", left.text);
+}
+
+int shapes_config(const char *name, int width, const char *dir, struct err *err)
+{
+    const struct named_shape *s = shapes_find(name);
+    if (s == NULL)
+        return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
+    struct synth_shape shape = s->shape;
+    const int head = shape.D / shape.H;
+    if (width < head || width % head != 0)
+        return err_set(err, ERR_USAGE, "a width of %d is no multiple of the heads' %d", width, head);
+    shape.D = width;
+    shape.H = width / head;
+    shape.G = 0;
+    shape.F = 4 * width;
+    shape.without = CHECKPOINT_EMBED | CHECKPOINT_CORE | CHECKPOINT_HEAD;
+    return synth_checkpoint(dir, s->architecture, &shape, 1, err);
 }
 
 int shapes_checkpoint(const char *name, const char *dir, struct err *err)

@@ -14,7 +14,6 @@
 
 struct stage {
     char dir[FILE_PATH_MAX - 64];
-    char bin[FILE_PATH_MAX - 64];
     char model[FILE_PATH_MAX];
     struct process server, model_dev, link, user;
 };
@@ -65,7 +64,7 @@ static int run(const struct stage *st, char *const argv[], struct err *err)
 static int keygen(const struct stage *st, const char *program, const char *folder, struct err *err)
 {
     char exe[FILE_PATH_MAX], out[FILE_PATH_MAX];
-    if (file_join(exe, st->bin, program, err) != 0 || file_join(out, st->dir, folder, err) != 0)
+    if (stage_program(exe, program, err) != 0 || file_join(out, st->dir, folder, err) != 0)
         return -1;
     char *argv[] = {exe, "keygen", "--out", out, NULL};
     return run(st, argv, err);
@@ -78,7 +77,7 @@ static int protect(const struct stage *st, const struct cli_cmd *cmd, struct err
     char *argv[ARGS_MAX] = {exe, "protect", "--model", model, "--out", out, "--identity", id};
     int n = 8;
     (void)snprintf(model, sizeof model, "%s", st->model);
-    if (file_join(exe, st->bin, "stip-model-dev", err) != 0 || file_join(out, st->dir, "protected", err) != 0 ||
+    if (stage_program(exe, "stip-model-dev", err) != 0 || file_join(out, st->dir, "protected", err) != 0 ||
         file_join(id, st->dir, "model_dev.id", err) != 0)
         return -1;
     for (int i = 0; i < 5; i++)
@@ -101,7 +100,7 @@ static int write_config(const struct stage *st, const char *name, const char *te
 static int start(const struct stage *st, struct process *p, const char *program, const char *config, const char *log, struct err *err)
 {
     char exe[FILE_PATH_MAX], path[FILE_PATH_MAX], log_path[FILE_PATH_MAX];
-    if (file_join(exe, st->bin, program, err) != 0 || file_join(path, st->dir, config, err) != 0 ||
+    if (stage_program(exe, program, err) != 0 || file_join(path, st->dir, config, err) != 0 ||
         file_join(log_path, st->dir, log, err) != 0)
         return -1;
     char *argv[] = {exe, "serve", "--config", path, "--json", NULL};
@@ -185,7 +184,7 @@ static int start_link(struct stage *st, const struct cli_cmd *cmd, char endpoint
     (void)snprintf(to, sizeof to, "%s", endpoint);
     char *argv[] = {exe, "link", "--json", "--to", to, "--rtt", (char *)(uintptr_t)cli_str(cmd, "rtt", "0"),
                     "--rate", (char *)(uintptr_t)cli_str(cmd, "rate", "0"), NULL};
-    if (file_join(exe, st->bin, "stip-bench", err) != 0 || file_join(log, st->dir, "link.log", err) != 0 ||
+    if (stage_program(exe, "stip-bench", err) != 0 || file_join(log, st->dir, "link.log", err) != 0 ||
         process_start(&st->link, "stip-bench link", argv, true, log, err) != 0 ||
         process_event(&st->link, "ready", START_MS, &ready, err) != 0)
         return -1;
@@ -204,7 +203,7 @@ static int join(const struct stage *st, const char *server, const char *model_de
                    "\"server\":{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"},"
                    "\"model_dev\":{\"endpoint\":\"%s\",\"key\":\"@model_dev.id/identity.pub\"}},\"log\":{\"level\":\"warn\"}}\n",
                    threads, server, model_dev);
-    if (write_config(st, "user.json", text, err) != 0 || file_join(exe, st->bin, "stip-user", err) != 0 ||
+    if (write_config(st, "user.json", text, err) != 0 || stage_program(exe, "stip-user", err) != 0 ||
         file_join(config, st->dir, "user.json", err) != 0)
         return -1;
     char *argv[] = {exe, "join", "--config", config, NULL};
@@ -227,20 +226,14 @@ static int set_up(struct stage *st, const struct cli_cmd *cmd, struct err *err)
     return interrupted ? err_set(err, ERR_INTERNAL, "interrupted") : 0;
 }
 
-/* The folder of this program: the other three stand beside it. */
-static int find_bin(struct stage *st, struct err *err)
+int stage_program(char out[FILE_PATH_MAX], const char *name, struct err *err)
 {
     char exe[FILE_PATH_MAX], dir[FILE_PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n <= 0)
         return err_set(err, ERR_INTERNAL, "cannot find the folder of stip-bench: %s", strerror(errno));
     exe[n] = '\0';
-    if (file_dir(dir, exe, err) != 0)
-        return -1;
-    if (strlen(dir) >= sizeof st->bin)
-        return err_set(err, ERR_INPUT, "path too long: %.80s...", dir);
-    (void)strcpy(st->bin, dir);
-    return 0;
+    return file_dir(dir, exe, err) != 0 ? -1 : file_join(out, dir, name, err);
 }
 
 int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err)
@@ -261,9 +254,8 @@ int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd,
     (void)strcpy(st->model, absolute);
     free(absolute);
     (void)snprintf(st->dir, sizeof st->dir, "%s/stip-stage-XXXXXX", tmp == NULL || tmp[0] == '\0' ? "/tmp" : tmp);
-    if (find_bin(st, err) != 0 || mkdtemp(st->dir) == NULL) {
-        if (err->code == ERR_NONE)
-            err_set(err, ERR_INTERNAL, "cannot make %s: %s", st->dir, strerror(errno));
+    if (mkdtemp(st->dir) == NULL) {
+        err_set(err, ERR_INTERNAL, "cannot make %s: %s", st->dir, strerror(errno));
         free(st);
         return -1;
     }
@@ -316,7 +308,7 @@ int stage_user(struct stage *st, int argc, char *const *argv, char *out, size_t 
     int n = 0;
     if (argc > ARGS_MAX - 4)
         return err_set(err, ERR_USAGE, "more than %d words for stip-user", ARGS_MAX - 4);
-    if (file_join(exe, st->bin, "stip-user", err) != 0 || file_join(config, st->dir, "user.json", err) != 0)
+    if (stage_program(exe, "stip-user", err) != 0 || file_join(config, st->dir, "user.json", err) != 0)
         return -1;
     args[n++] = exe;
     args[n++] = argv[0];

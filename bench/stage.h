@@ -11,12 +11,15 @@
 #define STIP_BENCH_STAGE_H
 
 #include "base/cli.h"
+#include "base/file.h"
 #include "bench/process.h"
 
 struct stage;
 /* Flags profile, head, local-layers, dtype, seed, threads, kv, memory-mb, rtt and rate of `cmd`, where it has them. */
 MUST_CHECK int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err);
 void stage_close(struct stage *st, bool keep);
+/* The path of a program that stands beside this one. */
+MUST_CHECK int stage_program(char out[FILE_PATH_MAX], const char *name, struct err *err);
 const char *stage_dir(const struct stage *st);
 /* True after SIGINT or SIGTERM, which a stage does not die of: what runs on it should come to its end. */
 bool stage_interrupted(void);

@@ -12,9 +12,16 @@ struct embed {
     const struct tensor *token; /* NULL in a model of images */
     float *position, *type; /* [positions,D], [type_vocab,D], or NULL */
     struct norm norm;       /* w NULL: none */
+    struct linear map;      /* [D,E], w.data NULL: the tables are as wide as the model */
     struct linear patch;    /* [D, channels * high * wide], of images */
     float *first, *second;  /* rows [D] before the patches: class token, distillation token (NULL: none) */
 };
+
+/* Columns of the tables. */
+static int width_of(const struct config *c)
+{
+    return (int)arch_axis_size(c, AX_E);
+}
 
 static int load_table(float **out, const struct checkpoint *cp, enum role role, struct err *err)
 {
@@ -65,6 +72,9 @@ int embed_load(struct embed **out, const struct checkpoint *cp, struct err *err)
     if (checkpoint_tensor(cp, ROLE_EMBED_NORM_W, 0) != NULL &&
         norm_load(&e->norm, cp, ROLE_EMBED_NORM_W, ROLE_EMBED_NORM_B, 0, err) != 0)
         goto fail;
+    static const enum role map = ROLE_EMBED_MAP, map_bias = ROLE_EMBED_MAP_BIAS;
+    if (checkpoint_tensor(cp, ROLE_EMBED_MAP, 0) != NULL && linear_load(&e->map, cp, COMPUTE_F32, &map, &map_bias, 1, 0, err) != 0)
+        goto fail;
     *out = e;
     return 0;
 fail:
@@ -79,6 +89,7 @@ void embed_free(struct embed *e)
     free(e->position);
     free(e->type);
     norm_free(&e->norm);
+    linear_free(&e->map);
     linear_free(&e->patch);
     free(e->first);
     free(e->second);
@@ -112,25 +123,46 @@ static void add_row(float *x, const float *table, size_t row, size_t D)
         x[d] += table[row * D + d];
 }
 
+/* x [T,E] */
+static void sum_tables(const struct embed *e, const int32_t *ids, const int32_t *types, int T, int first_position, float *x)
+{
+    struct config c = e->config;
+    c.D = width_of(&e->config);
+    size_t E = (size_t)c.D, size = dtype_size(e->token->dtype);
+    for (int t = 0; t < T; t++) {
+        float *row = x + (size_t)t * E;
+        dtype_to_f32(e->token->dtype, e->token->data + (size_t)ids[t] * E * size, row, E);
+        for (size_t d = 0; c.embed_scale > 0 && d < E; d++)
+            row[d] *= (float)c.embed_scale;
+        if (e->type != NULL)
+            add_row(row, e->type, types == NULL ? 0 : (size_t)types[t], E);
+        if (e->position != NULL)
+            add_row(row, e->position, (size_t)(c.position_offset + first_position + t), E);
+    }
+    if (e->norm.w != NULL)
+        norm_apply(&c, &e->norm, x, x, T);
+}
+
 int embed_rows(const struct embed *e, const int32_t *ids, const int32_t *types, int T, int first_position, float *x,
                struct err *err)
 {
+    float *narrow, *work = NULL;
     if (check_range(e, ids, types, T, first_position, err) != 0)
         return -1;
-    size_t D = (size_t)e->config.D, size = dtype_size(e->token->dtype);
-    for (int t = 0; t < T; t++) {
-        float *row = x + (size_t)t * D;
-        dtype_to_f32(e->token->dtype, e->token->data + (size_t)ids[t] * D * size, row, D);
-        for (size_t d = 0; e->config.embed_scale > 0 && d < D; d++)
-            row[d] *= (float)e->config.embed_scale;
-        if (e->type != NULL)
-            add_row(row, e->type, types == NULL ? 0 : (size_t)types[t], D);
-        if (e->position != NULL)
-            add_row(row, e->position, (size_t)(e->config.position_offset + first_position + t), D);
+    if (e->map.w.data == NULL || T == 0) {
+        sum_tables(e, ids, types, T, first_position, x);
+        return 0;
     }
-    if (e->norm.w != NULL)
-        norm_apply(&e->config, &e->norm, x, x, T);
-    return 0;
+    if (floats_alloc(&narrow, (size_t)T, (size_t)width_of(&e->config), err) != 0)
+        return -1;
+    int rc = floats_alloc(&work, linear_work_bytes(&e->map, T) / sizeof *work + 1, 1, err);
+    if (rc == 0) {
+        sum_tables(e, ids, types, T, first_position, narrow);
+        linear_apply(&e->map, x, narrow, T, work);
+    }
+    free(narrow);
+    free(work);
+    return rc;
 }
 
 /* Patch (i, j) as the projection's columns are ordered: channel, row, column. */

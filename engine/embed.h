@@ -1,6 +1,6 @@
 /* engine/embed.h - token ids, or the patches of an image, to the rows that enter the first layer. Runs on the user (and in benches), never on the server.
  *
- * Data flow   token table + position table + type table -> sum -> embedding LayerNorm (BERT) -> x [T,D] -> seal or forward.
+ * Data flow   token table + position table + type table -> sum -> embedding LayerNorm (BERT) -> map (ALBERT) -> x [T,D] -> seal or forward.
  *             Images (ViT, DeiT): class token (, distillation token), patches times the projection; + position table.
  * Shapes      letters of model/shape.h. ids, types [T].
  * Errors      embed_load: missing part, memory, NaN or infinity in a table. embed_rows: ERR_INPUT for an id, type or position

@@ -19,7 +19,7 @@ static int load_parts(struct head *head, const struct checkpoint *cp, enum compu
                            out_bias = ROLE_MLM_OUT_BIAS;
     switch (head->kind) {
     case HEAD_NONE:
-        return err_set(err, ERR_INPUT, "%s: this model has no head", checkpoint_dir(cp));
+        return 0;
     case HEAD_LM:
         return load_one(&head->out, cp, compute, ROLE_LM_HEAD, NULL, err);
     case HEAD_CLASSIFY:
@@ -73,6 +73,8 @@ static size_t dense_bytes(const struct head *head, int n)
 
 size_t head_work_bytes(const struct head *head, int n)
 {
+    if (head->kind == HEAD_NONE)
+        return 0;
     size_t out = linear_work_bytes(&head->out, n), dense = head->dense.w.data == NULL ? 0 : linear_work_bytes(&head->dense, n);
     return dense_bytes(head, n) + (out > dense ? out : dense);
 }
@@ -98,6 +100,10 @@ static void cap_logits(float *x, size_t n, float cap)
 
 void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, void *work, float *out)
 {
+    if (head->kind == HEAD_NONE) {
+        memcpy(out, hidden, (size_t)n * (size_t)c->D * sizeof *out);
+        return;
+    }
     float *dense = work;
     void *pack = (unsigned char *)work + dense_bytes(head, n);
     if (head->dense.w.data == NULL) { /* language models, classifiers without pooler */

@@ -86,7 +86,7 @@ void norm_free(struct norm *n);
 
 MUST_CHECK int head_load(struct head **out, const struct checkpoint *cp, enum compute compute, struct err *err);
 void head_free(struct head *head);
-/* hidden [n,D] (plain or permuted) -> out [n, V or C]. work: head_work_bytes(head, n), 64-byte aligned. A classifier reads pooled
+/* hidden [n,D] (plain or permuted) -> out [n, V or C]; a model without head gives its rows as they are, [n,D]. work: head_work_bytes(head, n), 64-byte aligned. A classifier reads pooled
  * rows: the caller gives the first row of each sequence. */
 void head_apply(const struct config *c, const struct head *head, const float *hidden, int n, void *work, float *out);
 size_t head_work_bytes(const struct head *head, int n);

@@ -18,6 +18,13 @@ static const char *const roberta_classify_skip[] = {"*embeddings.position_ids", 
 static const char *const roberta_mlm_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.decoder.bias", NULL};
 static const char *const distilbert_classify_skip[] = {"*embeddings.position_ids", "vocab_*", NULL};
 static const char *const distilbert_mlm_skip[] = {"*embeddings.position_ids", NULL};
+/* What training left on an encoder without head. */
+static const char *const bert_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "cls.*", "classifier.*", NULL};
+static const char *const roberta_skip[] = {"*embeddings.position_ids", "*pooler.dense.*", "lm_head.*", "classifier.*", NULL};
+static const char *const distilbert_skip[] = {"*embeddings.position_ids", "vocab_*", "pre_classifier.*", "classifier.*", NULL};
+
+static const char *const albert_skip[] = {"*embeddings.position_ids", "*pooler.*", "predictions.*", "sop_classifier.*", "classifier.*", NULL};
+static const char *const albert_classify_skip[] = {"*embeddings.position_ids", "predictions.*", "sop_classifier.*", NULL};
 
 static const char *const vit_skip[] = {"*pooler.dense.*", "*embeddings.mask_token", NULL};
 
@@ -49,6 +56,17 @@ static const struct arch archs[] = {
      distilbert_classify_skip, arch_read_distilbert},
     {"DistilBertForMaskedLM", "distilbert", HEAD_MLM, {"distilbert.", ""}, arch_distilbert_tensors, distilbert_mlm_skip,
      arch_read_distilbert},
+    {"BertModel", "bert", HEAD_NONE, {"", "bert."}, arch_bert_tensors, bert_skip, arch_read_bert},
+    {"RobertaModel", "roberta", HEAD_NONE, {"", "roberta."}, arch_roberta_tensors, roberta_skip, arch_read_roberta},
+    {"XLMRobertaModel", "xlm-roberta", HEAD_NONE, {"", "roberta."}, arch_roberta_tensors, roberta_skip, arch_read_roberta},
+    {"DistilBertModel", "distilbert", HEAD_NONE, {"", "distilbert."}, arch_distilbert_tensors, distilbert_skip, arch_read_distilbert},
+    {"AlbertForSequenceClassification", "albert", HEAD_CLASSIFY, {"albert.", ""}, arch_albert_tensors, albert_classify_skip,
+     arch_read_albert},
+    {"AlbertModel", "albert", HEAD_NONE, {"", "albert."}, arch_albert_tensors, albert_skip, arch_read_albert},
+    {"LlamaModel", "llama", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_llama},
+    {"MistralModel", "mistral", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_mistral},
+    {"Qwen2Model", "qwen2", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen2},
+    {"Qwen3Model", "qwen3", HEAD_NONE, {"", "model."}, arch_llama_tensors, llama_skip, arch_read_qwen3},
     {"ViTForImageClassification", "vit", HEAD_CLASSIFY, {"vit.", ""}, arch_vit_tensors, vit_skip, arch_read_vit},
     {"DeiTForImageClassification", "deit", HEAD_CLASSIFY, {"deit.", ""}, arch_deit_tensors, vit_skip, arch_read_deit},
 };
@@ -71,7 +89,7 @@ const struct arch *arch_at(size_t i)
 
 const char *arch_names(void)
 {
-    static char text[2048];
+    static char text[4096];
     if (text[0] == '\0')
         for (size_t i = 0; i < ARCH_COUNT; i++)
             (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i == 0 ? "" : ", ", archs[i].name);
@@ -133,6 +151,11 @@ int arch_below(const struct config *c, const struct arch_tensor *t, int layer)
     return t->per_expert ? layer * c->experts : t->per_layer ? layer : 0;
 }
 
+int arch_stored_layer(const struct config *c, int layer)
+{
+    return c->groups > 0 ? layer / (c->L / c->groups) : layer;
+}
+
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role)
 {
     for (const struct arch_tensor *t = c->arch->tensors; t->role != ROLE_COUNT; t++)
@@ -160,6 +183,7 @@ const char *arch_role_name(enum role role)
         [ROLE_MLM_OUT_BIAS] = "masked-LM output bias", [ROLE_QKV_HEADS] = "query-key-value fused head by head",
         [ROLE_QKV_HEADS_BIAS] = "query-key-value bias fused head by head", [ROLE_Q_NORM] = "query norm gain",
         [ROLE_K_NORM] = "key norm gain", [ROLE_GATE_UP] = "fused gate and up",
+        [ROLE_EMBED_MAP] = "embedding map", [ROLE_EMBED_MAP_BIAS] = "embedding map bias",
         [ROLE_PATCH] = "patch projection", [ROLE_PATCH_BIAS] = "patch projection bias", [ROLE_CLS_TOKEN] = "class token",
         [ROLE_DISTILL_TOKEN] = "distillation token", [ROLE_CLASSIFY_ROW] = "classifier without pooler",
         [ROLE_ROUTER] = "choice of experts", [ROLE_ATTN_POST_W] = "gain of the norm after attention", [ROLE_MLP_POST_W] = "gain of the norm after the feed-forward part",
@@ -211,6 +235,8 @@ int64_t arch_axis_size(const struct config *c, enum axis axis)
         return 2 * (int64_t)c->F;
     case AX_EXPERT:
         return c->experts;
+    case AX_E:
+        return c->E > 0 ? c->E : c->D;
     case AX_PATCH:
         return (int64_t)c->channels * c->patch[0] * c->patch[1];
     case AX_V:

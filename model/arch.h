@@ -29,6 +29,7 @@ enum role {
     ROLE_PATCH, ROLE_PATCH_BIAS, ROLE_CLS_TOKEN, ROLE_DISTILL_TOKEN, /* of images, at the user */
     ROLE_CLASSIFY_ROW,                                 /* [C,D]: a classifier without pooler; its bias is ROLE_CLASSIFY_BIAS */
     ROLE_ROUTER,                                       /* [E,D]; always computed in f32 */
+    ROLE_EMBED_MAP, ROLE_EMBED_MAP_BIAS,               /* [D,E]: widens embedded rows; computed in f32 */
     ROLE_COUNT
 };
 
@@ -45,6 +46,7 @@ enum axis {
     AX_F,         /* feed-forward neurons */
     AX_GATE_UP,   /* fused: gates, then ups, 2F */
     AX_EXPERT,    /* experts, E */
+    AX_E,         /* columns of the embedding tables, where they are narrower than the residual stream */
     AX_POOL,      /* pooler output, D numbers of another order than AX_D */
     AX_MLM,       /* masked-LM transform output, D numbers of another order */
     AX_V,         /* output vocabulary */
@@ -90,6 +92,8 @@ const struct arch *arch_find(const char *architecture); /* NULL: not implemented
 const struct arch *arch_at(size_t i);             /* NULL after the last */
 /* All names, for the message that refuses one. */
 const char *arch_names(void);
+/* Which of the stored layers serves this one: another, where layers share weights. */
+int arch_stored_layer(const struct config *c, int layer);
 /* The table row, or NULL when this model has no such tensor (for example a bias that the config leaves out). */
 const struct arch_tensor *arch_tensor(const struct config *c, enum role role);
 /* How many tensors of this row the model has: one, L, or L * E with expert e of layer l as number l * E + e. */

@@ -90,6 +90,7 @@ int arch_read_decoder(struct config *c, const struct json_doc *doc, bool may_be_
     const struct json *root = json_root(doc);
     int64_t groups, width;
     double partial = 1;
+    bool causal = true;
     c->norm = NORM_RMS;
     if (c->norm_eps <= 0)
         c->norm_eps = 1e-6;
@@ -102,6 +103,10 @@ int arch_read_decoder(struct config *c, const struct json_doc *doc, bool may_be_
         arch_read_size(doc, "vocab_size", SHAPE_MAX_V, &c->V, err) != 0 ||
         arch_read_size(doc, "max_position_embeddings", SHAPE_MAX_POSITIONS, &c->positions, err) != 0)
         return -1;
+    if (json_opt_bool(doc, root, "is_causal", &causal, err) != 0)
+        return -1;
+    if (!causal) /* embedders made of decoders */
+        return err_set(err, ERR_INPUT, "%s: field 'is_causal': false is not implemented", json_name(doc));
     groups = c->H;
     if (json_opt_int(doc, root, "num_key_value_heads", 1, SHAPE_MAX_H, &groups, err) != 0)
         return -1;

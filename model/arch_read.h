@@ -32,7 +32,7 @@ MUST_CHECK int arch_read_sliding(struct config *c, const struct json_doc *doc, i
 MUST_CHECK int arch_read_window(struct config *c, const struct json_doc *doc, int fallback, struct err *err);
 
 extern const struct arch_tensor arch_llama_tensors[], arch_mixtral_tensors[], arch_qwen3_moe_tensors[], arch_phi3_tensors[], arch_gemma2_tensors[], arch_neox_tensors[], arch_gpt2_tensors[],
-    arch_bert_tensors[], arch_roberta_tensors[], arch_distilbert_tensors[], arch_vit_tensors[], arch_deit_tensors[];
+    arch_bert_tensors[], arch_roberta_tensors[], arch_distilbert_tensors[], arch_albert_tensors[], arch_vit_tensors[], arch_deit_tensors[];
 MUST_CHECK int arch_read_llama(struct config *c, const struct json_doc *doc, struct err *err);
 MUST_CHECK int arch_read_mistral(struct config *c, const struct json_doc *doc, struct err *err);
 MUST_CHECK int arch_read_qwen2(struct config *c, const struct json_doc *doc, struct err *err);
@@ -48,6 +48,7 @@ MUST_CHECK int arch_read_gpt2(struct config *c, const struct json_doc *doc, stru
 MUST_CHECK int arch_read_bert(struct config *c, const struct json_doc *doc, struct err *err);
 MUST_CHECK int arch_read_roberta(struct config *c, const struct json_doc *doc, struct err *err);
 MUST_CHECK int arch_read_distilbert(struct config *c, const struct json_doc *doc, struct err *err);
+MUST_CHECK int arch_read_albert(struct config *c, const struct json_doc *doc, struct err *err);
 MUST_CHECK int arch_read_vit(struct config *c, const struct json_doc *doc, struct err *err);
 MUST_CHECK int arch_read_deit(struct config *c, const struct json_doc *doc, struct err *err);
 

@@ -133,7 +133,7 @@ int checkpoint_name(char out[512], const struct config *c, const struct arch_ten
     if (mark == NULL)
         n = snprintf(out, NAME_CAP, "%s%s", head, name);
     else if (second == NULL)
-        n = snprintf(out, NAME_CAP, "%s%.*s%d%s", head, (int)(mark - name), name, layer, rest);
+        n = snprintf(out, NAME_CAP, "%s%.*s%d%s", head, (int)(mark - name), name, arch_stored_layer(c, layer), rest);
     else
         n = snprintf(out, NAME_CAP, "%s%.*s%d%.*s%d%s", head, (int)(mark - name), name, layer / per, (int)(second - rest), rest,
                      layer % per, second + 2);
@@ -233,6 +233,8 @@ static int fill_slots(struct checkpoint *cp, size_t *used, struct err *err)
             if (check_shape(cp, row, t, err) != 0)
                 return -1;
             cp->slots[row->role][l] = t;
+            if (l > 0 && cp->slots[row->role][l - 1] == t) /* layers that share it */
+                continue;
             *used += t->dtype == DTYPE_I8 ? 2 : 1; /* its scale too */
         }
     }

@@ -48,6 +48,8 @@ struct config {
     int D, L, H, G, K, F, V, C;
     int experts, experts_used; /* feed-forward parts of each layer, and how many of them a row goes through; 0: one, without choice */
     bool renormalise;          /* the weights of the experts used are divided by their sum */
+    int E;               /* columns of the embedding tables; 0: D */
+    int groups;          /* sets of weights that the layers share, one after the other; 0: each layer has its own */
     int channels;          /* of an image: 1 or 3; 0: the model reads text, else it has no vocabulary and V is 0 */
     int image[2], patch[2]; /* pixels, high and wide */
     int positions;       /* longest sequence; of an image model, the one there is */

@@ -235,7 +235,7 @@ static void describe(struct audit *s)
     r->V = c->V;
     r->local_layers = (int)s->release.manifest.local_layers;
     r->rows = s->text.n;
-    r->tied = c->tied && c->head != HEAD_CLASSIFY;
+    r->tied = c->tied && (c->head == HEAD_LM || c->head == HEAD_MLM);
     r->head_user = s->key->head_user;
     add_column(r, AUDIT_NOTHING, 0, "nothing");
     for (size_t i = 0; i < s->o->drift_count; i++) {
@@ -280,6 +280,8 @@ static int attack(const struct audit *s, const struct audit_attack *t, const str
         skip(a, "needs related embedding tables");
     else if (t->slow && s->o->skip_slow)
         skip(a, "left out by --skip-slow");
+    else if (s->o->only != NULL && strcmp(s->o->only, t->id) != 0)
+        skip(a, "left out by --only");
     else if (t->slow && k->residual != NULL && k->first == 0)
         skip(a, "rows are open to this user: see A4");
     else if ((t->targets & TO(RESIDUAL)) != 0 && k->residual != NULL)
@@ -324,7 +326,7 @@ static int run_knowing(struct audit *s, size_t column, struct err *err)
         .first = (int)s->release.manifest.local_layers,
         .permuted = strcmp(s->release.manifest.profile, "stip") == 0,
         .rows = s->rows, .sequence = s->text.sequence, .position = s->text.position, .corpus = s->text.corpus,
-        .corpus_n = s->text.corpus_n, .sample = s->o->sample,
+        .corpus_n = s->text.corpus_n, .sample = s->o->sample, .places = s->o->places,
     };
     int rc = made ? audit_drift(s->plain, c->drift, s->staging, err) : 0;
     if (rc == 0 && made)
@@ -346,12 +348,22 @@ static int run_knowing(struct audit *s, size_t column, struct err *err)
     return rc;
 }
 
+static int check_only(const char *id, struct err *err)
+{
+    for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++)
+        if (id == NULL || strcmp(attacks[i].id, id) == 0)
+            return 0;
+    return err_set(err, ERR_USAGE, "--only: expected the name of an attack, A1 to A7, found '%.20s'", id);
+}
+
 int audit_run(const struct audit_options *o, struct audit_report *out, struct err *err)
 {
     struct audit_report r = {0};
     struct audit s = {.o = o, .r = &r};
     const uint64_t start = clock_us();
-    int rc = open_files(&s, err);
+    int rc = check_only(o->only, err);
+    if (rc == 0)
+        rc = open_files(&s, err);
     if (rc == 0)
         rc = make_rows(&s, err);
     if (rc == 0) {

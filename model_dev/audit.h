@@ -44,6 +44,7 @@ struct audit_known {
     const struct checkpoint *tables; /* embedding tables: the base's, or those that users hold; NULL: none */
     const float *residual; /* [D,D] a colluding user's key: a sealed row is the plain one times this; NULL: not known */
     size_t sample; /* neurons, candidates */
+    size_t places; /* that A7 searches at most; 0: by the size of the model */
 };
 
 /* What an attack says. It fills what it is after and leaves the rest NULL; audit_answer_free releases. */
@@ -120,6 +121,8 @@ struct audit_options {
     size_t drift_count;
     size_t sample;
     bool skip_slow; /* leave A7 out, with that as its reason */
+    size_t places;  /* for A7; 0: by the size of the model */
+    const char *only; /* the id of the one attack to run; NULL: all */
 };
 
 struct audit_report {

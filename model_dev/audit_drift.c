@@ -71,14 +71,15 @@ static int write_item(const struct item *item, double percent, float *x, struct 
     return 0;
 }
 
-/* Every tensor once: a tied table is found under two roles. */
+/* Every tensor once: a tied table is found under two roles, layers may share theirs. */
 static int list(struct item *items, size_t *count, const struct checkpoint *cp, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
         for (int l = 0; arch_present(c, row) && l < arch_count(c, row); l++) {
             const struct tensor *t = checkpoint_tensor(cp, row->role, l);
-            if (t == NULL || (row->role == ROLE_LM_HEAD && t == checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0)))
+            const bool shared = row->per_layer && l > 0 && checkpoint_tensor(cp, row->role, l - 1) == t;
+            if (t == NULL || shared || (row->role == ROLE_LM_HEAD && t == checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0)))
                 continue;
             items[*count] = (struct item){.src = t, .key = (uint64_t)row->role * 65536 + (uint64_t)l};
             if (checkpoint_name(items[*count].name, c, row, l, 0, 0, err) != 0)

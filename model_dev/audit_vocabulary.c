@@ -19,22 +19,27 @@
 struct view {
     struct net *net;
     bool gates;
-    struct weights down; /* the one that was taken out */
+    int F;
+    struct linear gate; /* of the last layer; fused ones have the ups behind the gates */
     struct scratch *scratch;
-    struct weights zero;
     void *work;
-    float *normed, *values; /* [BATCH,D], [BATCH, width of up] */
+    float *normed, *values; /* [BATCH,D], [BATCH, width of gate] */
 };
 
-static int make_zero(struct weights *w, const struct weights *like, struct err *err)
+static int put_zero(struct linear *at, int out, int in, struct err *err)
 {
-    float *row = calloc((size_t)like->in, sizeof *row);
+    struct linear zero = {0};
+    float *row = calloc((size_t)in, sizeof *row);
     if (row == NULL)
-        return err_oom(err, (size_t)like->in * sizeof *row);
-    int rc = weights_new(w, like->format, like->compute, like->out, like->in, err);
-    for (int i = 0; rc == 0 && i < like->out; i++)
-        weights_put_rows(w, i, 1, row);
+        return err_oom(err, (size_t)in * sizeof *row);
+    int rc = weights_new(&zero.w, at->w.format, at->w.compute, out, in, err);
+    for (int i = 0; rc == 0 && i < out; i++)
+        weights_put_rows(&zero.w, i, 1, row);
     free(row);
+    if (rc == 0) {
+        linear_free(at);
+        *at = zero;
+    }
     return rc;
 }
 
@@ -43,26 +48,36 @@ static struct net_layer *last_layer(const struct view *v)
     return &v->net->layers[v->net->config.L - 1];
 }
 
+/* The gates of the last layer, and nothing left there that adds or costs time: one layer alone keeps one neuron. */
+static int take_gates(struct view *v, const struct checkpoint *cp, enum compute compute, struct err *err)
+{
+    struct config *c = &v->net->config;
+    const struct config *whole = checkpoint_config(cp);
+    struct net_layer *last = last_layer(v);
+    const bool fused = arch_tensor(whole, ROLE_GATE_UP) != NULL, alone = c->L == 1;
+    const enum role role = fused ? ROLE_GATE_UP : c->gated ? ROLE_GATE : ROLE_UP, bias = c->gated ? ROLE_GATE_BIAS : ROLE_UP_BIAS;
+    if (linear_load(&v->gate, cp, compute, &role, fused ? NULL : &bias, 1, c->L - 1, err) != 0 ||
+        put_zero(&last->down, c->D, alone ? 1 : c->F, err) != 0)
+        return -1;
+    if (!alone)
+        return 0;
+    c->F = 1;
+    return put_zero(&last->up, c->gated ? 2 : 1, c->D, err);
+}
+
 static int view_open(struct view *v, const struct checkpoint *cp, int layers, bool gates, enum compute compute, struct err *err)
 {
     if (net_load_first(&v->net, cp, layers, compute, err) != 0)
         return -1;
-    struct net_layer *last = last_layer(v);
     v->gates = gates;
-    if (gates) {
-        struct weights zero;
-        if (make_zero(&zero, &last->down.w, err) != 0)
-            return -1;
-        v->down = last->down.w;
-        last->down.w = zero;
-        free(last->down.b);
-        last->down.b = NULL;
-    }
-    const size_t bytes = (linear_work_bytes(&last->up, BATCH) + 63) / 64 * 64;
+    v->F = v->net->config.F;
+    if (gates && take_gates(v, cp, compute, err) != 0)
+        return -1;
+    const size_t bytes = gates ? (linear_work_bytes(&v->gate, BATCH) + 63) / 64 * 64 : 0;
     if ((v->work = aligned_alloc(64, bytes + 64)) == NULL)
         return err_oom(err, bytes);
     if (floats_alloc(&v->normed, BATCH, (size_t)v->net->config.D, err) != 0 ||
-        floats_alloc(&v->values, BATCH, (size_t)last->up.w.out, err) != 0)
+        floats_alloc(&v->values, BATCH, gates ? (size_t)v->gate.w.out : 1, err) != 0)
         return -1;
     return scratch_new(&v->scratch, v->net, BATCH, BATCH, err);
 }
@@ -70,7 +85,7 @@ static int view_open(struct view *v, const struct checkpoint *cp, int layers, bo
 static void view_close(struct view *v)
 {
     net_free(v->net);
-    weights_free(&v->down);
+    linear_free(&v->gate);
     scratch_free(v->scratch);
     free(v->work);
     free(v->normed);
@@ -81,14 +96,13 @@ static void view_close(struct view *v)
 static int compared(struct view *v, const float *x, int n, float *out, struct err *err)
 {
     const struct config *c = &v->net->config;
-    const struct net_layer *last = last_layer(v);
-    const size_t D = (size_t)c->D, F = (size_t)c->F, width = (size_t)last->up.w.out;
+    const size_t D = (size_t)c->D, F = (size_t)v->F, width = (size_t)v->gate.w.out;
     if (!v->gates) {
         memcpy(out, x, (size_t)n * D * sizeof *out);
         return 0;
     }
-    norm_apply(c, &last->mlp_norm, v->normed, x, n);
-    linear_apply(&last->up, v->values, v->normed, n, v->work);
+    norm_apply(c, &last_layer(v)->mlp_norm, v->normed, x, n);
+    linear_apply(&v->gate, v->values, v->normed, n, v->work);
     for (size_t i = 0; i < (size_t)n; i++)
         memcpy(out + i * F, v->values + i * width, F * sizeof *out); /* gates lie first */
     return audit_sort_rows(out, (size_t)n, F, err);
@@ -207,8 +221,11 @@ static int best_token(struct trying *s, int position, int32_t *token, struct err
 static size_t places(const struct audit_known *k)
 {
     const struct config *c = k->c;
-    const double D = c->D, layer = D * (double)(2 * (c->H + c->G) * c->K) + 2 * D * (double)((c->gated ? 2 : 1) * c->F) + D * c->F;
-    const double fit = WORK / (layer * (double)(k->first + 1) * (double)c->V);
+    if (k->places > 0)
+        return k->places;
+    const double D = c->D, attention = D * (double)(2 * (c->H + c->G) * c->K), gates = D * c->F;
+    const double local = attention + (c->gated ? 3 : 2) * gates;
+    const double fit = WORK / ((local * k->first + attention + gates) * (double)c->V);
     return fit < 4 ? 4 : fit > 64 ? 64 : (size_t)fit;
 }
 

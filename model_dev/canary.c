@@ -13,6 +13,7 @@
 #include "engine/embed.h"
 #include "engine/forward.h"
 #include "model/checkpoint.h"
+#include "model_dev/rehearsal.h"
 
 #define PROMPT_LEAST 8
 #define PROMPT_MOST 64
@@ -24,6 +25,7 @@
 struct canary_maker {
     struct checkpoint *cp;
     const struct config *config;
+    struct rehearsal *rehearsal; /* where the plain model would answer otherwise; else NULL, and the next four answer */
     struct net *net;
     struct embed *embed;
     struct kvcache *kv;
@@ -94,8 +96,19 @@ static int check_memory(const struct canary_maker *m, const char *model, enum co
                                                         "; --canaries 0 makes a grant without them", model, need, machine);
 }
 
-int canary_maker_open(struct canary_maker **out, const char *model, enum compute compute, struct err *err)
+static int open_plain(struct canary_maker *m, enum compute compute, struct err *err)
 {
+    return net_load(&m->net, m->cp, true, compute, err) != 0 || embed_load(&m->embed, m->cp, err) != 0 ||
+                   kvcache_new_alone(&m->kv, m->config, KV_F32, m->cap, err) != 0
+               ? -1
+               : scratch_new(&m->scratch, m->net, m->cap, 1, err);
+}
+
+int canary_maker_open(struct canary_maker **out, const char *model, const struct release *from, struct err *err)
+{
+    const enum compute compute = from->manifest.compute;
+    /* Rotated weights are rounded on another grid than the plain ones. */
+    const bool rounded = strcmp(from->manifest.profile, "gauge") == 0 && compute != COMPUTE_F32;
     struct canary_maker *m = calloc(1, sizeof *m);
     if (m == NULL)
         return err_oom(err, sizeof *m);
@@ -121,9 +134,8 @@ int canary_maker_open(struct canary_maker **out, const char *model, enum compute
         err_oom(err, outputs * sizeof *m->logits);
         goto fail;
     }
-    if (ends_of_text(m, model, err) != 0 || net_load(&m->net, m->cp, true, compute, err) != 0 ||
-        embed_load(&m->embed, m->cp, err) != 0 || kvcache_new_alone(&m->kv, m->config, KV_F32, m->cap, err) != 0 ||
-        scratch_new(&m->scratch, m->net, m->cap, 1, err) != 0)
+    if (ends_of_text(m, model, err) != 0 ||
+        (rounded ? rehearsal_open(&m->rehearsal, from, m->cp, m->cap, err) : open_plain(m, compute, err)) != 0)
         goto fail;
     *out = m;
     return 0;
@@ -136,6 +148,7 @@ void canary_maker_close(struct canary_maker *m)
 {
     if (m == NULL)
         return;
+    rehearsal_free(m->rehearsal);
     scratch_free(m->scratch);
     kvcache_free(m->kv);
     embed_free(m->embed);
@@ -151,11 +164,21 @@ void canary_maker_close(struct canary_maker *m)
 /* Appends n tokens; m->logits gets the row of token `at` of them. */
 static int step(struct canary_maker *m, const int32_t *ids, int n, int at, struct err *err)
 {
+    if (m->rehearsal != NULL)
+        return rehearsal_rows(m->rehearsal, ids, n, at, m->logits, err);
     if (embed_rows(m->embed, ids, NULL, n, m->kv->len, m->x, err) != 0)
         return -1;
     struct forward_seq seq = {.kv = m->kv, .x = m->x, .T = n, .out_from = at, .out_n = 1, .out = m->logits};
     forward(m->net, m->scratch, &seq, 1);
     return 0;
+}
+
+static void restart(struct canary_maker *m)
+{
+    if (m->rehearsal != NULL)
+        rehearsal_restart(m->rehearsal);
+    else
+        kvcache_truncate(m->kv, 0);
 }
 
 static int below(uint32_t n, uint32_t *out, struct err *err)
@@ -249,7 +272,7 @@ static int make_prompt(struct canary_maker *m, struct canary *c, struct err *err
     uint32_t n = 0, id;
     if (m->first >= 0)
         ids[n++] = m->first;
-    kvcache_truncate(m->kv, 0);
+    restart(m);
     for (uint32_t fed = 0; n < c->prompt_n; n++) {
         if (!causal || n == 0) { /* nothing to draw from */
             do {
@@ -275,7 +298,7 @@ static int answer(struct canary_maker *m, struct canary *c, struct err *err)
 {
     const uint32_t most = c->answer;
     int32_t next = 0;
-    kvcache_truncate(m->kv, 0);
+    restart(m);
     for (c->answer = 0; c->answer < most; c->answer++) {
         const bool first = c->answer == 0;
         const int n = first ? (int)c->prompt_n : 1;

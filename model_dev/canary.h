@@ -1,7 +1,8 @@
-/* model_dev/canary.h - makes prompts whose answers the developer computes in plain space, fresh for every user.
+/* model_dev/canary.h - makes prompts whose answers the developer computes, fresh for every user.
  *
  * Data flow   checkpoint -> plain net -> a prompt of the model's own sampling (temperature 1, random length) -> its greedy answer and
- *             the log-probabilities of each step -> struct canary_list -> the grant.
+ *             the log-probabilities of each step -> struct canary_list -> the grant. For packages of profile gauge that round, the
+ *             package answers in place of the plain net (model_dev/rehearsal.h).
  *             Models that are not causal have no sampling: tokens at random, between the ones that a text begins and ends with.
  * Shapes      letters of model/shape.h.
  * Units       tokens, natural logarithms.
@@ -12,12 +13,12 @@
 #ifndef STIP_MODEL_DEV_CANARY_H
 #define STIP_MODEL_DEV_CANARY_H
 
-#include "model/compute.h"
+#include "model_dev/release.h"
 #include "transport/canary.h"
 
 struct canary_maker;
-/* compute: as the package is computed. */
-MUST_CHECK int canary_maker_open(struct canary_maker **out, const char *model, enum compute compute, struct err *err);
+/* from: the package whose server is asked. */
+MUST_CHECK int canary_maker_open(struct canary_maker **out, const char *model, const struct release *from, struct err *err);
 void canary_maker_close(struct canary_maker *m);
 MUST_CHECK int canary_make(struct canary_maker *m, struct canary_list *out, size_t count, struct err *err);
 /* canaries.bin in this folder, 0600. */

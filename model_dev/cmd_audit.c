@@ -45,15 +45,17 @@ int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     char model[FILE_PATH_MAX], base[FILE_PATH_MAX], what[128];
     const char *given_base = cli_str(cmd, "base", NULL);
-    struct audit_options o = {.ids = cli_str(cmd, "ids", NULL), .model = model, .skip_slow = cli_on(cmd, "skip-slow")};
+    struct audit_options o = {.ids = cli_str(cmd, "ids", NULL), .model = model, .only = cli_str(cmd, "only", NULL),
+                              .skip_slow = cli_on(cmd, "skip-slow")};
     const char *plot = cli_str(cmd, "plot", NULL);
-    int64_t sample = 512, threads = 0;
+    int64_t sample = 512, places = 0, threads = 0;
     double limit = 100;
     (void)argc;
     (void)argv;
     if (cli_need(cmd, "protected", &o.protected, err) != 0 || hub_option(model, cmd, err) != 0 ||
-        cli_int(cmd, "sample", 16, 1 << 20, &sample, err) != 0 || cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 ||
-        cli_num(cmd, "fail-above", 0, 100, &limit, err) != 0 || parse_drifts(&o, cli_str(cmd, "drift", "0,1,5,10,20"), err) != 0)
+        cli_int(cmd, "sample", 16, 1 << 20, &sample, err) != 0 || cli_int(cmd, "places", 1, 1 << 20, &places, err) != 0 ||
+        cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 || cli_num(cmd, "fail-above", 0, 100, &limit, err) != 0 ||
+        parse_drifts(&o, cli_str(cmd, "drift", "0,1,5,10,20"), err) != 0)
         return -1;
     if (given_base != NULL) {
         if (hub_find(base, given_base, err) != 0)
@@ -61,6 +63,7 @@ int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         o.base = base;
     }
     o.sample = (size_t)sample;
+    o.places = (size_t)places;
     struct audit_report *r = calloc(1, sizeof *r);
     if (r == NULL)
         return err_oom(err, sizeof *r);

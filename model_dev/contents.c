@@ -55,7 +55,9 @@ static int add(struct contents *list, const struct checkpoint *cp, const struct 
     if (item.rule == NULL) /* sending it as it is would be the one unforgivable default */
         return err_set(err, ERR_INTERNAL, "no rule says how to permute the %s of a %s", arch_role_name(row->role), c->architecture);
     item.file = checkpoint_file_of(cp, item.src);
-    if (checkpoint_name(name, c, row, layer - first, 0, 0, err) != 0)
+    struct config own = *c;
+    own.groups = 0; /* layers that share weights get a copy each, under keys of their own */
+    if (checkpoint_name(name, &own, row, layer - first, 0, 0, err) != 0)
         return -1;
     if ((item.name = strdup(name)) == NULL)
         return err_oom(err, strlen(name));
@@ -146,7 +148,7 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b)
 /* Guards the list above: a family whose reader asks for another text field must not be shipped as a different network. */
 static bool same_network(const struct config *a, const struct config *b)
 {
-    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) &&
+    bool same = SAME(arch) && SAME(D) && SAME(L) && SAME(H) && SAME(G) && SAME(K) && SAME(F) && SAME(V) && SAME(C) && SAME(E) && SAME(groups) &&
                 SAME(experts) && SAME(experts_used) && SAME(renormalise) && SAME(positions) && SAME(channels) && SAME(image[0]) && SAME(image[1]) && SAME(patch[0]) && SAME(patch[1]) && SAME(position_offset) && SAME(type_vocab) && SAME(norm) && SAME(norm_eps) && SAME(post_norm) &&
                 SAME(parallel) && SAME(causal) && SAME(gated) && SAME(act) && SAME(head_act) && SAME(rotary) && SAME(qk_norm) &&
                 SAME(qkv_bias) && SAME(o_bias) && SAME(mlp_bias) && SAME(position) && same_rope(&a->rope, &b->rope) &&
@@ -162,6 +164,8 @@ static int check_same(const struct json_doc *doc, const struct config *source, i
 {
     struct config c, want = *source;
     want.L -= first;
+    if (source->groups > 0)
+        want.groups = want.L;
     if (eps > 0)
         want.norm_eps = eps;
     memset(want.sliding, 0, sizeof want.sliding);
@@ -219,7 +223,7 @@ static void put_quantization(struct json_doc *doc, struct json *root, bool exper
 int contents_config(const struct checkpoint *cp, bool head, int first, double eps, const char *dtype, enum compute compute, char **text,
                     struct err *err)
 {
-    static const char *const set_here[] = {"num_labels", "tie_word_embeddings", NULL};
+    static const char *const set_here[] = {"num_labels", "tie_word_embeddings", "num_hidden_groups", NULL};
     static const char *const dtypes[] = {"torch_dtype", "dtype", NULL};
     static const char *const of_eps[] = {"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", NULL};
     static const char *const of_layers[] = {"num_hidden_layers", "n_layer", "n_layers", "max_window_layers", "layer_types", NULL};
@@ -235,6 +239,8 @@ int contents_config(const struct checkpoint *cp, bool head, int first, double ep
         json_put_num(doc, root, *key, eps); /* each family reads its own */
     if (first > 0)
         put_layers(doc, root, checkpoint_json(cp), c, first);
+    if (c->groups > 0)
+        json_put_int(doc, root, "num_hidden_groups", c->L - first); /* a copy for each */
     if (c->head == HEAD_CLASSIFY)
         json_put_int(doc, root, "num_labels", c->C); /* in place of the labels' names */
     /* The server's table stands alone: the embedding that it could be tied to is not in the package. */

@@ -22,7 +22,7 @@ static int keep(struct derived *out, const char *from, struct err *err)
 int derived_option(struct derived *out, const struct cli_cmd *cmd, struct err *err)
 {
     const char *flag = cli_str(cmd, "derived-from", NULL);
-    char line[sizeof out->from];
+    char line[sizeof out->from + 1]; /* a name that is too long shows */
     *out = (struct derived){0};
     if (flag != NULL)
         return keep(out, flag, err);

@@ -20,8 +20,9 @@ struct fold {
     const struct keyset *keys;
     const char *dir;
     struct gauge_end end;
-    int layer;                /* whose keys the next two are; -1: none */
+    int layer;                /* whose heads these are; -1: none */
     struct gauge_head *heads; /* [G] */
+    int feed;                 /* whose ups these are: a layer's, or an expert's as KEY_FFN counts them; -1: none */
     double *ups;              /* [F] secret memory */
 };
 
@@ -39,6 +40,7 @@ static const struct reader {
     {ROLE_GATE, ROLE_GATE_BIAS, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B},
     {ROLE_UP, ROLE_UP_BIAS, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B},
     {ROLE_GATE_UP, ROLE_COUNT, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B},
+    {ROLE_ROUTER, ROLE_COUNT, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B},
     {ROLE_LM_HEAD, ROLE_COUNT, ROLE_FINAL_NORM_W, ROLE_FINAL_NORM_B},
 };
 #define READERS (sizeof readers / sizeof *readers)
@@ -56,11 +58,11 @@ int fold_check(const struct config *c, bool head_user, struct err *err)
     if (c->post_norm)
         return err_set(err, ERR_USAGE, "--profile gauge: %s has its norms on the residual itself, and their gains would show the rotation; "
                                        "use --profile stip", c->architecture);
-    if (c->head != HEAD_LM)
+    if (c->head != HEAD_LM && c->head != HEAD_NONE)
         return err_set(err, ERR_USAGE, "--profile gauge: known for language models, not for a %s; use --profile stip", c->architecture);
-    if (c->experts > 0 || c->post_norms || c->gain_plus_one)
-        return err_set(err, ERR_USAGE, "--profile gauge: not known for a %s (%s); use --profile stip", c->architecture,
-                       c->experts > 0 ? "experts" : c->post_norms ? "norms behind the layers" : "gains counted from 1");
+    if (c->post_norms)
+        return err_set(err, ERR_USAGE, "--profile gauge: %s norms what its layers add, and the gains of these norms let no rotation pass "
+                                       "(docs/decisions/0013-gauge.md); use --profile stip", c->architecture);
     if (c->norm == NORM_RMS)
         return 0;
     if (!head_user)
@@ -82,7 +84,7 @@ int fold_open(struct fold **out, const struct checkpoint *cp, const struct keyse
     struct fold *f = calloc(1, sizeof *f);
     if (f == NULL)
         return err_oom(err, sizeof *f);
-    *f = (struct fold){.cp = cp, .c = checkpoint_config(cp), .keys = keys, .dir = dir, .layer = -1};
+    *f = (struct fold){.cp = cp, .c = checkpoint_config(cp), .keys = keys, .dir = dir, .layer = -1, .feed = -1};
     int rc = keyset_end_key(keys, KEY_RESIDUAL, key, err);
     if (rc == 0)
         rc = gauge_end_new(&f->end, f->c->D, f->c->norm == NORM_LAYER, key, err);
@@ -114,7 +116,7 @@ double fold_eps(const struct fold *f)
     return f->end.c * f->end.c * f->c->norm_eps;
 }
 
-static int layer_keys(struct fold *f, int layer, struct err *err)
+static int head_keys(struct fold *f, int layer, struct err *err)
 {
     const struct config *c = f->c;
     if (f->layer == layer)
@@ -125,10 +127,35 @@ static int layer_keys(struct fold *f, int layer, struct err *err)
         if (gauge_head_new(&f->heads[g], f->keys, c->K, c->rotary, layer, g, err) != 0)
             return -1;
     }
-    if (gauge_ups(f->ups, f->keys, c->F, layer, err) != 0)
-        return -1;
     f->layer = layer;
     return 0;
+}
+
+/* Of the experts of a layer each has its own. */
+static int up_keys(struct fold *f, int feed, struct err *err)
+{
+    if (f->feed == feed)
+        return 0;
+    f->feed = -1;
+    if (gauge_ups(f->ups, f->keys, f->c->F, feed, err) != 0)
+        return -1;
+    f->feed = feed;
+    return 0;
+}
+
+/* Whose norm is before it. */
+static int layer_of(const struct fold *f, const struct contents_item *item)
+{
+    return item->row->per_expert ? item->layer / f->c->experts : item->layer;
+}
+
+static int item_keys(struct fold *f, const struct contents_item *item, struct err *err)
+{
+    if (!item->row->per_layer)
+        return 0;
+    if (item->row->in == AX_F || item->row->out == AX_F || item->row->out == AX_GATE_UP)
+        return up_keys(f, item->layer, err);
+    return head_keys(f, layer_of(f, item), err);
 }
 
 /* ------------------------------------------------------------------ tiles */
@@ -279,7 +306,7 @@ static int add_norm_bias(const struct fold *f, const struct contents_item *bias,
     return rc;
 }
 
-/* The gain, or the bias, of the norm before a tensor; *out stays NULL where there is none. */
+/* The gain, as what is multiplied by, or the bias of the norm before a tensor; *out stays NULL where there is none. */
 static int read_norm(const struct fold *f, enum role role, int layer, float **out, struct err *err)
 {
     const struct tensor *t = arch_tensor(f->c, role) == NULL ? NULL : checkpoint_tensor(f->cp, role, layer);
@@ -287,7 +314,11 @@ static int read_norm(const struct fold *f, enum role role, int layer, float **ou
         return 0;
     if ((*out = malloc(t->count * sizeof **out)) == NULL)
         return err_oom(err, t->count * sizeof **out);
-    return checkpoint_rows_f32(t, 0, t->count, *out, err);
+    if (checkpoint_rows_f32(t, 0, t->count, *out, err) != 0)
+        return -1;
+    for (uint64_t i = 0; f->c->gain_plus_one && i < t->count; i++)
+        (*out)[i] += 1; /* in float32, as engines do */
+    return 0;
 }
 
 static int fold_tiles(struct fold *f, const struct contents_item *item, float *to, struct err *err)
@@ -307,9 +338,9 @@ static int fold_tiles(struct fold *f, const struct contents_item *item, float *t
     if (t.x == NULL || t.column == NULL || t.run == NULL)
         rc = err_oom(err, t.outs * t.ins * sizeof *t.x);
     if (rc == 0 && reader != NULL)
-        rc = read_norm(f, reader->norm_w, item->layer, &gain, err);
+        rc = read_norm(f, reader->norm_w, layer_of(f, item), &gain, err);
     if (rc == 0 && reader != NULL && vector)
-        rc = read_norm(f, reader->norm_b, item->layer, &beta, err);
+        rc = read_norm(f, reader->norm_b, layer_of(f, item), &beta, err);
     const uint64_t down = t.outs, right = t.ins;
     for (t.out = 0; rc == 0 && t.out < outs; t.out += down)
         for (t.in = 0; rc == 0 && t.in < ins; t.in += right) {
@@ -367,13 +398,14 @@ void fold_release(struct tensor *t)
     *t = (struct tensor){0};
 }
 
-static bool is_norm(enum role role, float *value)
+/* A norm that is left with nothing to do, and the number that says so. */
+static bool is_norm(const struct config *c, enum role role, float *value)
 {
     switch (role) {
     case ROLE_ATTN_NORM_W:
     case ROLE_MLP_NORM_W:
     case ROLE_FINAL_NORM_W:
-        *value = 1;
+        *value = c->gain_plus_one ? 0 : 1;
         return true;
     case ROLE_ATTN_NORM_B:
     case ROLE_MLP_NORM_B:
@@ -389,11 +421,11 @@ int fold_tensor(struct fold *f, const struct contents_item *item, struct tensor 
 {
     struct tensor t = {0};
     float value;
-    if (layer_keys(f, item->row->per_layer ? item->layer : 0, err) != 0 || plane(f, item, &t, err) != 0)
+    if (item_keys(f, item, err) != 0 || plane(f, item, &t, err) != 0)
         return -1;
     float *to = (float *)(uintptr_t)t.data;
     int rc = 0;
-    if (is_norm(item->row->role, &value))
+    if (is_norm(f->c, item->row->role, &value))
         for (uint64_t i = 0; i < t.count; i++)
             to[i] = value;
     else if (item->row->out == AX_HEAD) /* Q/K norms: one gain per dim for all heads, as they are */
@@ -425,20 +457,25 @@ static double packed_element(const struct checkpoint *packed, const struct arch_
 int fold_compare(struct fold *f, const struct checkpoint *packed, int layer, int first, bool *same, struct err *err)
 {
     const enum role role = arch_tensor(f->c, ROLE_GATE) != NULL ? ROLE_GATE : arch_tensor(f->c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
-    const struct contents_item item = {.row = arch_tensor(f->c, role), .src = checkpoint_tensor(f->cp, role, layer), .layer = layer};
-    const struct tensor *t = checkpoint_tensor(packed, role, layer - first);
+    const struct arch_tensor *row = arch_tensor(f->c, role);
+    const int feed = row->per_expert ? layer * f->c->experts : layer; /* of experts the one that comes first in the package */
+    struct contents_item item = {.row = row, .layer = feed};
+    const struct tensor *t = checkpoint_tensor(packed, role, feed - arch_below(f->c, row, first));
     const uint64_t D = (uint64_t)f->c->D;
     struct tile w = {.outs = 1, .ins = D, .x = malloc(D * sizeof *w.x), .run = malloc(D * sizeof *w.run)};
-    struct perm neurons = {0}, residual = {0};
+    struct perm neurons = {0}, residual = {0}, experts = {0};
     float *gain = NULL;
     int rc = w.x == NULL || w.run == NULL ? err_oom(err, D * sizeof *w.x) : 0;
     if (rc == 0)
-        rc = keyset_perm(f->keys, KEY_FFN, layer, &neurons, err);
+        rc = keyset_perm(f->keys, KEY_FFN, feed, &neurons, err);
     if (rc == 0)
         rc = keyset_perm(f->keys, KEY_RESIDUAL, 0, &residual, err);
+    if (rc == 0 && row->per_expert)
+        rc = keyset_perm(f->keys, KEY_EXPERTS, layer, &experts, err);
     if (rc == 0)
         rc = read_norm(f, ROLE_MLP_NORM_W, layer, &gain, err);
     if (rc == 0) {
+        item.src = checkpoint_tensor(f->cp, role, feed + (row->per_expert ? (int)experts.to[0] : 0));
         w.out = neurons.to[0];
         rc = load(&item, &w, err);
     }
@@ -453,6 +490,7 @@ int fold_compare(struct fold *f, const struct checkpoint *packed, int layer, int
     }
     perm_wipe(&neurons);
     perm_wipe(&residual);
+    perm_wipe(&experts);
     free(gain);
     free(w.x);
     free(w.run);

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "model/checkpoint.h"
 #include "model/preprocess.h"
+#include "model/sentence.h"
 #include "model_dev/canary.h"
 #include "model_dev/contents.h"
 #include "model_dev/fold.h"
@@ -142,6 +143,8 @@ static int each_table(struct safetensors_out *st, const struct checkpoint *cp, b
     for (const struct arch_tensor *row = c->arch->tensors; row->role != ROLE_COUNT; row++)
         for (int l = 0; l < contents_granted(c, row, head_user, (int)m->local_layers, gauge); l++) {
             const struct tensor *t = checkpoint_tensor(cp, row->role, l);
+            if (l > 0 && checkpoint_tensor(cp, row->role, l - 1) == t) /* layers that share it */
+                continue;
             if (checkpoint_name(own, c, row, l, 0, 0, err) != 0)
                 return -1;
             if (name == NULL && safetensors_out_declare(st, own, t->dtype, t->rank, t->dim, err) != 0)
@@ -227,13 +230,11 @@ int grant_canaries(size_t *out, const struct grant_source *src, struct err *err)
     struct config c;
     if (config_read(&c, src->model, err) != 0)
         return -1;
-    const bool rounds = strcmp(src->from->manifest.profile, "gauge") == 0 && src->from->manifest.compute != COMPUTE_F32;
-    /* Rotated weights meet another grid than the plain ones that the answers would come from: honest ones would look like cheats. */
-    if (src->canaries > 0 && rounds)
-        log_warn("no canaries in this grant: profile gauge in %s rounds otherwise than the plain model", compute_name(src->from->manifest.compute));
-    else if (src->canaries > 0 && config_reads_images(&c))
-        log_warn("no canaries in this grant: they are texts, and a %s reads images", c.architecture);
-    *out = rounds || config_reads_images(&c) ? 0 : src->canaries;
+    const bool images = config_reads_images(&c), none = images || c.head == HEAD_NONE;
+    if (src->canaries > 0 && none)
+        log_warn("no canaries in this grant: %s", images ? "they are texts, and this model reads images"
+                                                         : "a model without head gives no probabilities to compare");
+    *out = none ? 0 : src->canaries;
     config_free(&c);
     return 0;
 }
@@ -246,15 +247,16 @@ static int write_canaries(const struct grant_source *src, const char *dir, struc
         return -1;
     if (count == 0)
         return 0;
-    int rc = canary_maker_open(&maker, src->model, src->from->manifest.compute, err);
+    int rc = canary_maker_open(&maker, src->model, src->from, err);
     if (rc == 0)
         rc = canary_write(maker, dir, count, err);
     canary_maker_close(maker);
     return rc;
 }
 
-static int write_about(const struct grant_source *src, const char *dir, struct err *err)
+static int write_about(const struct grant_source *src, const struct config *c, const char *dir, struct err *err)
 {
+    struct sentence sentence;
     const struct release *from = src->from;
     char path[FILE_PATH_MAX], context[2 * CRYPTO_HASH_LEN + 1], created[32], expires[32], who[PEER_KEY_TEXT], *text = NULL;
     const int64_t end = expiry_first(src->expires, from->manifest.expires);
@@ -262,6 +264,8 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
     crypto_hex(from->context, sizeof from->context, context);
     clock_iso(clock_unix(), created);
     peer_key_text(&self, who);
+    if (sentence_read(&sentence, src->model, c->D, err) != 0)
+        return -1;
     struct json_doc *doc = json_new_object("grant.json");
     struct json *root = json_node(doc);
     json_put_int(doc, root, "version", 1);
@@ -279,7 +283,10 @@ static int write_about(const struct grant_source *src, const char *dir, struct e
         json_put_str(doc, root, "expires", expires);
     }
     json_put_str(doc, root, "model_dev", who);
+    if (sentence.present)
+        sentence_put(&sentence, doc, json_put_object(doc, root, "embedding"));
     int rc = json_print(doc, true, &text, err);
+    sentence_free(&sentence);
     json_free(doc);
     if (rc == 0)
         rc = file_join(path, dir, "grant.json", err);
@@ -309,9 +316,11 @@ static int open_source(struct opened *o, const struct grant_source *src, struct 
         return err_oom(err, sizeof *key);
     int rc = release_key(src->from, key, err);
     if (rc == 0)
-        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
-    if (rc == 0)
         rc = checkpoint_open(&o->plain, src->model, CHECKPOINT_ALL, err);
+    if (rc == 0) {
+        key->shape.experts = checkpoint_config(o->plain)->experts; /* which key files do not have */
+        rc = keyset_new(&o->keys, &key->shape, key->seed, err);
+    }
     if (rc == 0)
         rc = preprocess_check(src->model, checkpoint_config(o->plain), err);
     if (rc == 0)
@@ -349,7 +358,7 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
     if (rc == 0)
         rc = write_canaries(src, dir, err);
     if (rc == 0)
-        rc = write_about(src, dir, err);
+        rc = write_about(src, checkpoint_config(o.plain), dir, err);
     close_source(&o);
     return rc;
 }

@@ -16,6 +16,8 @@
 #ifndef STIP_MODEL_DEV_GRANT_H
 #define STIP_MODEL_DEV_GRANT_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "model_dev/release.h"
 #include "transport/identity.h"

@@ -62,6 +62,8 @@ static struct cli_opt audit_opts[] = {
     {.name = "drift", .arg = "PERCENTS", .help = "the same weights with so much Gaussian noise, each a column: 0,1,5,10,20; or none"},
     {.name = "ids", .arg = "FILE", .help = "token ids of a text, as stip-user tokenize prints them; without it made-up ones"},
     {.name = "sample", .arg = "N", .help = "rows that users send, neurons that are looked at: 512"},
+    {.name = "places", .arg = "N", .help = "places of the text at which A7 tries the vocabulary: 4 to 64 by the size of the model"},
+    {.name = "only", .arg = "ATTACK", .help = "run this one alone: A1 to A7"},
     {.name = "skip-slow", .help = "leave A7 out: it tries every token of the vocabulary at every place"},
     {.name = "plot", .arg = "FILE", .help = "the table as a picture, SVG"},
     {.name = "fail-above", .arg = "PERCENT", .help = "exit 1 if more of pi, weights or tokens is recovered by a server without a user"},

@@ -1,13 +1,8 @@
 #include "model_dev/protect.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -17,14 +12,15 @@
 #include "model/manifest.h"
 #include "model/preprocess.h"
 #include "model/quant.h"
+#include "model/sentence.h"
 #include "model_dev/contents.h"
 #include "model_dev/context_key.h"
 #include "model_dev/engine.h"
 #include "model_dev/fold.h"
+#include "model_dev/place.h"
 #include "model_dev/transform.h"
 #include "permute/gather.h"
 
-#define STAGING ".protect.tmp"
 #define INDEX "model.safetensors.index.json"
 #define BLOCK ((size_t)8 << 20) /* bytes */
 #define SCALE_SUFFIX "_scale"
@@ -37,6 +33,7 @@ struct plan {
     struct keyset *keys;
     struct context_key *key; /* secret memory */
     bool head_user, table_exposed;
+    struct sentence sentence; /* around an embedding model */
     int local_layers;
     bool gauge;        /* profile "gauge" */
     struct fold *fold; /* NULL without */
@@ -175,12 +172,16 @@ static int make_plan(struct plan *p, const struct protect_opts *o, struct err *e
 {
     if (check_options(o, p, err) != 0 || checkpoint_open(&p->cp, o->model, CHECKPOINT_ALL, err) != 0 ||
         refuse_int8(p->cp, err) != 0 || preprocess_check(o->model, checkpoint_config(p->cp), err) != 0 || (p->engine && engine_check(checkpoint_config(p->cp), err) != 0) ||
-        check_layers(p, err) != 0)
+        check_layers(p, err) != 0 || sentence_read(&p->sentence, o->model, checkpoint_config(p->cp)->D, err) != 0)
         return -1;
     bool same = table_is_embedding(p->cp), automatic = o->head == NULL || strcmp(o->head, "auto") == 0;
+    const bool headless = checkpoint_config(p->cp)->head == HEAD_NONE;
+    if (headless && !automatic && strcmp(o->head, "server") == 0)
+        return err_set(err, ERR_USAGE, "--head server: a %s has no head, its last rows go to the user; leave it out",
+                       checkpoint_config(p->cp)->architecture);
     /* Under gauge the bias of a final LayerNorm has no place on the server. */
     const bool needs_user = p->gauge && checkpoint_config(p->cp)->norm == NORM_LAYER;
-    p->head_user = !p->engine && (automatic ? same || needs_user : strcmp(o->head, "user") == 0);
+    p->head_user = !p->engine && (automatic ? headless || p->sentence.present || same || needs_user : strcmp(o->head, "user") == 0);
     p->table_exposed = p->engine || (same && !p->head_user);
     const unsigned parts = CHECKPOINT_CORE | (p->head_user ? 0 : CHECKPOINT_HEAD) | (p->engine ? CHECKPOINT_EMBED : 0);
     if (contents_list(&p->contents, p->cp, parts, p->local_layers, err) != 0)
@@ -236,6 +237,7 @@ static int check_granted(const struct plan *p, struct err *err)
 static void free_plan(struct plan *p)
 {
     fold_close(p->fold);
+    sentence_free(&p->sentence);
     contents_free(&p->contents);
     checkpoint_close(p->cp);
     keyset_free(p->keys);
@@ -493,104 +495,7 @@ static int write_package(struct plan *p, const struct protect_opts *o, const cha
     return rc == 0 ? write_manifest(p, o, dir, report, err) : -1;
 }
 
-/* ------------------------------------------------------------------ staging and installing */
-
-struct place {
-    char dir[FILE_PATH_MAX], staging[FILE_PATH_MAX];
-    char package[FILE_PATH_MAX], key[FILE_PATH_MAX];         /* where they will be */
-    char new_package[FILE_PATH_MAX], new_key[FILE_PATH_MAX]; /* in staging */
-    char old_package[FILE_PATH_MAX + 16], old_key[FILE_PATH_MAX + 16]; /* where those that were there go */
-    bool made_dir;
-    int lock;
-};
-
-static int refuse_existing(const struct place *at, struct err *err)
-{
-    const char *there = file_exists(at->key) ? at->key : file_exists(at->package) ? at->package : NULL;
-    return there == NULL ? 0
-                         : err_set(err, ERR_USAGE, "%s is there already; give another --out, or --force to move the old package and "
-                                                   "key aside (nothing is deleted)", there);
-}
-
-/* Makes DIR, takes its lock and an empty staging folder inside it. */
-static int open_place(struct place *at, const struct protect_opts *o, struct err *err)
-{
-    *at = (struct place){.lock = -1, .made_dir = !file_exists(o->out)};
-    if (file_join(at->dir, NULL, o->out, err) != 0 || file_join(at->staging, o->out, STAGING, err) != 0 ||
-        file_join(at->package, o->out, PROTECT_PACKAGE, err) != 0 || file_join(at->key, o->out, PROTECT_KEY, err) != 0 ||
-        file_join(at->new_package, at->staging, PROTECT_PACKAGE, err) != 0 ||
-        file_join(at->new_key, at->staging, PROTECT_KEY, err) != 0)
-        return -1;
-    if (file_mkdirs(o->out, 0700, err) != 0)
-        return -1;
-    at->lock = open(o->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (at->lock < 0)
-        return err_set(err, ERR_INPUT, "cannot open folder %s: %s", o->out, strerror(errno));
-    if (flock(at->lock, LOCK_EX | LOCK_NB) != 0) {
-        close(at->lock); /* what stands in the folder belongs to the other */
-        at->lock = -1;
-        return err_set(err, ERR_USAGE, "%s: another protect is writing to this folder", o->out);
-    }
-    if ((!o->force && refuse_existing(at, err) != 0) || file_remove_tree(at->staging, err) != 0)
-        return -1;
-    return file_mkdirs(at->staging, 0700, err);
-}
-
-static int move(const char *from, const char *to, struct err *err)
-{
-    return rename(from, to) == 0 ? 0 : err_set(err, ERR_INTERNAL, "cannot rename %s to %s: %s", from, to, strerror(errno));
-}
-
-/* An old key opens what was sealed under it: it is kept, never replaced. */
-static int move_aside(struct place *at, struct err *err)
-{
-    unsigned n = 0;
-    do {
-        n++;
-        (void)snprintf(at->old_package, sizeof at->old_package, "%s.%u", at->package, n);
-        (void)snprintf(at->old_key, sizeof at->old_key, "%s.%u", at->key, n);
-    } while (file_exists(at->old_package) || file_exists(at->old_key));
-    if (file_exists(at->key) && move(at->key, at->old_key, err) != 0)
-        return -1;
-    return file_exists(at->package) ? move(at->package, at->old_package, err) : 0;
-}
-
-/* What may not last is not there, and what was there is there again. */
-static void put_back(const struct place *at)
-{
-    if (!file_exists(at->new_key))
-        (void)unlink(at->key);
-    if (!file_exists(at->new_package))
-        (void)!file_remove_tree(at->package, NULL);
-    if (file_exists(at->old_key))
-        (void)rename(at->old_key, at->key);
-    if (file_exists(at->old_package))
-        (void)rename(at->old_package, at->package);
-}
-
-/* The key first: a run that dies between the two leaves a key without a package, never a package without its key. */
-static int install(struct place *at, struct err *err)
-{
-    if (file_fsync_dir(at->new_package, err) != 0 || file_fsync_dir(at->staging, err) != 0)
-        return -1;
-    if (move_aside(at, err) == 0 && move(at->new_key, at->key, err) == 0 && move(at->new_package, at->package, err) == 0 &&
-        file_fsync_dir(at->dir, err) == 0)
-        return 0;
-    put_back(at);
-    return -1;
-}
-
-static int close_place(struct place *at, int rc, struct err *err)
-{
-    if (at->lock < 0)
-        return rc;
-    if (file_remove_tree(at->staging, rc == 0 ? err : NULL) != 0)
-        rc = -1;
-    if (rc != 0 && at->made_dir)
-        (void)rmdir(at->dir); /* fails when something of value is in it, as it should */
-    close(at->lock);
-    return rc;
-}
+/* ------------------------------------------------------------------ all of it */
 
 int protect_checkpoint(const struct protect_opts *opts, struct protect_report *out, struct err *err)
 {
@@ -602,14 +507,14 @@ int protect_checkpoint(const struct protect_opts *opts, struct protect_report *o
     if (rc == 0)
         rc = check_granted(&plan, err);
     if (rc == 0)
-        rc = open_place(&place, opts, err);
+        rc = place_open(&place, opts->out, opts->force, err);
     if (rc == 0)
         rc = write_package(&plan, opts, place.new_package, &report, err);
     if (rc == 0)
         rc = context_key_write(place.new_key, plan.key, err);
     if (rc == 0)
-        rc = install(&place, err);
-    rc = close_place(&place, rc, err);
+        rc = place_install(&place, err);
+    rc = place_close(&place, rc, err);
     if (rc == 0) {
         memcpy(report.package, place.package, sizeof report.package);
         memcpy(report.key, place.key, sizeof report.key);

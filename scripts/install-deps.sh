@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs the Debian packages that stip builds with, if any is missing. Needs root or sudo only then.
+#   scripts/install-deps.sh [MORE...]     and these: what only some tests need
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config clang libclang-rt-14-dev
 libssl-dev libzmq3-dev libcjson-dev libopenblas-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev libcurl4-openssl-dev libpng-dev libjpeg-dev libedit-dev libseccomp-dev scdoc
-libcriterion-dev"
+libsodium-dev libcriterion-dev"
 
 # Another release names clang's runtime differently; then its own default is taken.
 . /etc/os-release 2>/dev/null || true
@@ -13,7 +14,7 @@ if [ "${VERSION_ID:-}" != 12 ]; then
 fi
 
 missing=""
-for p in $packages; do
+for p in $packages "$@"; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
 done
 [ -z "$missing" ] && exit 0

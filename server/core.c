@@ -372,7 +372,9 @@ static void announce(struct core *c)
     h->max_tokens = (uint32_t)context;
     h->max_sessions = (uint32_t)c->limits.user_sessions;
     h->max_rows = (uint32_t)rows;
-    h->max_out_rows = (uint32_t)(c->limits.out_rows < rows ? c->limits.out_rows : rows);
+    /* The limit is for rows as wide as a vocabulary. A model that reads all rows at once gives hidden ones back at once. */
+    const bool hidden = !config->causal && h->head_at_server == 0;
+    h->max_out_rows = (uint32_t)(c->limits.out_rows < rows && !hidden ? c->limits.out_rows : rows);
     h->session_ttl_s = (uint32_t)(c->limits.ttl_ms / 1000);
 }
 

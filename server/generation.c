@@ -31,7 +31,7 @@ void generation_feed(struct generation *g, int *wait)
     struct core_job jobs[WORKER_BATCH];
     if (g->model.worker == NULL || generation_computing(g) || core_waiting(g->core) == 0)
         return;
-    const int ms = gather_wait(&g->gather, clock_us(), core_away(g->core), core_waiting(g->core));
+    const int ms = patience_wait(&g->patience, clock_us(), core_away(g->core), core_waiting(g->core));
     if (ms > 0) {
         *wait = ms < *wait ? ms : *wait;
         return;
@@ -50,7 +50,7 @@ void generation_collect(struct generation *g)
     int n = g->model.worker == NULL ? 0 : worker_finish(g->model.worker, jobs, &us);
     core_done(g->core, clock_ms(), jobs, n, us);
     if (n > 0)
-        gather_begin(&g->gather, clock_us(), us);
+        patience_begin(&g->patience, clock_us(), us);
 }
 
 void generation_watch(struct generation *g, int64_t now)

@@ -46,11 +46,9 @@ static const struct zmq_option OPTIONS[] = {
     {ZMQ_HANDSHAKE_IVL, CHANNEL_HANDSHAKE_MS},
     {ZMQ_SNDHWM, 16},
     {ZMQ_RCVHWM, 64},
-    {ZMQ_TCP_KEEPALIVE, 1},
-    {ZMQ_TCP_KEEPALIVE_IDLE, 10},
-    {ZMQ_TCP_KEEPALIVE_INTVL, 5},
-    {ZMQ_TCP_KEEPALIVE_CNT, 3},
-    {ZMQ_TCP_MAXRT, 30000},
+    /* A hole in the network is left by a new connection, long before TCP's growing waits would send again in the old one. No keepalive:
+     * the listener's is enough, and with this bound one lost probe would end a connection that nobody uses. */
+    {ZMQ_TCP_MAXRT, CHANNEL_UNSENT_MS},
     {ZMQ_LINGER, 0},
 };
 

@@ -27,8 +27,9 @@
 #define CHANNEL_CONNECT_MS 5000
 #define CHANNEL_HANDSHAKE_MS 3000
 #define CHANNEL_HELLO_MS 5000
-#define CHANNEL_PING_MS 5000   /* silence after which channel_recv asks */
-#define CHANNEL_DEAD_MS 15000  /* silence after which the peer counts as dead */
+#define CHANNEL_PING_MS 1000   /* silence after which channel_recv asks */
+#define CHANNEL_UNSENT_MS 4000 /* what the peer's kernel has not confirmed by then was lost, and the connection with it */
+#define CHANNEL_DEAD_MS 15000  /* silence after which a peer whose kernel lives counts as dead */
 #define CHANNEL_CHUNK_MS 30000 /* of a blob transfer */
 
 struct channel_stats {

@@ -301,7 +301,7 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *connection, 
         return MHD_NO;
     x->http = h;
     x->connection = connection;
-    x->deadline_ms = clock_ms() + HTTP_BODY_S * 1000;
+    x->deadline_ms = clock_ms() + UINT64_C(1000) * (h->opts.body_s > 0 ? h->opts.body_s : HTTP_BODY_S);
     buf_init(&x->body, h->opts.body_max + 1); /* a NUL behind it */
     *slot = x;
     const char *length = header(x, "Content-Length");

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/clock.h"
 #include "base/crypto.h"
+#include "transport/backlog.h"
 #include "transport/channel.h"
 #include "transport/msg_error.h"
 #include "transport/msg_ping.h"
@@ -28,6 +30,7 @@ struct listener {
     struct peer_key self;
     zmq_msg_t msg; /* the frame that the last listener_recv gave, while `holds` */
     struct trace *trace;
+    struct backlog *backlog;
     struct listener_stats stats;
 };
 
@@ -101,7 +104,8 @@ int listener_open(struct listener **out, struct transport *t, const char *name, 
         transport_guard(t, name, l->allow, err) != 0)
         goto fail;
     l->guarded = true;
-    if (bind_socket(l, endpoint, id, err) != 0)
+    if (bind_socket(l, endpoint, id, err) != 0 ||
+        backlog_new(&l->backlog, (unsigned)strtoul(strrchr(l->endpoint, ':') + 1, NULL, 10), err) != 0)
         goto fail;
     *out = l;
     return 0;
@@ -121,6 +125,7 @@ void listener_close(struct listener *l)
     if (l->guarded)
         transport_unguard(l->transport, l->name);
     allow_free(l->allow);
+    backlog_free(l->backlog);
     free(l);
 }
 
@@ -188,11 +193,22 @@ int listener_self_check(struct listener *l, struct err *err)
 int listener_poll(struct listener *const *l, size_t n, int wake_fd, int timeout_ms, bool *ready, bool *woken, struct err *err)
 {
     zmq_pollitem_t item[LISTENER_MAX + 1];
+    const uint64_t start = clock_ms();
+    uint64_t passed = 0;
+    int rc;
     assert(n <= LISTENER_MAX);
     for (size_t i = 0; i < n; i++)
         item[i] = (zmq_pollitem_t){.socket = l[i]->socket, .events = ZMQ_POLLIN};
     item[n] = (zmq_pollitem_t){.fd = wake_fd, .events = ZMQ_POLLIN};
-    int rc = zmq_poll(item, (int)(n + (wake_fd >= 0 ? 1 : 0)), timeout_ms);
+    do {
+        int wait = timeout_ms < 0 ? BACKLOG_LOOK_MS : timeout_ms - (int)passed;
+        for (size_t i = 0; i < n; i++) {
+            const int look = backlog_look(l[i]->backlog, start + passed);
+            wait = look < wait ? look : wait;
+        }
+        rc = zmq_poll(item, (int)(n + (wake_fd >= 0 ? 1 : 0)), wait);
+        passed = clock_ms() - start;
+    } while (rc == 0 && (timeout_ms < 0 || passed < (uint64_t)timeout_ms));
     if (rc < 0 && errno != EINTR)
         return err_set(err, ERR_INTERNAL, "waiting for peers: %s", zmq_strerror(errno));
     for (size_t i = 0; i < n; i++)
@@ -213,8 +229,10 @@ static enum part take_part(struct listener *l, struct err *err)
     int rc;
     while ((rc = zmq_msg_recv(&l->msg, l->socket, ZMQ_DONTWAIT)) < 0 && errno == EINTR)
         continue;
-    if (rc >= 0)
+    if (rc >= 0) {
+        backlog_took(l->backlog, zmq_msg_get(&l->msg, ZMQ_SRCFD), zmq_msg_size(&l->msg));
         return PART_TAKEN;
+    }
     if (errno == EAGAIN)
         return PART_NONE;
     (void)err_set(err, ERR_INTERNAL, "listener \"%s\": receiving: %s", l->name, zmq_strerror(errno));

@@ -13,6 +13,7 @@
 MUST_CHECK int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_classify(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_embed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_fill(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_score(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
@@ -24,6 +25,9 @@ MUST_CHECK int cmd_tokenize(const struct cli_cmd *cmd, int argc, char **argv, st
 
 /* --prompt, --text or --file of a command: exactly one. Gives the bytes (free()). */
 MUST_CHECK int cmd_text(const struct cli_cmd *cmd, const char *flag, char **text, size_t *len, struct err *err);
+/* Each line of a text that is not empty, without its end; `what` is how the progress is called. Ends with the first -1. */
+MUST_CHECK int cmd_lines(const char *what, const char *text, size_t len,
+                         int (*one)(void *arg, const char *line, size_t n, struct err *err), void *arg, struct err *err);
 struct sample_opts;
 /* --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --seed. */
 MUST_CHECK int cmd_sampling(const struct cli_cmd *cmd, struct sample_opts *out, struct err *err);

@@ -77,24 +77,29 @@ static void print_result(const struct setup *set, const float *logits, const cha
     *rc = report_print(doc, err);
 }
 
-/* --text is one text; of --file every line that is not empty is one. */
-static int each(const struct setup *set, char *text, size_t len, bool lines, bool as_json, struct err *err)
+struct texts {
+    const struct setup *set;
+    float *logits; /* [C] */
+    bool as_json;
+};
+
+static int one_text(void *arg, const char *text, size_t len, struct err *err)
 {
-    float *logits = malloc((size_t)set->grant->config->C * sizeof *logits);
-    struct progress bar;
-    int rc = logits == NULL ? err_oom(err, (size_t)set->grant->config->C * sizeof *logits) : 0;
-    progress_start(&bar, "classify", "B", len);
-    for (size_t at = 0; rc == 0 && at < len;) {
-        const char *end = lines ? memchr(text + at, '\n', len - at) : NULL;
-        size_t n = end == NULL ? len - at : (size_t)(end - (text + at));
-        size_t body = lines && n > 0 && text[at + n - 1] == '\r' ? n - 1 : n;
-        if (body > 0 && (rc = classify(set, text + at, body, logits, err)) == 0)
-            print_result(set, logits, text + at, body, as_json, err, &rc);
-        at += n + 1;
-        progress_at(&bar, at < len ? at : len);
-    }
-    progress_end(&bar);
-    free(logits);
+    const struct texts *t = arg;
+    int rc = classify(t->set, text, len, t->logits, err);
+    if (rc == 0)
+        print_result(t->set, t->logits, text, len, t->as_json, err, &rc);
+    return rc;
+}
+
+/* --text is one text; of --file every line that is not empty is one. */
+static int each(const struct setup *set, const char *text, size_t len, bool lines, bool as_json, struct err *err)
+{
+    struct texts t = {set, malloc((size_t)set->grant->config->C * sizeof *t.logits), as_json};
+    if (t.logits == NULL)
+        return err_oom(err, (size_t)set->grant->config->C * sizeof *t.logits);
+    int rc = lines ? cmd_lines("classify", text, len, one_text, &t, err) : one_text(&t, text, len, err);
+    free(t.logits);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/le.h"
+#include "base/progress.h"
 #include "user/cmd.h"
 #include "user/sample.h"
 #include "user/tokenizer.h"
@@ -19,6 +20,25 @@ int cmd_text(const struct cli_cmd *cmd, const char *flag, char **text, size_t *l
     if ((*text = strdup(direct)) == NULL)
         return err_oom(err, *len);
     return 0;
+}
+
+int cmd_lines(const char *what, const char *text, size_t len, int (*one)(void *arg, const char *line, size_t n, struct err *err),
+              void *arg, struct err *err)
+{
+    struct progress bar;
+    int rc = 0;
+    progress_start(&bar, what, "B", len);
+    for (size_t at = 0; rc == 0 && at < len;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t n = end == NULL ? len - at : (size_t)(end - (text + at));
+        size_t body = n > 0 && text[at + n - 1] == '\r' ? n - 1 : n;
+        if (body > 0)
+            rc = one(arg, text + at, body, err);
+        at += n + 1;
+        progress_at(&bar, at < len ? at : len);
+    }
+    progress_end(&bar);
+    return rc;
 }
 
 int cmd_sampling(const struct cli_cmd *cmd, struct sample_opts *out, struct err *err)

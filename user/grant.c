@@ -17,7 +17,7 @@ static const char keys_magic[8] = "STIPEND1";
 static int read_header(struct grant *g, const char *dir, struct err *err)
 {
     static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "local_layers", "compute",
-                                       "epoch",   "created", "expires", "model_dev", NULL};
+                                       "epoch",   "created", "expires", "model_dev", "embedding", NULL};
     char path[FILE_PATH_MAX];
     struct json_doc *doc;
     const char *context, *profile, *head, *developer, *expires = NULL, *compute = compute_name(COMPUTE_F32);
@@ -35,7 +35,8 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
         json_get_str(doc, root, "head", &head, err) != 0 || json_opt_str(doc, root, "compute", &compute, err) != 0 ||
         json_opt_int(doc, root, "local_layers", 0, UINT16_MAX, &local_layers, err) != 0 ||
         json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || json_opt_str(doc, root, "expires", &expires, err) != 0 ||
-        json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0)
+        json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0 ||
+        sentence_parse(&g->sentence, doc, json_get(root, "embedding"), err) != 0)
         goto done;
     if (!crypto_unhex(context, g->context, sizeof g->context)) {
         err_set(err, ERR_INPUT, "%s: field 'context': expected 64 hex digits", path);
@@ -195,6 +196,7 @@ void grant_free(struct grant *g)
     embed_free(g->embed);
     checkpoint_close(g->checkpoint);
     config_free(&g->own);
+    sentence_free(&g->sentence);
     free(g);
 }
 

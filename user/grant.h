@@ -16,6 +16,7 @@
 #include "engine/embed.h"
 #include "engine/net.h"
 #include "model/preprocess.h"
+#include "model/sentence.h"
 #include "permute/gauge.h"
 #include "permute/perm.h"
 #include "transport/identity.h"
@@ -42,6 +43,7 @@ struct grant {
     struct perm residual, output;
     struct gauge_end *turn;      /* profile "gauge", before the permutation; NULL without */
     struct norm final_norm;      /* with it and the head here; w NULL else */
+    struct sentence sentence;    /* how rows become one vector */
     int eos[2 * CONFIG_MAX_EOS], eos_count; /* of config.json and generation_config.json */
 };
 

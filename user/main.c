@@ -39,6 +39,12 @@ int main(int argc, char **argv)
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
                                       {"file", "FILE", "one text per line; one result per line", NULL, false},
                                       {"image", "FILE", "a PNG or JPEG, for models of images; more may follow", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt embed_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
+                                   {"file", "FILE", "one text per line; one result per line", NULL, false},
+                                   {"prompt-name", "NAME", "which of the model's prompts goes before the text (default: the one that the model names)", NULL, false},
+                                   {"pooling", "HOW", "mean, cls, max or last (default: as the model says, else mean)", NULL, false},
+                                   {"truncate", NULL, "leave out the end of a text that is too long, instead of refusing it", NULL, false},
+                                   CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt fill_opts[] = {CMD_CONFIG, TEXT, {"top", "K", "candidates per [MASK] (default 5)", NULL, false}, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt score_opts[] = {CMD_CONFIG, TEXT, {"stride", "N", "tokens that a window moves on (default: the context, windows side by side)", NULL, false},
                                    CMD_WIRE, CMD_TRACE, CMD_JSON, END};
@@ -90,6 +96,7 @@ int main(int argc, char **argv)
         {"serve", "an OpenAI API and a chat page on this machine", "stip-user serve --config configs/user.json", serve_opts, cmd_serve, NULL},
         {"classify", "label a text or images", "stip-user classify --config configs/user.json --text \"this is great\"", classify_opts,
          cmd_classify, "[FILE ...]"},
+        {"embed", "a text as a vector", "stip-user embed --config configs/user.json --file texts.txt --json", embed_opts, cmd_embed, NULL},
         {"fill", "fill in [MASK]", "stip-user fill --config configs/user.json --text \"Paris is the [MASK] of France.\"", fill_opts,
          cmd_fill, NULL},
         {"score", "perplexity of a text", "stip-user score --config configs/user.json --file text.txt --json", score_opts, cmd_score,

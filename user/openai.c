@@ -376,7 +376,9 @@ static int sampling(const struct reading *r, enum openai_kind kind, struct opena
         return -1;
     if (!json_is_null(variables) && json_type(variables) != JSON_OBJECT)
         return expected(r->e, "chat_template_kwargs", "an object", variables);
-    if (json_type(own) == JSON_OBJECT && flag(&(struct reading){r->doc, own, r->e}, "trace", &out->trace) != 0)
+    if (!json_is_null(own) && json_type(own) != JSON_OBJECT)
+        return expected(r->e, "stip", "an object", own);
+    if (!json_is_null(own) && flag(&(struct reading){r->doc, own, r->e}, "trace", &out->trace) != 0)
         return -1;
     s->top_k = top_k < 0 ? 0 : (int)top_k;
     s->seed = (uint64_t)seed;

@@ -25,6 +25,7 @@ struct answer {
     struct chunk_head head;
     struct job *job;
     bool opened;      /* stream: the role of this choice was said */
+    struct chunk_frame frame; /* stream without log-probabilities: of this choice */
     bool ended;       /* stream: nothing more comes */
     int32_t previous; /* the token before the next one */
     struct chunk_usage usage;
@@ -45,6 +46,7 @@ static void answer_free(struct answer *a)
     for (size_t i = 0; a->prompts != NULL && i < a->count; i++)
         token_ids_free(&a->prompts[i]);
     free(a->prompts);
+    chunk_frame_free(&a->frame);
     buf_free(&a->text);
     buf_free(&a->out);
     openai_request_free(&a->req);
@@ -179,6 +181,25 @@ static void put_event(struct answer *a, struct json_doc *doc)
     json_free(doc);
 }
 
+static void open_choice(struct answer *a)
+{
+    if (a->head.chat)
+        put_event(a, chunk_role(&a->head, (int)a->at));
+    chunk_frame_free(&a->frame);
+    if (chunk_frame(&a->frame, &a->head, (int)a->at) != 0)
+        a->out.failed = true;
+    a->opened = true;
+}
+
+static void put_text(struct answer *a)
+{
+    if (a->frame.text == NULL)
+        return;
+    buf_put_str(&a->out, "data: ");
+    chunk_framed(&a->frame, (const char *)a->text.data, a->text.len, &a->out);
+    buf_put_str(&a->out, "\n\n");
+}
+
 static void put_error(struct answer *a, const struct openai_error *e)
 {
     char *text = openai_error_text(e);
@@ -233,12 +254,13 @@ static void take(struct answer *a)
         put_error(a, &e);
         return;
     }
-    if (!a->opened && a->head.chat)
-        put_event(a, chunk_role(&a->head, (int)a->at));
-    a->opened = true;
-    if (a->text.len > 0 || (n > 0 && a->req.logprobs >= 0))
+    if (!a->opened)
+        open_choice(a);
+    if (a->req.logprobs >= 0 && (n > 0 || a->text.len > 0))
         put_event(a, chunk_text(&a->head, (int)a->at, (const char *)a->text.data, a->text.len, tokens, n, a->req.logprobs,
                                 a->previous));
+    else if (a->text.len > 0)
+        put_text(a);
     a->text.len = 0;
     if (n > 0)
         a->previous = tokens[n - 1].id;

@@ -1,6 +1,7 @@
 #include "user/serve_chunk.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/crypto.h"
@@ -203,6 +204,36 @@ struct json_doc *chunk_text(const struct chunk_head *h, int index, const char *t
     put_logprobs(doc, choice, h, tokens, count, logprobs, previous);
     json_put_null(doc, choice, "finish_reason");
     return doc;
+}
+
+/* In printed JSON a quote within a string has a backslash before it: what is looked for is the member itself. */
+int chunk_frame(struct chunk_frame *out, const struct chunk_head *h, int index)
+{
+    struct json_doc *doc = chunk_text(h, index, "", 0, NULL, 0, -1, 0);
+    const char *member = h->chat ? "\"content\":\"\"" : "\"text\":\"\"";
+    char *text = NULL;
+    struct err err;
+    int rc = json_print(doc, false, &text, &err);
+    json_free(doc);
+    if (rc != 0)
+        return -1;
+    char *value = strstr(text, member) + strlen(member) - 2;
+    memmove(value, value + 2, strlen(value + 2) + 1);
+    *out = (struct chunk_frame){text, (size_t)(value - text)};
+    return 0;
+}
+
+void chunk_framed(const struct chunk_frame *f, const char *text, size_t len, struct buf *to)
+{
+    buf_put(to, f->text, f->split);
+    json_quote(to, text, len);
+    buf_put_str(to, f->text + f->split);
+}
+
+void chunk_frame_free(struct chunk_frame *f)
+{
+    free(f->text);
+    *f = (struct chunk_frame){0};
 }
 
 struct json_doc *chunk_finish(const struct chunk_head *h, int index, const struct job_result *result)

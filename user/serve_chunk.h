@@ -41,6 +41,15 @@ struct json_doc *chunk_role(const struct chunk_head *h, int index);
 /* previous: the token before the first of these. */
 struct json_doc *chunk_text(const struct chunk_head *h, int index, const char *text, size_t len, const struct job_token *tokens,
                             int count, int logprobs, int32_t previous);
+/* The same without log-probabilities, for each token of a stream: chunk_text once, written around the text of each.
+ * chunk_frame: 0, or -1 when out of memory; gives text that chunk_frame_free releases. */
+struct chunk_frame {
+    char *text;
+    size_t split; /* where the text of a token goes, with its quotes */
+};
+int chunk_frame(struct chunk_frame *out, const struct chunk_head *h, int index);
+void chunk_framed(const struct chunk_frame *f, const char *text, size_t len, struct buf *to);
+void chunk_frame_free(struct chunk_frame *f);
 struct json_doc *chunk_finish(const struct chunk_head *h, int index, const struct job_result *result);
 struct json_doc *chunk_usage(const struct chunk_head *h, const struct chunk_usage *usage);
 

@@ -27,6 +27,7 @@ struct job {
     struct buf text;
     size_t scanned, safe, boundary; /* of text: scanned for stop texts, may be shown, began the token that is coming */
     bool stopped, done;             /* a stop text was found */
+    bool told;                      /* wake is readable, or is about to be */
     int token_count;
     struct job_token *tokens;       /* [max_tokens], written once each */
     struct token_logprob *logprobs; /* [max_tokens][1 + logprobs] */
@@ -103,12 +104,14 @@ static bool on_token(void *arg, const struct generated *g)
     }
     j->token_count = g->count;
     j->boundary = j->text.len;
-    bool go_on = !j->stopped && !j->text.failed;
+    bool go_on = !j->stopped && !j->text.failed, tell = !j->told;
+    j->told = true;
     (void)pthread_mutex_unlock(&j->lock);
     if (g->count == 1)
         j->decode_start = clock_us();
     show(j, g->count, false);
-    wake(j);
+    if (tell)
+        wake(j);
     return go_on && !atomic_load(&j->cancel);
 }
 
@@ -239,6 +242,7 @@ enum job_state job_wait(struct job *j, int client, int stop, int ms)
             return JOB_QUIET;
         (void)!read(j->wake, &count, sizeof count);
         (void)pthread_mutex_lock(&j->lock);
+        j->told = false;
         bool done = j->done, news = j->safe > j->taken || j->token_count > j->tokens_taken;
         (void)pthread_mutex_unlock(&j->lock);
         if (done || news)

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "user/verifier.h"
 
 #define LOOK_MS 50 /* how often a waiting request looks whether it is still wanted */
@@ -42,6 +43,13 @@ int pool_open(struct pool **out, const struct setup *set, int most, int guesses,
     }
     *out = p;
     return 0;
+}
+
+/* Under the lock. One answer alone may use all threads for the user's part of it; many keep the CPUs busy by themselves. */
+static void count_busy(struct pool *p, int change)
+{
+    p->stats.busy += change;
+    threads_apart(p->stats.busy > 1);
 }
 
 /* A new connection in the place of none. */
@@ -122,7 +130,7 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
     p->stats.waiting--;
     bool wanted = !atomic_load(cancel);
     if (wanted) {
-        p->stats.busy++;
+        count_busy(p, 1);
         if (p->stats.idle > 0) {
             const struct place *at = &p->idle[--p->stats.idle];
             l.c = at->c;
@@ -190,7 +198,7 @@ void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
         }
     }
     (void)pthread_mutex_lock(&p->lock);
-    p->stats.busy--;
+    count_busy(p, -1);
     p->stats.bytes_up += moved.bytes_up;
     p->stats.bytes_down += moved.bytes_down;
     p->stats.round_trips += moved.round_trips;

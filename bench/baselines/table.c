@@ -338,7 +338,7 @@ int table_lengths(const char *path, const char *title, const struct compare_row 
         size_t points = 0;
         for (size_t j = i; j < n; j++)
             if (strcmp(rows[j].system, rows[i].system) == 0) {
-                tokens[points] = rows[j].tokens;
+                tokens[points] = rows[j].width > 0 ? rows[j].width : rows[j].tokens;
                 sent[points] = rows[j].bytes / 1e6;
                 wan[points++] = rows[j].rounds * links[TABLE_WAN].rtt_s / 2 + rows[j].path_bytes / links[TABLE_WAN].bytes_s;
             }
@@ -346,9 +346,10 @@ int table_lengths(const char *path, const char *title, const struct compare_row 
         lines[n + count++] = (struct plot_series){rows[i].system, tokens, wan, points};
         used += points;
     }
+    const char *const along = n > 0 && rows[0].width > 0 ? "width" : "tokens";
     const struct plot_panel panels[] = {
-        {"online bytes of all parties", "tokens", "MB", false, lines, count, true},
-        {"the line's part on a WAN (100 Mbit/s, 40 ms)", "tokens", "seconds", false, lines + n, count, true}};
+        {"online bytes of all parties", along, "MB", false, lines, count, true},
+        {"the line's part on a WAN (100 Mbit/s, 40 ms)", along, "seconds", false, lines + n, count, true}};
     rc = plot_lines(path, title, panels, 2, err);
 done:
     free(lines);

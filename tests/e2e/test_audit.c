@@ -106,6 +106,20 @@ Test(audit, what_does_not_belong_together_is_refused)
     says(3, "chart.svg");
 }
 
+/* Slices of a long run: one attack, at as many places as there is time for. */
+Test(audit, one_attack_at_so_many_places)
+{
+    PROTECT("--derived-from", "none");
+    AUDIT("--drift", "0", "--only", "A7", "--places", "7");
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    cr_expect_not_null(strstr(s.out, "the first 7 places, all 200 tokens tried at each"), "%s", s.out);
+    cr_expect_not_null(strstr(s.out, "left out by --only"), "%s", s.out);
+    AUDIT("--only", "A9");
+    says(2, "--only: expected the name of an attack");
+    AUDIT("--places", "0");
+    says(2, "--places");
+}
+
 Test(audit, protect_says_what_the_origin_of_the_weights_means)
 {
     PROTECT("--force", "--json");

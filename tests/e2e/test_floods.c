@@ -2,7 +2,6 @@
  * notices nothing. A few hundred in every run; 10,000 of each kind with STIP_LONG=1 (make test-long), with the figures on stderr. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -17,8 +16,10 @@
 
 #include "base/clock.h"
 #include "tests/support/fault.h"
+#include "tests/support/proc.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
+#include "tests/support/zmtp.h"
 #include "transport/client.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
@@ -26,8 +27,10 @@
 #define SILENT_MS 3500 /* the handshake's 3 s, and half a second for a busy machine */
 #ifdef __SANITIZE_ADDRESS__
 #define GROWTH_KB 200000 /* freed memory is kept back */
+#define SLOW_KB (8 * 65536)
 #else
 #define GROWTH_KB 10240
+#define SLOW_KB 65536 /* of one user who does not read */
 #endif
 
 TestSuite(floods, .timeout = 280);
@@ -40,31 +43,11 @@ static struct err err;
 
 /* ------------------------------------------------------------------ what is looked at */
 
-static long memory_kb(pid_t pid)
+static struct proc server_now(void)
 {
-    char path[64], line[256];
-    long kb = -1;
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "r");
-    cr_assert_not_null(f, "the server is gone");
-    while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "VmRSS: %ld", &kb) == 1)
-            break;
-    (void)fclose(f);
-    return kb;
-}
-
-static int descriptors(pid_t pid)
-{
-    char path[64];
-    int n = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *d = opendir(path);
-    cr_assert_not_null(d, "the server is gone");
-    while (readdir(d) != NULL)
-        n++;
-    (void)closedir(d);
-    return n;
+    struct proc p;
+    cr_assert(proc_look(trio.server.pid, &p), "the server is gone");
+    return p;
 }
 
 static int by_size(const void *a, const void *b)
@@ -202,21 +185,20 @@ static void ask_meanwhile(const char *what, unsigned n, pid_t other, uint64_t *u
 static void flood(enum kind kind, unsigned n)
 {
     static uint64_t us[1 << 16];
-    const long before_kb = memory_kb(trio.server.pid);
-    const int before = descriptors(trio.server.pid);
+    const struct proc before = server_now();
     const pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
         strangers(kind, n, trio.users_at);
     ask_meanwhile(NAMES[kind], n, pid, us, sizeof us / sizeof *us);
     const uint64_t end = clock_ms() + 10000;
-    while (descriptors(trio.server.pid) > before && clock_ms() < end)
+    while (server_now().descriptors > before.descriptors && clock_ms() < end)
         (void)poll(NULL, 0, 50);
-    const long grown = memory_kb(trio.server.pid) - before_kb;
-    cr_expect_leq(descriptors(trio.server.pid), before, "%s: descriptors are left", NAMES[kind]);
+    const long grown = server_now().memory_kb - before.memory_kb;
+    cr_expect_leq(server_now().descriptors, before.descriptors, "%s: descriptors are left", NAMES[kind]);
     /* Silent ones are all there at once. */
     cr_expect_leq(grown, GROWTH_KB + (kind == SILENT ? 6 * (long)n : 0), "%s: the server grew by %ld KB", NAMES[kind], grown);
-    (void)fprintf(stderr, "floods: %u %s: the server grew by %ld KB to %ld KB\n", n, NAMES[kind], grown, memory_kb(trio.server.pid));
+    (void)fprintf(stderr, "floods: %u %s: the server grew by %ld KB to %ld KB\n", n, NAMES[kind], grown, server_now().memory_kb);
 }
 
 static char *answer(void)
@@ -259,6 +241,147 @@ Test(floods, forged_greetings)
 Test(floods, silent_connections)
 {
     strangers_do_no_harm(SILENT);
+}
+
+/* ------------------------------------------------------------------ an authorised user who does not read */
+
+#define SLOW_SESSIONS 16
+#define SLOW_ROWS 64 /* limits.out_rows: answers of 512 KB */
+#define SLOW_WIDTH 192
+
+/* Asks in 16 sessions at once, and takes not one answer. Exit status 0 after `ms`. */
+static void never_reads(unsigned ms)
+{
+    static float x[SLOW_ROWS * SLOW_WIDTH];
+    struct transport *transport = NULL;
+    struct channel *ch = NULL;
+    struct identity *id = NULL;
+    struct peer_key server;
+    struct msg_hello_ok ok;
+    struct msg_opened opened;
+    size_t len;
+    struct err why;
+    const uint64_t end = clock_ms() + ms;
+    char *key = tempdir_slurp(trio_path(&trio, "server.id/identity.pub"), &len);
+    if (peer_key_parse(&server, key, &why) != 0 || identity_load(&id, trio_path(&trio, "other.id"), &why) != 0 ||
+        transport_open(&transport, &why) != 0 || channel_open(&ch, transport, trio.users_at, &server, id, 20000, &why) != 0 ||
+        client_hello(ch, NULL, &ok, &why) != 0 || ok.D != SLOW_WIDTH)
+        _exit(2);
+    free(key);
+    for (unsigned i = 0; i < SLOW_ROWS * SLOW_WIDTH; i++)
+        x[i] = (float)(i % 7);
+    const struct sealed_rows x_p = {.rows = SLOW_ROWS, .D = SLOW_WIDTH, .data = x};
+    struct msg_rows m = {.epoch = ok.epoch, .rows = SLOW_ROWS, .out_n = SLOW_ROWS};
+    for (unsigned s = 0; s < SLOW_SESSIONS; s++) {
+        struct msg_open open = {.max_tokens = SLOW_ROWS, .session = {(uint8_t)(s + 1)}};
+        if (client_session_open(ch, &open, &opened, &why) != 0)
+            _exit(3);
+    }
+    for (m.seq = 1; clock_ms() < end; m.seq++) /* from the first position each time */
+        for (unsigned s = 0; s < SLOW_SESSIONS && clock_ms() < end; s++) {
+            struct frag_out out;
+            struct frame f;
+            m.session[0] = (uint8_t)(s + 1);
+            if (msg_rows_send(&out, &m, &x_p, &why) != WIRE_OK)
+                _exit(4);
+            for (; frag_out_peek(&out, &f); frag_out_sent(&out))
+                if (channel_send(ch, &f, &why) != 0)
+                    (void)poll(NULL, 0, (int)(end - clock_ms()));
+            (void)poll(NULL, 0, 2);
+        }
+    channel_close(ch);
+    transport_close(transport);
+    _exit(0);
+}
+
+/* The largest that the server has been since the last call. */
+static long peak_kb(void)
+{
+    const long kb = server_now().peak_kb;
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/clear_refs", (int)trio.server.pid);
+    FILE *f = fopen(path, "w");
+    cr_assert(f != NULL && fputs("5", f) >= 0 && fclose(f) == 0);
+    return kb;
+}
+
+Test(floods, an_authorised_user_who_does_not_read)
+{
+    static uint64_t us[1 << 16];
+    trio_open(&trio, DEMO_LM, "server");
+    char *before = answer();
+    (void)peak_kb();
+    const long before_kb = server_now().memory_kb;
+    const pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0)
+        never_reads(fault_all() ? 40000 : 3000);
+    ask_meanwhile("user who does not read", 1, pid, us, sizeof us / sizeof *us);
+    const long grown = peak_kb() - before_kb;
+    cr_expect_leq(grown, SLOW_KB, "the server grew by %ld KB", grown);
+    (void)fprintf(stderr, "floods: a user who does not read: the server grew by at most %ld KB\n", grown);
+    char *after = answer();
+    cr_expect_str_eq(before, after);
+    free(before);
+    free(after);
+    trio_close(&trio);
+}
+
+/* ------------------------------------------------------------------ an authorised user with a message that does not end */
+
+#define ENDLESS_KB 130000 /* BACKLOG_MAX, twice that in small parts, and what comes between two looks */
+
+/* Exit status 0 once the connection is ended, 1 when `most` bytes were taken. */
+static void never_ends(size_t part, size_t most)
+{
+    static uint8_t bytes[1 << 20];
+    struct identity *id = NULL;
+    struct peer_key server;
+    struct zmtp z;
+    size_t len, sent = 0;
+    struct err why;
+    char *key = tempdir_slurp(trio_path(&trio, "server.id/identity.pub"), &len);
+    if (peer_key_parse(&server, key, &why) != 0 || identity_load(&id, trio_path(&trio, "other.id"), &why) != 0)
+        _exit(2);
+    free(key);
+    if (!zmtp_open(&z, trio.users_at, id, &server))
+        _exit(3);
+    while (sent < most && zmtp_send(&z, bytes, part, true))
+        sent += part;
+    (void)fprintf(stderr, "floods: a message that does not end, in parts of %zu bytes: %zu bytes were taken\n", part, sent);
+    _exit(sent < most ? 0 : 1);
+}
+
+static void endless(size_t part)
+{
+    static uint64_t us[1 << 16];
+    trio_open(&trio, DEMO_LM, "server");
+    char *before = answer();
+    (void)peak_kb();
+    const long before_kb = server_now().memory_kb;
+    const pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0)
+        never_ends(part, (size_t)1 << 30);
+    ask_meanwhile("message that does not end", 1, pid, us, sizeof us / sizeof *us);
+    const long grown = peak_kb() - before_kb;
+    cr_expect_leq(grown, ENDLESS_KB, "the server grew by %ld KB", grown);
+    (void)fprintf(stderr, "floods: a message that does not end: the server grew by at most %ld KB\n", grown);
+    char *after = answer();
+    cr_expect_str_eq(before, after);
+    free(before);
+    free(after);
+    trio_close(&trio);
+}
+
+Test(floods, a_message_that_does_not_end)
+{
+    endless(1 << 20);
+}
+
+Test(floods, a_message_of_small_parts_that_does_not_end)
+{
+    endless(100);
 }
 
 /* ------------------------------------------------------------------ an authorised user who means harm */
@@ -336,13 +459,13 @@ Test(floods, an_authorised_user_who_means_harm)
     const unsigned n = fault_all() ? 10000 : 400;
     trio_open(&trio, DEMO_LM, "server");
     char *before = answer();
-    const long before_kb = memory_kb(trio.server.pid);
+    const long before_kb = server_now().memory_kb;
     const pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
         misbehave(n);
     ask_meanwhile("frames of a user who means harm", n, pid, us, sizeof us / sizeof *us);
-    const long grown = memory_kb(trio.server.pid) - before_kb;
+    const long grown = server_now().memory_kb - before_kb;
     cr_expect_leq(grown, 8 * GROWTH_KB, "the server grew by %ld KB", grown); /* of it up to 16 answers that nobody read */
     (void)fprintf(stderr, "floods: a user who means harm: the server grew by %ld KB\n", grown);
     char *after = answer();

@@ -12,6 +12,7 @@
 #include "engine/embed.h"
 #include "model/checkpoint.h"
 #include "tests/support/gateway.h"
+#include "tests/support/proc.h"
 #include "tests/support/tempdir.h"
 
 TestSuite(gateway_limits, .timeout = 280);
@@ -113,20 +114,6 @@ Test(gateway_limits, requests_at_fault_are_named_and_the_next_one_is_answered)
     gateway_both_close(&t, &g);
 }
 
-static int threads_of(pid_t pid)
-{
-    char path[64], line[256];
-    int n = -1;
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "r");
-    cr_assert_not_null(f);
-    while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "Threads: %d", &n) == 1)
-            break;
-    (void)fclose(f);
-    return n;
-}
-
 /* Mutation: Host compared by prefix, origins by suffix, the key by its length, a body kept before its size is known. */
 Test(gateway_limits, strangers_large_bodies_and_idle_connections_are_bounded)
 {
@@ -207,7 +194,9 @@ Test(gateway_limits, strangers_large_bodies_and_idle_connections_are_bounded)
     for (size_t i = 0; i < 60; i++)
         fds[i] = web_send(g.port, "POST", CHAT, KEY "Content-Length: 100\r\n", NULL, 0);
     (void)usleep(300000);
-    cr_expect_leq(threads_of(g.process.pid), 12 + 8);
+    struct proc p;
+    cr_assert(proc_look(g.process.pid, &p));
+    cr_expect_leq(p.threads, 12 + 8);
     for (size_t i = 0; i < 60; i++)
         close(fds[i]);
     int status = 0;

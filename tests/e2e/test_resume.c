@@ -124,42 +124,13 @@ Test(resume, a_seeded_answer_with_guesses_in_bf16_outlives_two_servers_killed)
     killed_twice(SAMPLED);
 }
 
-/* A second server with the same package and identity at another address. */
-static void start_second(const struct trio *t, struct process *p, char at[128])
-{
-    char text[2048], exe[FILE_PATH_MAX], config[FILE_PATH_MAX];
-    const char *value;
-    struct json_doc *ready;
-    struct shell cp;
-    struct err err = {0};
-    shell_run(&cp, SHELL_ARGV("/bin/cp", "-a", trio_path(t, "server.package"), trio_path(t, "second.package")));
-    cr_assert_eq(cp.status, 0, "%s", cp.err);
-    shell_free(&cp);
-    int n = snprintf(text, sizeof text,
-                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
-                     "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"second.package\",\"threads\":1,"
-                     "\"allow\":{\"users\":[\"@user.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]}}\n");
-    (void)snprintf(config, sizeof config, "%s", trio_path(t, "second.json"));
-    tempdir_spill(config, text, (size_t)n);
-    (void)snprintf(exe, sizeof exe, "%s", shell_program("stip-server"));
-    char *argv[] = {exe, "serve", "--config", config, "--json", NULL};
-    *p = (struct process){.out = -1};
-    cr_assert_eq(process_start(p, "stip-server", argv, true, trio_path(t, "second.log"), &err), 0, "%s", err.text);
-    cr_assert_eq(process_event(p, "ready", 60000, &ready, &err), 0, "%s", err.text);
-    cr_assert_eq(json_get_str(ready, json_root(ready), "endpoint", &value, &err), 0, "%s", err.text);
-    (void)snprintf(at, 128, "%s", value);
-    json_free(ready);
-}
-
 Test(resume, an_answer_moves_to_another_server_that_holds_the_package_and_back)
 {
     struct trio t;
-    struct process second;
     struct shell whole, s;
-    char second_at[128];
     open_slow(&t, NULL);
-    start_second(&t, &second, second_at);
-    write_user(&t, t.users_at, second_at, 60);
+    trio_start_second(&t);
+    write_user(&t, t.users_at, t.second_at, 60);
     trio_user(&t, &whole, GREEDY);
     cr_assert_eq(whole.status, 0, "%s", whole.err);
     trio_start_as(&t, "user", &s, GREEDY);
@@ -168,11 +139,11 @@ Test(resume, an_answer_moves_to_another_server_that_holds_the_package_and_back)
     (void)process_stop(&t.server);
     wait_for_text(&s, (long)whole.out_len / 2);
     trio_start_server(&t, NULL);
-    (void)kill(second.pid, SIGKILL);
-    (void)process_stop(&second);
+    (void)kill(t.second.pid, SIGKILL);
+    (void)process_stop(&t.second);
     unharmed(&s, &whole);
     /* The first of the list is gone, and the next command begins with the other. */
-    write_user(&t, second_at, t.users_at, 60);
+    write_user(&t, t.second_at, t.users_at, 60);
     trio_user(&t, &s, GREEDY);
     cr_expect_eq(s.status, 0, "%s", s.err);
     cr_expect_str_eq(s.out, whole.out);

@@ -2,7 +2,6 @@
  * grow. Some seconds in every run; `make soak` runs it for STIP_SOAK_SECONDS with STIP_SOAK_SESSIONS users at once and draws both
  * curves into STIP_SOAK_PLOT. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 
 #include "base/clock.h"
 #include "bench/plot.h"
+#include "tests/support/proc.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 
@@ -34,27 +34,12 @@ static long asked(const char *name, long fallback)
 
 static void sample(double now)
 {
-    char path[64], line[256];
-    long kb = 0;
-    int n = -2; /* . and .. */
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)trio.server.pid);
-    FILE *f = fopen(path, "r");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "VmRSS: %ld", &kb) == 1)
-            break;
-    if (f != NULL)
-        (void)fclose(f);
-    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)trio.server.pid);
-    DIR *d = opendir(path);
-    while (d != NULL && readdir(d) != NULL)
-        n++;
-    if (d != NULL)
-        (void)closedir(d);
-    if (samples == SAMPLES_MAX || kb == 0 || n < 0)
+    struct proc p;
+    if (samples == SAMPLES_MAX || !proc_look(trio.server.pid, &p))
         return;
     seconds[samples] = now;
-    memory_mb[samples] = (double)kb / 1024;
-    descriptors[samples++] = n;
+    memory_mb[samples] = (double)p.memory_kb / 1024;
+    descriptors[samples++] = p.descriptors;
 }
 
 static void ask(struct shell *s)

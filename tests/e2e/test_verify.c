@@ -20,11 +20,11 @@ static double number(const struct json_doc *doc, const char *key)
     return json_number(json_get(json_root(doc), key));
 }
 
-static void passes(const char *model, const char *head, const char *wire)
+static void passes(const char *model, const char *const flags[], const char *wire)
 {
     struct trio t;
     struct shell s;
-    trio_open(&t, model, head);
+    trio_open_protected(&t, model, flags);
     trio_user(&t, &s, SHELL_ARGV("verify", "--count", "4", "--wire", wire, "--json"));
     struct json_doc *doc = shell_json(&s);
     cr_expect(json_true(json_get(json_root(doc), "passed")), "%s", s.out);
@@ -40,9 +40,26 @@ static void passes(const char *model, const char *head, const char *wire)
 
 Test(verify, an_honest_server_passes)
 {
-    passes(DEMO_LM, "user", "f32");
-    passes(DEMO_LM, "server", "bf16");
-    passes(DEMO_CLASSIFIER, "server", "f32");
+    passes(DEMO_LM, (const char *const[]){"--head", "user", NULL}, "f32");
+    passes(DEMO_LM, (const char *const[]){"--head", "server", NULL}, "bf16");
+    passes(DEMO_CLASSIFIER, (const char *const[]){"--head", "server", NULL}, "f32");
+}
+
+/* The answers in the grant are those of the rotated weights, rounded. Mutations: plain answers; the users' layers left out of them;
+ * the output key not undone where the server has the head. */
+Test(verify, an_honest_server_of_rounded_gauge_passes)
+{
+    passes(DEMO_LM, (const char *const[]){"--profile", "gauge", "--dtype", "bf16", NULL}, "f32");
+    passes(DEMO_LM, (const char *const[]){"--profile", "gauge", "--dtype", "int8", "--head", "server", NULL}, "f32");
+    passes(DEMO_LM, (const char *const[]){"--profile", "gauge", "--dtype", "int8", "--local-layers", "1", NULL}, "f32");
+}
+
+/* Integers take their inputs to the nearest step, and a wire that rounds moves them to others. Mutation: the tolerance of a package
+ * in f32, which blames most honest servers. */
+Test(verify, a_wire_that_rounds_is_no_cheat_in_int8)
+{
+    passes(DEMO_LM, (const char *const[]){"--dtype", "int8", NULL}, "bf16");
+    passes(DEMO_LM, (const char *const[]){"--profile", "gauge", "--dtype", "int8", "--local-layers", "1", NULL}, "bf16");
 }
 
 /* A text of one of the trio's files, with something put in front of a place in it. */

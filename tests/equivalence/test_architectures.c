@@ -186,3 +186,32 @@ Test(architectures, rows_go_through_the_experts_that_the_router_chooses)
     s.dtype = DTYPE_BF16;
     check("mixtral all of 3, bf16", "MixtralForCausalLM", &s);
 }
+
+/* Catches a final norm left out or put where there is none, the pooler's place taken by the head (both tried). */
+Test(architectures, models_without_head_give_their_rows)
+{
+    struct synth_shape s = {.D = 48, .H = 4, .L = 2, .V = 80, .F = 100, .positions = T};
+    check("bert", "BertModel", &s);
+    check("roberta", "RobertaModel", &s);
+    check("xlm-roberta", "XLMRobertaModel", &s);
+    check("distilbert", "DistilBertModel", &s);
+    s.alias = 1;
+    s.prefix = 1;
+    check("bert with prefix, gamma and beta", "BertModel", &s);
+    s = (struct synth_shape){.D = 48, .H = 8, .G = 2, .K = 10, .L = 3, .V = 101, .F = 64};
+    check("qwen3", "Qwen3Model", &s);
+    s.dtype = DTYPE_BF16;
+    check("llama bf16", "LlamaModel", &s);
+}
+
+/* Catches the map left out, its bias left out, the tables read as wide as the model, one layer's copy under another's key, a set of
+ * weights for every second layer where it is for the first and the second (each tried). */
+Test(architectures, albert_widens_its_rows_and_shares_its_layers)
+{
+    struct synth_shape s = {.D = 48, .H = 4, .L = 6, .V = 80, .F = 100, .positions = T, .classes = 3};
+    check("albert, one set", "AlbertModel", &s);
+    s.groups = 3;
+    check("albert, three sets", "AlbertModel", &s);
+    s.alias = 1;
+    check("albert classify, gamma and beta", "AlbertForSequenceClassification", &s);
+}

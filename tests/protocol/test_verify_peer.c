@@ -107,6 +107,14 @@ Test(verify_peer, a_late_answer_is_a_wrong_answer)
     cr_expect_lt(clock_ms() - start, 20000);
 }
 
+/* It says that it is there as often as it is asked: only the step's own deadline tells. */
+Test(verify_peer, no_answer_at_all_is_a_wrong_answer)
+{
+    const uint64_t start = clock_ms();
+    fails(&(struct toy_config){.link = PHASE_INFER, .silent = true}, 300, "no answer to a question that the model can answer");
+    cr_expect_lt(clock_ms() - start, 20000);
+}
+
 /* Each is asked once before any is asked again, and that is remembered by the folder, not by the process. */
 Test(verify_peer, no_canary_is_asked_twice_while_others_are_left)
 {

@@ -131,7 +131,7 @@ static double *linear(const struct model *m, enum role role, enum role bias, int
 static double *norm(const struct checkpoint *cp, enum role gain, enum role bias, int layer, const double *x, int T)
 {
     const struct config *c = checkpoint_config(cp);
-    int D = c->D;
+    int D = (int)checkpoint_tensor(cp, gain, layer)->dim[0];
     double *w = weights(cp, gain, layer), *b = c->norm == NORM_LAYER ? weights(cp, bias, layer) : NULL;
     double *y = numbers((size_t)T * (size_t)D);
     for (int t = 0; t < T; t++) {
@@ -414,7 +414,7 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
     const struct config *c = checkpoint_config(cp);
     const struct tensor *token = checkpoint_tensor(cp, ROLE_TOKEN_EMBED, 0);
     const struct tensor *position = checkpoint_tensor(cp, ROLE_POSITION_EMBED, 0), *type = checkpoint_tensor(cp, ROLE_TYPE_EMBED, 0);
-    size_t D = (size_t)c->D;
+    size_t D = (size_t)(c->E > 0 ? c->E : c->D);
     double *x = numbers((size_t)T * D);
     for (size_t t = 0; t < (size_t)T; t++)
         for (size_t d = 0; d < D; d++) {
@@ -426,6 +426,10 @@ static double *embedding(const struct checkpoint *cp, const int32_t *ids, const 
         }
     if (checkpoint_tensor(cp, ROLE_EMBED_NORM_W, 0) != NULL)
         replace(&x, norm(cp, ROLE_EMBED_NORM_W, ROLE_EMBED_NORM_B, 0, x, T));
+    if (c->E > 0) {
+        const struct model exact = {.cp = cp, .compute = COMPUTE_F32};
+        replace(&x, linear(&exact, ROLE_EMBED_MAP, ROLE_EMBED_MAP_BIAS, 0, x, T));
+    }
     return x;
 }
 
@@ -496,6 +500,11 @@ static double *layers(const struct model *m, double *x, int T)
 static double *head(const struct model *m, const double *x, int T)
 {
     const struct config *c = checkpoint_config(m->cp);
+    if (c->head == HEAD_NONE) {
+        double *y = numbers((size_t)T * (size_t)c->D);
+        memcpy(y, x, (size_t)T * (size_t)c->D * sizeof *y);
+        return y;
+    }
     if (c->head == HEAD_CLASSIFY && arch_tensor(c, ROLE_CLASSIFY_ROW) != NULL)
         return linear(m, ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_BIAS, 0, x, 1);
     if (c->head == HEAD_CLASSIFY) { /* of the first token */

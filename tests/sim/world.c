@@ -60,7 +60,7 @@ struct host {
     struct core_job jobs[JOBS];
     int n;                         /* being computed */
     uint64_t done, tick, start_at; /* of the computation, of core_tick, of the next start */
-    bool die, reload;
+    bool die, reload, away;
 };
 
 static struct {
@@ -186,7 +186,7 @@ static void chance(struct line *l)
     if (!w.trouble || w.o.troubles == 0 || below(100) >= 6)
         return;
     w.o.troubles--;
-    switch (below(8)) {
+    switch (w.o.cuts_only ? 0 : below(8)) {
     case 0:
     case 1:
     case 2:
@@ -373,7 +373,7 @@ static void try_connect(struct socket *s)
 {
     struct host *h = &w.host[s->server];
     struct line *l;
-    if (h->core == NULL) {
+    if (h->core == NULL || h->away) {
         tell(s, ZMQ_EVENT_CLOSED);
         s->attempt = w.now + 100000;
         return;
@@ -636,6 +636,14 @@ void world_trouble(void)
     w.trouble = w.o.troubles > 0;
 }
 
+void world_reach(int server, bool reachable)
+{
+    w.host[server].away = !reachable;
+    for (struct line *l = w.lines; l != NULL && !reachable; l = l->next)
+        if (l->server == server)
+            cut(l, true);
+}
+
 void world_settle(uint64_t *sessions, uint64_t *kv_bytes)
 {
     w.trouble = false;
@@ -651,7 +659,15 @@ void world_settle(uint64_t *sessions, uint64_t *kv_bytes)
 
 struct world_counts world_counts(void)
 {
-    return w.counts;
+    struct world_counts sum = w.counts;
+    for (int i = 0; i < WORLD_SERVERS; i++) {
+        struct msg_stats s;
+        if (w.host[i].core == NULL)
+            continue;
+        core_stats(w.host[i].core, &s);
+        sum.rows += s.rows_in;
+    }
+    return sum;
 }
 
 void world_end(void)

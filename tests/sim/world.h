@@ -20,6 +20,7 @@
 struct world_options {
     uint64_t seed;
     int troubles; /* how many at most; none: an undisturbed run */
+    bool cuts_only; /* of all troubles */
     struct core_limits limits;
     size_t kv_bytes;
     struct peer_key user;
@@ -28,12 +29,15 @@ struct world_options {
 
 struct world_counts {
     unsigned frames, cuts, kills, holes, reloads, slow, strangers, restarts;
+    uint64_t rows; /* that the servers which live computed */
 };
 
 /* From here on clock, randomness and libzmq's sockets are the world's. "tcp://server:1" and "tcp://server:2" are there. */
 void world_begin(const struct world_options *o);
 /* No trouble before this: a first connection is not repeated. */
 void world_trouble(void);
+/* A server that nobody reaches any more, or again; it goes on and keeps what it has. */
+void world_reach(int server, bool reachable);
 /* Lets time pass, long enough for everything to be forgotten; sessions and bytes of keys and values that are left. */
 void world_settle(uint64_t *sessions, uint64_t *kv_bytes);
 struct world_counts world_counts(void);

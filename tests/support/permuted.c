@@ -36,7 +36,7 @@ int permuted_open_as(struct permuted *out, const char *dir, const struct protect
     struct permuted p = {0};
     struct protect_report report;
     struct protect_opts o = protected_opts(dir, SEED);
-    o.head = how->head;
+    o.head = protected_head(dir, how->head);
     o.dtype = how->dtype;
     o.local_layers = how->local_layers;
     o.profile = how->profile;

@@ -58,3 +58,13 @@ struct keyset *protected_keys(const struct config *c, uint8_t seed)
     must(keyset_new(&ks, &shape, seed_of(seed), &err), &err);
     return ks;
 }
+
+const char *protected_head(const char *dir, const char *head)
+{
+    struct config c;
+    struct err err = {0};
+    must(config_read(&c, tempdir_path(dir, "plain"), &err), &err);
+    const bool headless = c.head == HEAD_NONE;
+    config_free(&c);
+    return headless && head != NULL && strcmp(head, "server") == 0 ? "auto" : head;
+}

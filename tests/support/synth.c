@@ -211,11 +211,15 @@ static void put_labels(struct json_doc *doc, struct json *root, const struct syn
 /* RoBERTa's table has rows for the positions 0 and 1 that no text reaches. */
 static void put_bert(struct json_doc *doc, struct json *root, const struct synth_shape *s, const char *type)
 {
-    bool roberta = !is(type, "bert");
+    bool roberta = !is(type, "bert") && !is(type, "albert");
     put_sizes(doc, root, s);
     json_put_int(doc, root, "max_position_embeddings", or_else(s->positions, 512) + (roberta ? 2 : 0));
     if (roberta)
         json_put_int(doc, root, "pad_token_id", 1);
+    if (is(type, "albert")) {
+        json_put_int(doc, root, "embedding_size", s->D / 2);
+        json_put_int(doc, root, "num_hidden_groups", or_else(s->groups, 1));
+    }
     json_put_int(doc, root, "type_vocab_size", roberta ? 1 : 2);
     json_put_num(doc, root, "layer_norm_eps", 1e-12);
     json_put_str(doc, root, "hidden_act", s->act != NULL ? s->act : "gelu");
@@ -278,7 +282,7 @@ static struct json_doc *make_config(const struct arch *arch, const struct synth_
         put_vit(doc, root, s);
     else if (is(type, "gpt2"))
         put_gpt2(doc, root, s);
-    else if (is(type, "bert") || is(type, "roberta") || is(type, "xlm-roberta"))
+    else if (is(type, "bert") || is(type, "roberta") || is(type, "xlm-roberta") || is(type, "albert"))
         put_bert(doc, root, s, type);
     else if (is(type, "distilbert"))
         put_distilbert(doc, root, s);
@@ -299,7 +303,7 @@ static struct json_doc *make_config(const struct arch *arch, const struct synth_
 
 static bool is_stored(const struct config *c, const struct arch_tensor *row, const struct synth_shape *s)
 {
-    bool table = c->tied && c->head != HEAD_CLASSIFY;
+    bool table = c->tied && (c->head == HEAD_LM || c->head == HEAD_MLM);
     if (!arch_present(c, row) || (s->without & 1u << row->part) != 0)
         return false;
     if (row->role == ROLE_LM_HEAD)
@@ -314,11 +318,14 @@ static int make_plan(struct plan *plan, const struct config *c, const struct syn
         if (!is_stored(c, row, s))
             continue;
         int alias = s->alias < 3 && row->names[s->alias] != NULL ? s->alias : 0;
-        for (int l = 0; l < arch_count(c, row); l++, (*count)++) {
+        for (int l = 0; l < arch_count(c, row); l++) {
+            if (l > 0 && row->per_layer && arch_stored_layer(c, l) == arch_stored_layer(c, l - 1) && c->groups > 0)
+                continue;
             plan[*count].row = row;
             plan[*count].layer = l;
             if (checkpoint_name(plan[*count].name, c, row, l, s->prefix, alias, err) != 0)
                 return -1;
+            (*count)++;
         }
     }
     return 0;

@@ -32,6 +32,7 @@ struct synth_shape {
     double partial;  /* Phi-3, GPT-NeoX: part of a head that positions turn, 0: the family's own */
     int experts, experts_used; /* Mixtral, Qwen3-MoE; 0: 5 and 2 */
     bool renormalise;          /* Qwen3-MoE: norm_topk_prob */
+    int groups;      /* ALBERT: sets of weights that the layers share, 0: 1 */
     bool sequential; /* GPT-NeoX: feed-forward after attention, not beside it */
     bool mlp_bias;   /* Llama */
     bool untied;

@@ -24,6 +24,7 @@ struct toy_config {
     const struct blob_list *list; /* of those files */
     bool mute;                    /* accept the connection, answer nothing but PING */
     bool nan;                     /* answers rows with what is no number */
+    bool silent;                  /* takes rows and never answers them; PING is answered */
     unsigned late_ms;             /* thinks for so long about every step */
     unsigned corrupt_chunk;       /* grant: flips one bit of the n-th chunk it sends (from 1); 0: none */
 };

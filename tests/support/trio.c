@@ -40,7 +40,7 @@ static void make(struct trio *t, const char *model, const char *const flags[])
     size_t n = 2;
     char dir[FILE_PATH_MAX];
     *t =
-        (struct trio){.server.out = -1, .model_dev.out = -1, .users_at = NOWHERE, .developers_at = NOWHERE, .grants_at = NOWHERE};
+        (struct trio){.server.out = -1, .model_dev.out = -1, .second.out = -1, .package = "server.package", .users_at = NOWHERE, .developers_at = NOWHERE, .grants_at = NOWHERE};
     tempdir_make(dir);
     (void)snprintf(t->dir, sizeof t->dir, "%s", dir);
     (void)snprintf(t->model, sizeof t->model, "%s", model);
@@ -65,6 +65,7 @@ void trio_close(struct trio *t)
 {
     (void)process_stop(&t->model_dev);
     (void)process_stop(&t->server);
+    (void)process_stop(&t->second);
     tempdir_remove(t->dir);
 }
 
@@ -93,23 +94,41 @@ static const char *metrics_key(const struct trio *t)
     return t->metrics ? "\"metrics\":\"127.0.0.1:0\"," : "";
 }
 
+static int server_config(const struct trio *t, char text[2048], const char *listen, const char *package, const char *limits)
+{
+    return snprintf(text, 2048,
+                    "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"%s\",%s"
+                    "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"%s\",\"threads\":1,"
+                    "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/"
+                    "identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
+                    "\"limits\":{%s}}\n",
+                    listen, metrics_key(t), package, limits == NULL ? "" : limits);
+}
+
 void trio_start_server(struct trio *t, const char *limits)
 {
     char text[2048];
     struct json_doc *ready;
     const char *listen = strcmp(t->users_at, NOWHERE) == 0 ? "tcp://127.0.0.1:*" : t->users_at;
-    int n = snprintf(text, sizeof text,
-                     "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"%s\",%s"
-                     "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":1,"
-                     "\"allow\":{\"users\":[\"@user.id/identity.pub\",\"@other.id/"
-                     "identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
-                     "\"limits\":{%s}}\n",
-                     listen, metrics_key(t), limits == NULL ? "" : limits);
+    const int n = server_config(t, text, listen, t->package, limits);
     tempdir_spill(trio_path(t, "server.json"), text, (size_t)n);
     start(t, &t->server, "stip-server", "server.json", "server.log", &ready);
     take_endpoint(ready, "endpoint", t->users_at);
     take_endpoint(ready, "admin", t->developers_at);
     take_endpoint(ready, "metrics", t->server_metrics);
+    json_free(ready);
+}
+
+void trio_start_second(struct trio *t)
+{
+    char text[2048];
+    struct json_doc *ready;
+    if (t->second_at[0] == '\0')
+        run(SHELL_ARGV("/bin/cp", "-a", trio_path(t, t->package), trio_path(t, "second.package")));
+    const int n = server_config(t, text, t->second_at[0] == '\0' ? "tcp://127.0.0.1:*" : t->second_at, "second.package", NULL);
+    tempdir_spill(trio_path(t, "second.json"), text, (size_t)n);
+    start(t, &t->second, "stip-server", "second.json", "second.log", &ready);
+    take_endpoint(ready, "endpoint", t->second_at);
     json_free(ready);
 }
 
@@ -140,13 +159,15 @@ void trio_wait_serving(struct trio *t)
 
 void trio_write_user(const struct trio *t, const char *name)
 {
-    char text[2048], file[64];
+    char text[2048], file[64], second[256] = "";
+    if (t->second_at[0] != '\0')
+        (void)snprintf(second, sizeof second, ",{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"}", t->second_at);
     int n =
         snprintf(text, sizeof text,
                  "{\"role\":\"user\",\"identity\":\"%s.id\",\"grant\":\"%s.grant\",\"threads\":1,\"retry_s\":%d,\"log\":{\"level\":\"warn\"},"
-                 "\"peers\":{\"server\":{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"},"
+                 "\"peers\":{\"server\":[{\"endpoint\":\"%s\",\"key\":\"@server.id/identity.pub\"}%s],"
                  "\"model_dev\":{\"endpoint\":\"%s\",\"key\":\"@model_dev.id/identity.pub\"}}}\n",
-                 name, name, t->retry_s, t->users_at, t->grants_at);
+                 name, name, t->retry_s, t->users_at, second, t->grants_at);
     (void)snprintf(file, sizeof file, "%s.json", name);
     tempdir_spill(trio_path(t, file), text, (size_t)n);
 }
@@ -181,6 +202,13 @@ void trio_open_protected(struct trio *t, const char *model, const char *const fl
 void trio_open(struct trio *t, const char *model, const char *head)
 {
     trio_open_limited(t, model, head, NULL);
+}
+
+void trio_open_at(struct trio *t, const char *model, const char *head, const char *users_at)
+{
+    trio_make(t, model, head);
+    (void)snprintf(t->users_at, sizeof t->users_at, "%s", users_at);
+    open_made(t, NULL);
 }
 
 void trio_start_as(const struct trio *t, const char *name, struct shell *s, const char *const words[])

@@ -16,11 +16,13 @@
 
 struct trio {
     char dir[FILE_PATH_MAX - 64], model[FILE_PATH_MAX - 64];
-    struct process server, model_dev;
+    struct process server, model_dev, second;
     int retry_s; /* of the user configs; 0, so that an error shows at once */
     bool metrics; /* set before a daemon is started: it has figures then, at these */
     char server_metrics[128], model_dev_metrics[128]; /* ADDRESS:PORT */
     char users_at[128], developers_at[128], grants_at[128]; /* endpoints; "tcp://127.0.0.1:1" while not serving */
+    char second_at[128];  /* of the second server; "" while there never was one */
+    char package[64];     /* folder of the server's package in DIR, "server.package"; may be changed before the first start */
 };
 
 /* head: "auto", "server" or "user". Identities and package are made, nothing runs yet. */
@@ -29,15 +31,19 @@ void trio_close(struct trio *t);
 /* limits: what stands in the config's `limits`, NULL for none. Waits until it is ready. A second start is at the same address. */
 void trio_start_server(struct trio *t, const char *limits);
 void trio_start_model_dev(struct trio *t);
+/* Another server with the same identity and a copy of the package as it is now, for `user`; again at the same address. */
+void trio_start_second(struct trio *t);
 /* Until the server says that it serves a package. */
 void trio_wait_serving(struct trio *t);
-/* Writes NAME.json of "user" or "other", who are both allowed, for the endpoints known now. */
+/* Writes NAME.json of "user" or "other", who are both allowed, for the endpoints known now, the second server's among them. */
 void trio_write_user(const struct trio *t, const char *name);
 /* All of it: both daemons, the package pushed, the user joined. limits as for trio_start_server. */
 void trio_open_limited(struct trio *t, const char *model, const char *head, const char *limits);
 /* The same with more flags for protect. */
 void trio_open_protected(struct trio *t, const char *model, const char *const flags[]);
 void trio_open(struct trio *t, const char *model, const char *head);
+/* The same with users served at that endpoint. */
+void trio_open_at(struct trio *t, const char *model, const char *head, const char *users_at);
 /* stip-user COMMAND --config DIR/NAME.json WORDS... */
 void trio_start_as(const struct trio *t, const char *name, struct shell *s, const char *const words[]);
 /* The same as "user", to its end. */

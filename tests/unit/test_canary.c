@@ -18,12 +18,13 @@
 TestSuite(canary, .timeout = 120);
 
 static struct err err;
+static const struct release plain = {.manifest = {.profile = "stip", .compute = COMPUTE_F32}};
 
 static struct canary_list made(const char *model, size_t n)
 {
     struct canary_maker *m = NULL;
     struct canary_list list = {0};
-    cr_assert_eq(canary_maker_open(&m, model, COMPUTE_F32, &err), 0, "%s", err.text);
+    cr_assert_eq(canary_maker_open(&m, model, &plain, &err), 0, "%s", err.text);
     cr_assert_eq(canary_make(m, &list, n, &err), 0, "%s", err.text);
     canary_maker_close(m);
     return list;
@@ -110,7 +111,7 @@ Test(canary, a_model_without_probabilities_says_so)
     const struct synth_shape shape = {.D = 16, .H = 2, .L = 1, .V = 40, .F = 16, .positions = 8};
     tempdir_make(dir);
     cr_assert_eq(synth_checkpoint(dir, "LlamaForCausalLM", &shape, 3, &err), 0, "%s", err.text);
-    cr_expect_eq(canary_maker_open(&m, dir, COMPUTE_F32, &err), -1);
+    cr_expect_eq(canary_maker_open(&m, dir, &plain, &err), -1);
     cr_expect_not_null(strstr(err.text, "--canaries 0"), "%s", err.text);
     tempdir_remove(dir);
 }
@@ -158,9 +159,9 @@ Test(canary, of_two_tokens_as_good_as_equal_either_may_be_chosen)
 
 /* ------------------------------------------------------------------ who is caught */
 
-static void caught(const char *model, const char *dtype, int trials, const double least[CHEATS_MAX])
+static void caught(const char *model, const char *profile, const char *dtype, int trials, const double least[CHEATS_MAX])
 {
-    struct cli_opt opts[] = {{"dtype", "TYPE", "", dtype, false}, {NULL, NULL, NULL, NULL, false}};
+    struct cli_opt opts[] = {{"profile", "NAME", "", profile, false}, {"dtype", "TYPE", "", dtype, false}, {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd cmd = {.name = "cheats", .opts = opts};
     struct cheats *c = NULL;
     int noticed[CHEATS_MAX] = {0};
@@ -173,7 +174,7 @@ static void caught(const char *model, const char *dtype, int trials, const doubl
     }
     cr_expect_eq(noticed[0], 0, "the honest server was blamed %d times", noticed[0]);
     for (size_t k = 1; k < cheats_count(c); k++)
-        cr_expect_geq(noticed[k], (int)(least[k] * trials), "%s: %s: noticed %d of %d", dtype, cheats_name(c, k), noticed[k], trials);
+        cr_expect_geq(noticed[k], (int)(least[k] * trials), "%s %s: %s: noticed %d of %d", profile, dtype, cheats_name(c, k), noticed[k], trials);
     cheats_close(c);
 }
 
@@ -182,8 +183,17 @@ static void caught(const char *model, const char *dtype, int trials, const doubl
 Test(canary, other_weights_cheaper_arithmetic_and_fewer_layers_are_noticed)
 {
     /* honest; weights 1 % off, 0.1 % off; the cheaper ones; one layer less */
-    caught(DEMO_LM, "keep", 20, (const double[CHEATS_MAX]){0, 0.9, 0.7, 0.7, 0.9, 0.9});
-    caught(DEMO_LM, "bf16", 20, (const double[CHEATS_MAX]){0, 0.4, 0, 0.4, 0.8});
-    caught(DEMO_LM, "int8", 20, (const double[CHEATS_MAX]){0, 0.6, 0.4, 0.8});
-    caught(DEMO_CLASSIFIER, "keep", 20, (const double[CHEATS_MAX]){0, 0.6, 0.1, 0.3, 0.6, 0.9});
+    caught(DEMO_LM, "stip", "keep", 20, (const double[CHEATS_MAX]){0, 0.9, 0.7, 0.7, 0.9, 0.9});
+    caught(DEMO_LM, "stip", "bf16", 20, (const double[CHEATS_MAX]){0, 0.4, 0, 0.4, 0.8});
+    caught(DEMO_LM, "stip", "int8", 20, (const double[CHEATS_MAX]){0, 0.6, 0.4, 0.8});
+    caught(DEMO_CLASSIFIER, "stip", "keep", 20, (const double[CHEATS_MAX]){0, 0.6, 0.1, 0.3, 0.6, 0.9});
+}
+
+/* Rotated weights that were rounded: plain answers would blame the honest server. Mutation: canaries of the plain model (the honest
+ * one is blamed at once); the package's answers without the final norm, or without the way back. */
+Test(canary, rounded_gauge_is_held_against_its_own_package)
+{
+    caught(DEMO_LM, "gauge", "f32", 10, (const double[CHEATS_MAX]){0, 0.8, 0.5, 0.5, 0.8, 0.8});
+    caught(DEMO_LM, "gauge", "bf16", 20, (const double[CHEATS_MAX]){0, 0.4, 0, 0.4, 0.8});
+    caught(DEMO_LM, "gauge", "int8", 20, (const double[CHEATS_MAX]){0, 0.6, 0.4, 0.8});
 }

@@ -148,7 +148,9 @@ Test(checkpoint, every_architecture_opens_and_gives_every_tensor)
                     const struct tensor *t = checkpoint_tensor(cp, row->role, l);
                     cr_assert_not_null(t, "%s: %s of layer %d", c->architecture, arch_role_name(row->role), l);
                     cr_expect_eq(checkpoint_file_of(cp, t), 0);
-                    bytes += row->role == ROLE_LM_HEAD && c->tied ? 0 : t->bytes;
+                    const bool shared = l > 0 && t == checkpoint_tensor(cp, row->role, l - 1);
+                    cr_expect_eq(shared, l > 0 && c->groups == 1, "%s: layer %d", c->architecture, l);
+                    bytes += shared || (row->role == ROLE_LM_HEAD && c->tied) ? 0 : t->bytes;
                 }
             cr_expect_eq(checkpoint_bytes(cp), bytes);
             cr_expect(checkpoint_has(cp, PART_EMBED) && checkpoint_has(cp, PART_CORE) && checkpoint_has(cp, PART_HEAD));

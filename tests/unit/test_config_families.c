@@ -193,3 +193,31 @@ Test(config_families, experts_are_counted_and_layers_without_them_refused)
                       "field 'num_experts_per_tok': 3 of 2 experts"));
     cr_expect(refused("{'architectures':['Qwen2MoeForCausalLM']," SIZES "}", "'Qwen2MoeForCausalLM' is not implemented"));
 }
+
+/* Without a head the same network: transformers 4 and 5 differ in keys that say nothing here (torch_dtype, dtype). */
+Test(config_families, encoders_and_decoders_without_head)
+{
+    struct config c = read_good("{'architectures':['BertModel'],'torch_dtype':'float32'," SIZES ",'gradient_checkpointing':false}");
+    cr_expect(c.head == HEAD_NONE && c.post_norm && !c.causal && c.norm_eps == 1e-12 && config_outputs(&c) == c.D);
+    c = read_good("{'architectures':['XLMRobertaModel'],'dtype':'float32'," SIZES ",'pad_token_id':1,'type_vocab_size':1,'bos_token_id':0}");
+    cr_expect(c.head == HEAD_NONE && c.position_offset == 2 && c.type_vocab == 1);
+    c = read_good("{'architectures':['DistilBertModel']," KEYS "}");
+    cr_expect(c.head == HEAD_NONE && c.type_vocab == 0 && c.D == 64);
+    c = read_good("{'architectures':['Qwen3Model']," SIZES ",'num_key_value_heads':4,'head_dim':64,"
+                  "'rope_parameters':{'rope_type':'default','rope_theta':1e6}}");
+    cr_expect(c.head == HEAD_NONE && c.causal && c.qk_norm && c.rope.theta == 1e6 && c.K == 64);
+    cr_expect(refused("{'architectures':['Qwen2Model']," SIZES ",'is_causal':false}", "field 'is_causal': false is not implemented"));
+}
+
+Test(config_families, albert_has_narrow_tables_and_layers_that_share)
+{
+    struct config c = read_good("{'architectures':['AlbertModel']," SIZES ",'embedding_size':128,'num_hidden_groups':1,'inner_group_num':1}");
+    cr_expect(c.E == 128 && c.groups == 1 && c.act == ACT_GELU_TANH && c.head == HEAD_NONE && c.post_norm && c.type_vocab == 2);
+    cr_expect(arch_axis_size(&c, AX_E) == 128 && arch_stored_layer(&c, 0) == 0 && arch_stored_layer(&c, c.L - 1) == 0);
+    c = read_good("{'architectures':['AlbertForSequenceClassification']," SIZES ",'embedding_size':128,'num_hidden_groups':3,'hidden_act':'relu'}");
+    cr_expect(c.groups == 3 && c.act == ACT_RELU && c.head_act == ACT_TANH && arch_stored_layer(&c, 1) == 0 && arch_stored_layer(&c, 2) == 1 &&
+              arch_stored_layer(&c, 5) == 2);
+    cr_expect(refused("{'architectures':['AlbertModel']," SIZES ",'embedding_size':128,'num_hidden_groups':4}", "is not a multiple of num_hidden_groups"));
+    cr_expect(refused("{'architectures':['AlbertModel']," SIZES ",'embedding_size':128,'inner_group_num':2}", "field 'inner_group_num'"));
+    cr_expect(refused("{'architectures':['AlbertForMaskedLM']," SIZES ",'embedding_size':128}", "'AlbertForMaskedLM' is not implemented"));
+}

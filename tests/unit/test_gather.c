@@ -1,73 +1,65 @@
-/* server/gather: how long a pass waits for sessions that were just answered; server/budget: how many rows of prompts it takes. */
+/* permute/gather against the definition, element by element. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "server/budget.h"
-#include "server/gather.h"
+#include "permute/gather.h"
 
-/* Mutations: waits although all are back; waits again after the time is over. */
-Test(gather, waits_half_of_the_last_pass_for_those_who_are_away_and_no_longer)
+enum { MAX_ROWS = 9, N = 37 };
+
+static void make(struct perm *p)
 {
-    struct gather g = {0};
-    cr_expect_eq(gather_wait(&g, 1000, 3, 1), 0, "before the first pass there is nobody to wait for");
-    gather_begin(&g, 100000, 40000);
-    cr_expect_eq(gather_wait(&g, 100000, 3, 0), 21);
-    cr_expect_eq(gather_wait(&g, 118500, 1, 2), 2);
-    cr_expect_eq(gather_wait(&g, 118500, 0, 3), 0, "all are back");
-    cr_expect_eq(gather_wait(&g, 120000, 1, 2), 0, "the time is over");
-    cr_expect_eq(gather_wait(&g, 100001, 1, 2), 0, "and stays so");
-    gather_begin(&g, 200000, 1000000);
-    cr_expect_eq(gather_wait(&g, 200000, 3, 0), GATHER_MOST_US / 1000 + 1, "long passes: no more than that");
-    gather_begin(&g, 300000, 1900);
-    cr_expect_eq(gather_wait(&g, 300000, 3, 0), 0, "short passes: not at all");
+    uint8_t key[CRYPTO_KEY_LEN] = {42};
+    cr_assert_eq(perm_random(p, N, key, NULL), 0);
 }
 
-/* Mutation: patience that never ends (users far away would cost a fifth of the machine). */
-Test(gather, who_stays_away_is_not_waited_for_again_for_a_while)
+static void fill(float x[MAX_ROWS * N])
 {
-    struct gather g = {0};
-    uint64_t now = 0;
-    int waited = 0;
-    for (int pass = 0; pass < 10 * (GATHER_REST + 1); pass++) {
-        gather_begin(&g, now += 40000, 40000);
-        waited += gather_wait(&g, now, 5, 4) > 0;
-        cr_expect_eq(gather_wait(&g, now + 20000, 5, 4), 0);
+    for (int i = 0; i < MAX_ROWS * N; i++)
+        x[i] = (float)i;
+}
+
+/* Every row count around the block of four. Catches gather and scatter exchanged, and a row skipped between the block
+ * and the rest (both tried). */
+Test(gather, columns_follow_the_definition_for_every_row_count)
+{
+    float x[MAX_ROWS * N], y[MAX_ROWS * N], back[MAX_ROWS * N];
+    struct perm p = {0};
+    make(&p);
+    fill(x);
+    for (size_t rows = 0; rows <= MAX_ROWS; rows++) {
+        memset(y, 0xff, sizeof y);
+        memset(back, 0xff, sizeof back);
+        gather_cols(y, x, rows, &p);
+        for (size_t t = 0; t < rows; t++)
+            for (size_t j = 0; j < N; j++)
+                cr_assert_eq(y[t * N + j], x[t * N + p.to[j]]);
+        if (rows < MAX_ROWS)
+            cr_assert(y[rows * N] != y[rows * N], "wrote past the last row");
+        scatter_cols(back, y, rows, &p);
+        cr_assert_arr_eq(back, x, rows * N * sizeof *x);
     }
-    cr_expect_eq(waited, 10, "one pass in %d", GATHER_REST + 1);
-    gather_begin(&g, now, 40000);
-    cr_expect_gt(gather_wait(&g, now, 5, 4), 0);
-    cr_expect_eq(gather_wait(&g, now + 20000, 4, 5), 0, "more came than stayed away");
-    gather_begin(&g, now, 40000);
-    cr_expect_gt(gather_wait(&g, now, 5, 4), 0, "so it is worth trying again");
+    perm_wipe(&p);
 }
 
-/* Mutation: the pass itself counted as the cost of its prompt's rows (prompts would crawl). */
-Test(budget, rows_of_prompts_make_a_pass_of_tokens_so_much_longer_and_no_more)
+/* Stored tensors start at any byte of a file. */
+Test(gather, stored_elements_move_bit_for_bit_from_any_alignment)
 {
-    struct budget b = {0};
-    cr_expect_eq(budget_rows(&b, 256), 256);
-    for (int i = 0; i < 40; i++)
-        budget_learn(&b, 32, 0, 20000);
-    cr_expect_eq(budget_rows(&b, 256), 256, "what a row costs is not known yet");
-    for (int i = 0; i < 40; i++)
-        budget_learn(&b, 32, 64, 20000 + 64 * 250);
-    cr_expect_eq(budget_rows(&b, 256), (int)(BUDGET_STRETCH * 20000 / 250));
-    cr_expect_eq(budget_rows(&b, 64), 64, "never more than the chunk");
-    for (int i = 0; i < 40; i++)
-        budget_learn(&b, 0, 256, 256 * 100000);
-    cr_expect_eq(budget_rows(&b, 256), BUDGET_LEAST, "a prompt has to end some day");
-}
-
-Test(budget, one_slow_pass_does_not_change_everything)
-{
-    struct budget b = {0};
-    for (int i = 0; i < 40; i++) {
-        budget_learn(&b, 8, 0, 10000);
-        budget_learn(&b, 8, 100, 10000 + 100 * 100);
-    }
-    const int before = budget_rows(&b, 256);
-    cr_assert_eq(before, (int)(BUDGET_STRETCH * 100));
-    budget_learn(&b, 8, 100, 10000 + 100 * 200);
-    cr_expect(budget_rows(&b, 256) < before && budget_rows(&b, 256) > before * 3 / 4);
-    budget_learn(&b, 8, 100, 5000);
-    cr_expect_gt(budget_rows(&b, 256), BUDGET_LEAST, "a pass that was faster than its tokens alone says nothing");
+    struct perm p = {0};
+    make(&p);
+    for (size_t size = 2; size <= 4; size += 2)
+        for (size_t shift = 0; shift < 4; shift++) {
+            uint8_t src[4 * N + 4], dst[4 * N + 4];
+            for (size_t i = 0; i < sizeof src; i++)
+                src[i] = (uint8_t)(i * 7 + 3);
+            memset(dst, 0, sizeof dst);
+            gather_row_bytes(dst + shift, src + shift, N, size, &p);
+            for (size_t j = 0; j < N; j++)
+                cr_assert_arr_eq(dst + shift + j * size, src + shift + p.to[j] * size, size);
+            memset(dst, 0, sizeof dst);
+            gather_row_bytes(dst, src + shift, N, size, NULL);
+            cr_assert_arr_eq(dst, src + shift, N * size);
+            cr_assert_eq(dst[N * size], 0);
+        }
+    perm_wipe(&p);
 }

@@ -234,3 +234,58 @@ Test(gauge, ups_have_both_signs_and_stay_near_one)
     cr_expect(negative > 10 && negative < 40, "%d", negative);
     keyset_free(ks);
 }
+
+/* ------------------------------------------------------------------ norms of what a layer adds
+ *
+ * Gemma 2 and 3 add g * rms(o). The server is to add c (g * rms(o)) R, and has o A and gains g' to make it with. Equal lengths for
+ * all o make A orthogonal up to a factor, which rms takes away, so A diag(g') = c diag(g) R and, A A^T being 1,
+ * R^T diag(1/g^2) R = c^2 diag(1/g'^2): a diagonal matrix. How far from one is it? */
+
+/* Share of what stands beside the diagonal. */
+static double beside_diagonal(const double *gain, void (*turn)(const struct gauge_end *g, double *x), const struct gauge_end *g)
+{
+    enum { D = 48 };
+    static double r[D][D];
+    double beside = 0, all = 0;
+    for (int i = 0; i < D; i++) {
+        memset(r[i], 0, sizeof r[i]);
+        r[i][i] = 1;
+        turn(g, r[i]);
+    }
+    for (int a = 0; a < D; a++)
+        for (int b = 0; b < D; b++) {
+            double sum = 0;
+            for (int i = 0; i < D; i++)
+                sum += r[i][a] * r[i][b] / (gain[i] * gain[i]);
+            all += sum * sum;
+            beside += a == b ? 0 : sum * sum;
+        }
+    return beside / all;
+}
+
+/* A signed permutation of 48. */
+static void swap(const struct gauge_end *g, double *x)
+{
+    double y[48];
+    (void)g;
+    for (int i = 0; i < 48; i++)
+        y[i * 5 % 48] = i % 3 == 0 ? -x[i] : x[i];
+    memcpy(x, y, sizeof y);
+}
+
+Test(gauge, gains_of_added_parts_let_signed_permutations_pass_and_no_rotation)
+{
+    double gain[48], equal[48];
+    struct gauge_end g;
+    uint8_t key[CRYPTO_KEY_LEN];
+    fill(key, 3);
+    cr_assert_eq(gauge_end_new(&g, 48, false, key, &err), 0);
+    for (int i = 0; i < 48; i++) {
+        gain[i] = 1 + 0.4 * number(i);
+        equal[i] = i % 2 == 0 ? 1.3 : -1.3;
+    }
+    cr_expect_lt(beside_diagonal(equal, gauge_end_turn, &g), 1e-20); /* gains of one size would not mind */
+    cr_expect_lt(beside_diagonal(gain, swap, NULL), 1e-20);
+    cr_expect_gt(beside_diagonal(gain, gauge_end_turn, &g), 0.1);
+    gauge_end_wipe(&g);
+}

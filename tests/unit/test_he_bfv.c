@@ -35,7 +35,7 @@ static struct rig *rig_new(void)
         g->x[i] = (int64_t)(i * 0x9e3779b97f4a7c15u % g->b->t.q) - g->t / 2;
         g->y[i] = (int64_t)(i * i % 4001) - 2000;
     }
-    bfv_seal(&g->e, g->b, &g->a, g->x);
+    bfv_seal(&g->e, g->b, &g->a, g->x, NULL);
     return g;
 }
 

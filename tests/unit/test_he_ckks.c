@@ -229,7 +229,7 @@ Test(he_ckks, the_public_key_encrypts_too)
     cr_assert_neq(memcmp(g->a.data, g->b.data, ckks_cipher_bytes(g->c, 2, 4)), 0);
     cr_assert_lt(off(g, &g->a, g->x), 1e-6);
     cr_assert_gt(off(g, &g->a, g->x), 0);
-    cr_assert_eq(ckks_encrypt_own(g->keys, &g->b, &p, &err), 0);
+    cr_assert_eq(ckks_encrypt_own(g->keys, &g->b, &p, NULL, &err), 0);
     cr_assert_lt(off(g, &g->b, g->x), 1e-7);
     cr_assert_neq(memcmp(g->a.data + 4 * g->c->n, g->b.data + 4 * g->c->n, ckks_cipher_bytes(g->c, 1, 4)), 0);
     ckks_wipe_plain(&p);
@@ -244,7 +244,7 @@ Test(he_ckks, sealed_numbers_carry_the_standard_error)
     struct ckks_plain p = {0}, q = {0};
     double square = 0, mean = 0;
     cr_assert_eq(ckks_encode(g->c, &p, g->x, NULL, 1, g->c->scale, &err), 0);
-    cr_assert_eq(ckks_encrypt_own(g->keys, &g->a, &p, &err), 0);
+    cr_assert_eq(ckks_encrypt_own(g->keys, &g->a, &p, NULL, &err), 0);
     cr_assert_eq(ckks_decrypt(g->keys, &q, &g->a, &err), 0);
     const struct ring *r = &g->c->ring[0];
     for (size_t i = 0; i < g->c->n; i++)

@@ -87,7 +87,10 @@ Test(he_primer, half_gates_give_the_and_of_every_pair_of_bits)
 Test(he_primer, gates_grow_with_the_square_of_the_tokens_where_softmax_does)
 {
     const struct encoder m = {.L = 1, .D = 128, .H = 2, .K = 64, .F = 512};
-    double one = primer_gates(&m, 32), two = primer_gates(&m, 64), four = primer_gates(&m, 128);
+    double one, two, four;
+    cr_assert_eq(primer_gates(&m, 32, (uint64_t)1 << 37, &one, &err), 0);
+    cr_assert_eq(primer_gates(&m, 64, (uint64_t)1 << 37, &two, &err), 0);
+    cr_assert_eq(primer_gates(&m, 128, (uint64_t)1 << 37, &four, &err), 0);
     cr_assert_gt(two, 2 * one);
     cr_assert_gt(four - 2 * two, 1.99 * 2 * (two - 2 * one)); /* the linear part gone: a square */
     cr_assert_lt(four - 2 * two, 2.01 * 2 * (two - 2 * one));

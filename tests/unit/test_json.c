@@ -362,7 +362,31 @@ Test(json, text_with_nuls_and_nulls_are_written_and_read_back)
     json_put_text(doc, json_node(doc), "empty", "", 0);
     json_put_null(doc, json_node(doc), "none");
     cr_assert_eq(json_print(doc, false, &out, &err), 0, "%s", err.text);
-    cr_expect_str_eq(out, "{\"nul\":\"a\\u0000b\\\"\\\\\\u000a\xc3\xa9\",\"plain\":\"x\\\"y\",\"empty\":\"\",\"none\":null}");
+    cr_expect_str_eq(out, "{\"nul\":\"a\\u0000b\\\"\\\\\\n\xc3\xa9\",\"plain\":\"x\\\"y\",\"empty\":\"\",\"none\":null}");
+    free(out);
+    json_free(doc);
+}
+
+/* Mutation: one of the short escapes wrong, a control character left out. */
+Test(json, a_quoted_text_is_what_a_document_would_print)
+{
+    char text[0x80];
+    struct json_doc *doc = json_new_object("made");
+    struct buf b;
+    char *out = NULL;
+    struct err err;
+    for (int i = 1; i < 0x80; i++)
+        text[i - 1] = (char)i;
+    text[0x7f] = '\0';
+    json_put_str(doc, json_node(doc), "k", text);
+    cr_assert_eq(json_print(doc, false, &out, &err), 0);
+    buf_init(&b, 4096);
+    buf_put_str(&b, "{\"k\":");
+    json_quote(&b, text, 0x7f);
+    buf_put_str(&b, "}");
+    buf_put8(&b, 0);
+    cr_expect_str_eq((const char *)b.data, out);
+    buf_free(&b);
     free(out);
     json_free(doc);
 }

@@ -175,3 +175,91 @@ Test(openai, errors_have_the_shape_that_clients_read)
         cr_expect_eq(e.status, classes[i].status);
     }
 }
+
+enum { B = 1, N = 2, S = 4, A = 8, O = 16 };
+
+/* Each field of each endpoint with each type of JSON: what it does not take is refused with its name, null is as if it were not there
+ * (but for what a request cannot be without). Mutation: a getter that takes any type, one that is asked for another name. */
+Test(openai, each_field_takes_its_own_types_and_no_other)
+{
+    static const struct {
+        int kinds; /* bits of enum openai_kind */
+        const char *key;
+        int takes; /* the samples below, of which some have the right type and a wrong value */
+        bool needed;
+    } fields[] = {
+        {077, "model", S, false},
+        {041, "messages", 0, true},
+        {002, "prompt", S, true},
+        {004, "input", S, true},
+        {010, "content", S, true},
+        {020, "tokens", 0, true},
+        {003, "stream", B, false},
+        {003, "stream_options", O, false},
+        {003, "max_tokens", N, false},
+        {003, "max_completion_tokens", N, false},
+        {003, "temperature", N, false},
+        {003, "top_p", N, false},
+        {003, "top_k", N, false},
+        {003, "min_p", N, false},
+        {003, "repetition_penalty", N, false},
+        {003, "frequency_penalty", N, false},
+        {003, "presence_penalty", N, false},
+        {003, "seed", N, false},
+        {003, "stop", S, false},
+        {003, "logit_bias", 0, false},
+        {001, "logprobs", B, false},
+        {002, "logprobs", N, false},
+        {001, "top_logprobs", 0, false}, /* needs logprobs */
+        {003, "n", N, false},
+        {003, "best_of", N, false},
+        {003, "tools", 0, false},
+        {003, "tool_choice", 0, false},
+        {003, "functions", 0, false},
+        {003, "function_call", 0, false},
+        {003, "response_format", 0, false},
+        {003, "modalities", 0, false},
+        {003, "audio", 0, false},
+        {003, "prediction", 0, false},
+        {003, "web_search_options", 0, false},
+        {003, "grammar", 0, false},
+        {003, "guided_json", 0, false},
+        {003, "guided_regex", 0, false},
+        {003, "chat_template", 0, false},
+        {003, "continue_final_message", 0, false},
+        {003, "chat_template_kwargs", O, false},
+        {003, "stip", O, false},
+        {002, "echo", 0, false},
+        {002, "suffix", 0, false},
+        {004, "encoding_format", 0, false},
+        {004, "dimensions", N, false},
+        {010, "add_special", B, false},
+        {003, "user", B | N | S | A | O, false}, /* not ours: ignored */
+    };
+    static const char *const samples[] = {"true", "1", "\"x\"", "[true]", "{\"x\":true}"};
+    static const char *const needs[] = {SAY, "\"prompt\":\"x\"", "\"input\":\"x\"", "\"content\":\"x\"", "\"tokens\":[1]", SAY};
+    char body[256];
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        for (int kind = 0; kind < 6; kind++) {
+            if ((fields[i].kinds >> kind & 1) == 0)
+                continue;
+            const char *rest = fields[i].needed ? "\"x\":1" : needs[kind];
+            for (int t = 0; t < 5; t++) {
+                (void)snprintf(body, sizeof body, "{%s,\"%s\":%s}", rest, fields[i].key, samples[t]);
+                if ((fields[i].takes >> t & 1) != 0) {
+                    struct openai_request r = good((enum openai_kind)kind, body);
+                    openai_request_free(&r);
+                } else {
+                    const struct openai_error e = bad((enum openai_kind)kind, body);
+                    cr_expect_eq(strncmp(e.param, fields[i].key, strlen(fields[i].key)), 0, "%s: '%s'", body, e.param);
+                }
+            }
+            (void)snprintf(body, sizeof body, "{%s,\"%s\":null}", rest, fields[i].key);
+            if (fields[i].needed)
+                cr_expect_str_eq(bad((enum openai_kind)kind, body).param, fields[i].key);
+            else {
+                struct openai_request r = good((enum openai_kind)kind, body);
+                openai_request_free(&r);
+            }
+        }
+}

@@ -174,7 +174,7 @@ static void check_family(const char *architecture, const struct synth_shape *sha
 {
     protected_synth(dir, architecture, shape, 5);
     struct protect_opts o = protected_opts(dir, 9);
-    o.head = head;
+    o.head = protected_head(dir, head);
     o.dtype = dtype;
     struct protect_report r = protect(&o);
     check_package(9, !r.head_user, dtype == NULL);

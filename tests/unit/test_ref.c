@@ -31,7 +31,7 @@ TestSuite(ref, .init = make_folder, .fini = remove_folder);
 static const struct {
     const char *architecture;
     struct synth_shape shape;
-    double logits[4]; /* the first four of the last row */
+    double logits[4]; /* the first four of the last row of outputs */
 } cases[] = {
     {"LlamaForCausalLM",
      {.D = 32, .H = 4, .G = 2, .K = 6, .L = 2, .V = 40, .F = 48, .qkv_bias = true, .mlp_bias = true, .untied = true,
@@ -53,6 +53,24 @@ static const struct {
     {"BertForMaskedLM",
      {.D = 32, .H = 4, .L = 2, .V = 40, .F = 48},
      {2.533503504277, -1.562936013945, -2.704172359536, -4.701633485369}},
+    {"BertModel",
+     {.D = 32, .H = 4, .L = 4, .V = 40, .F = 48},
+     {0.454194505633, 0.664152174687, -0.478557651395, -0.473237460775}},
+    {"RobertaModel",
+     {.D = 32, .H = 4, .L = 4, .V = 40, .F = 48},
+     {0.572652089693, 0.696950453895, -1.674776688832, 0.462007905360}},
+    {"DistilBertModel",
+     {.D = 32, .H = 4, .L = 4, .V = 40, .F = 48},
+     {0.192907502983, 1.141869259853, -0.979938762020, -0.222535324511}},
+    {"AlbertModel",
+     {.D = 32, .H = 4, .L = 4, .V = 40, .F = 48, .groups = 2},
+     {-0.649924643978, 0.240628987130, -0.940218743381, 0.359542766943}},
+    {"AlbertForSequenceClassification",
+     {.D = 32, .H = 4, .L = 4, .V = 40, .F = 48, .classes = 4},
+     {0.878729159998, -1.289615299799, -0.245215390656, 0.151350615772}},
+    {"Qwen3Model",
+     {.D = 32, .H = 4, .G = 2, .K = 6, .L = 4, .V = 40, .F = 48},
+     {-0.750215493666, -0.697554455914, -1.856213710092, 0.052863314948}},
 };
 
 /* Catches any formula changed in the twin (tried: blend of llama3, window one off, group taken as h % G, eps, types, f16 exponent). */
@@ -68,8 +86,8 @@ Test(ref, every_family_gives_the_independently_computed_numbers)
         cr_assert_eq(synth_checkpoint(dir, cases[i].architecture, &cases[i].shape, 11, &err), 0, "%s", err.text);
         cr_assert_eq(checkpoint_open(&cp, dir, CHECKPOINT_ALL, &err), 0, "%s", err.text);
         const struct config *c = checkpoint_config(cp);
-        cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, c->type_vocab > 0 ? types : NULL, T, NULL, &logits, &err), 0, "%s", err.text);
-        const double *row = logits + (c->head == HEAD_CLASSIFY ? 0 : (T - 1) * 40);
+        cr_assert_eq(ref_forward(cp, COMPUTE_F32, ids, c->type_vocab > 1 ? types : NULL, T, NULL, &logits, &err), 0, "%s", err.text);
+        const double *row = logits + (c->head == HEAD_CLASSIFY ? 0 : (T - 1) * config_outputs(c));
         for (int v = 0; v < 4; v++)
             cr_assert(fabs(row[v] - cases[i].logits[v]) < 1e-10, "%s: %.12f, expected %.12f", cases[i].architecture, row[v],
                       cases[i].logits[v]);

@@ -161,13 +161,13 @@ static void encode(struct ckks_eval *e, const struct bfv *b, enum ckks_op op, st
     done(e, op, start);
 }
 
-void bfv_seal(struct ckks_eval *e, const struct bfv *b, struct ckks_cipher *out, const int64_t *v)
+void bfv_seal(struct ckks_eval *e, const struct bfv *b, struct ckks_cipher *out, const int64_t *v, uint8_t *seed)
 {
     struct ckks_plain p = {0};
     encode(e, b, CKKS_ENCODE, &p, v, true);
     double start = ckks_clock();
     if (real(e))
-        failed(e, ckks_encrypt_own(e->keys, out, &p, &e->first));
+        failed(e, ckks_encrypt_own(e->keys, out, &p, seed, &e->first));
     else
         *out = (struct ckks_cipher){NULL, 2, e->c->count, 1};
     done(e, CKKS_SEAL, start);

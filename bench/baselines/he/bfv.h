@@ -33,8 +33,8 @@ void bfv_free(struct bfv *b);
 MUST_CHECK int bfv_encode(const struct bfv *b, struct ckks_plain *out, const int64_t *v, bool to_encrypt, struct err *err);
 MUST_CHECK int bfv_decode(const struct bfv *b, const struct ckks_plain *p, int64_t *v, struct err *err);
 
-/* Counted and timed as ckks_seal and ckks_open; v NULL in a counted run. */
-void bfv_seal(struct ckks_eval *e, const struct bfv *b, struct ckks_cipher *out, const int64_t *v);
+/* Counted and timed as ckks_seal and ckks_open; v NULL in a counted run. seed (may be NULL): what is sent in place of the second part. */
+void bfv_seal(struct ckks_eval *e, const struct bfv *b, struct ckks_cipher *out, const int64_t *v, uint8_t *seed);
 void bfv_open(struct ckks_eval *e, const struct bfv *b, int64_t *v, const struct ckks_cipher *x);
 /* out = x v or out += x v. */
 void bfv_mul(struct ckks_eval *e, const struct bfv *b, struct ckks_cipher *out, const struct ckks_cipher *x, const int64_t *v, bool add);

@@ -91,11 +91,17 @@ void ckks_keys_free(struct ckks_keys *k);
 /* Makes the key that rotates by `step` slots, if it is not there yet. */
 MUST_CHECK int ckks_keys_rotation(struct ckks_keys *k, int step, const struct ckks_switch **out, struct err *err);
 size_t ckks_keys_bytes(const struct ckks_keys *k); /* of what the server is sent */
+size_t ckks_switch_words(const struct ckks *c);
+/* What a server holds: no secret, no public key; rotations only, that it is sent as ckks_switch_words words each. */
+MUST_CHECK int ckks_keys_of_server(struct ckks_keys **out, const struct ckks *c, struct err *err);
+MUST_CHECK int ckks_keys_take(struct ckks_keys *k, int step, const uint64_t *words, struct err *err);
 
 /* By who holds the public key. */
 MUST_CHECK int ckks_encrypt(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, struct err *err);
-/* By who holds the secret: the second part is drawn from a seed of CRYPTO_KEY_LEN bytes, which is sent in its place. */
-MUST_CHECK int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, struct err *err);
+/* By who holds the secret: the second part is drawn from a seed of CRYPTO_KEY_LEN bytes (out, may be NULL), which is sent in its place. */
+MUST_CHECK int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, uint8_t *seed, struct err *err);
+/* Fills the second part of x from the seed. */
+MUST_CHECK int ckks_expand(const struct ckks *c, struct ckks_cipher *x, const uint8_t *seed, struct err *err);
 MUST_CHECK int ckks_decrypt(const struct ckks_keys *k, struct ckks_plain *out, const struct ckks_cipher *x, struct err *err);
 
 #endif

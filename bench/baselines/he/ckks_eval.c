@@ -114,7 +114,7 @@ void ckks_seal(struct ckks_eval *e, struct ckks_cipher *out, const double *re, i
     encode(e, CKKS_ENCODE, &p, re, level, e->c->scale);
     double start = ckks_clock();
     if (real(e)) {
-        if (ckks_encrypt_own(e->keys, out, &p, &e->first) != 0)
+        if (ckks_encrypt_own(e->keys, out, &p, NULL, &e->first) != 0)
             e->failed = true;
     } else
         give(out, fresh(e, 2, level, e->c->scale));

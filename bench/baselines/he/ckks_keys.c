@@ -72,10 +72,17 @@ static int pair(const struct ckks_keys *k, int prime, const int8_t *e, uint64_t 
     return 0;
 }
 
+/* The value at the root's power p becomes the one at its power p element. */
+static void sources(const struct ckks *c, uint32_t *from, uint64_t element)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        from[i] = c->reversed[((2 * (uint64_t)c->reversed[i] + 1) * element % (2 * c->n) - 1) / 2];
+}
+
 static int make_switch(const struct ckks_keys *k, struct ckks_switch *out, uint64_t element, const uint64_t *target, struct err *err)
 {
     const struct ckks *c = k->c;
-    size_t primes = (size_t)c->count + 1, words = (size_t)c->count * 2 * primes * c->n;
+    size_t primes = (size_t)c->count + 1, words = ckks_switch_words(c);
     uint64_t *data = malloc(words * sizeof *data);
     uint32_t *from = malloc(c->n * sizeof *from);
     int8_t *e = malloc(c->n);
@@ -92,15 +99,13 @@ static int make_switch(const struct ckks_keys *k, struct ckks_switch *out, uint6
         for (size_t i = 0; rc == 0 && i < c->n; i++)
             at[i] = ring_add(at[i], ring_mul_constant(t[i], special, quotient, r->q), r->q);
     }
-    /* The value at the root's power p becomes the one at its power p element. */
-    for (uint32_t i = 0; rc == 0 && i < c->n; i++)
-        from[i] = c->reversed[((2 * (uint64_t)c->reversed[i] + 1) * element % (2 * c->n) - 1) / 2];
     free(e);
     if (rc != 0) {
         free(data);
         free(from);
         return -1;
     }
+    sources(c, from, element);
     *out = (struct ckks_switch){element, data, from};
     return 0;
 }
@@ -168,20 +173,27 @@ void ckks_keys_free(struct ckks_keys *k)
     free(k);
 }
 
-int ckks_keys_rotation(struct ckks_keys *k, int step, const struct ckks_switch **out, struct err *err)
+static uint64_t element_of(const struct ckks *c, int step)
 {
-    const struct ckks *c = k->c;
     size_t slots = c->slots, turns = (size_t)((step % (int)slots + (int)slots) % (int)slots);
     uint64_t element = 1;
     for (size_t i = 0; i < turns; i++)
         element = element * 5 % (2 * c->n);
+    return element;
+}
+
+int ckks_keys_rotation(struct ckks_keys *k, int step, const struct ckks_switch **out, struct err *err)
+{
+    const struct ckks *c = k->c;
+    const uint64_t element = element_of(c, step);
     for (int i = 0; i < k->turn_count; i++)
         if (k->turn[i].element == element) {
             *out = &k->turn[i];
             return 0;
         }
-    if (k->turn_count == CKKS_KEYS_MAX)
-        return err_set(err, ERR_INTERNAL, "more than %d rotation keys", CKKS_KEYS_MAX);
+    if (k->turn_count == CKKS_KEYS_MAX || k->secret == NULL)
+        return err_set(err, ERR_INTERNAL, k->secret == NULL ? "no key for a rotation by %d slots was sent" : "more than %d rotation keys",
+                       k->secret == NULL ? step : CKKS_KEYS_MAX);
     size_t words = (size_t)(c->count + 1) * c->n;
     uint64_t *turned = malloc(words * sizeof *turned);
     if (turned == NULL)
@@ -195,6 +207,37 @@ int ckks_keys_rotation(struct ckks_keys *k, int step, const struct ckks_switch *
     if (rc != 0)
         return -1;
     *out = &k->turn[k->turn_count++];
+    return 0;
+}
+
+size_t ckks_switch_words(const struct ckks *c)
+{
+    return (size_t)c->count * 2 * ((size_t)c->count + 1) * c->n;
+}
+
+int ckks_keys_of_server(struct ckks_keys **out, const struct ckks *c, struct err *err)
+{
+    struct ckks_keys *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return err_oom(err, sizeof *k);
+    k->c = c;
+    *out = k;
+    return 0;
+}
+
+int ckks_keys_take(struct ckks_keys *k, int step, const uint64_t *words, struct err *err)
+{
+    const struct ckks *c = k->c;
+    const size_t bytes = ckks_switch_words(c) * sizeof *words;
+    struct ckks_switch key = {element_of(c, step), malloc(bytes), malloc(c->n * sizeof *key.from)};
+    if (k->turn_count == CKKS_KEYS_MAX || key.data == NULL || key.from == NULL) {
+        free(key.data);
+        free(key.from);
+        return k->turn_count == CKKS_KEYS_MAX ? err_set(err, ERR_PEER, "more than %d rotation keys", CKKS_KEYS_MAX) : err_oom(err, bytes);
+    }
+    memcpy(key.data, words, bytes);
+    sources(c, key.from, key.element);
+    k->turn[k->turn_count++] = key;
     return 0;
 }
 
@@ -238,7 +281,7 @@ int ckks_encrypt(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks
     return 0;
 }
 
-int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, struct err *err)
+int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct ckks_plain *p, uint8_t *seed_out, struct err *err)
 {
     const struct ckks *c = k->c;
     size_t bytes = ckks_cipher_bytes(c, 2, p->level), level = (size_t)p->level;
@@ -264,8 +307,20 @@ int ckks_encrypt_own(struct ckks_keys *k, struct ckks_cipher *out, const struct 
         return -1;
     }
     free(out->data);
+    if (seed_out != NULL)
+        memcpy(seed_out, seed, sizeof seed);
     *out = (struct ckks_cipher){data, 2, p->level, p->scale};
     return 0;
+}
+
+int ckks_expand(const struct ckks *c, struct ckks_cipher *x, const uint8_t *seed, struct err *err)
+{
+    struct crypto_stream *from = NULL;
+    int rc = crypto_stream_new(&from, seed, err);
+    for (size_t l = 0; rc == 0 && l < (size_t)x->level; l++)
+        rc = uniform(&c->ring[l], x->data + ((size_t)x->level + l) * c->n, from, err);
+    crypto_stream_free(from);
+    return rc;
 }
 
 int ckks_decrypt(const struct ckks_keys *k, struct ckks_plain *out, const struct ckks_cipher *x, struct err *err)

@@ -38,7 +38,7 @@ static int hash(struct crypto_blocks *aes, struct garble_label *x, size_t n, str
 
 int garble_init(struct garble *g, struct err *err)
 {
-    static const uint8_t key[CRYPTO_BLOCK_LEN] = "fixed, public 1";
+    static const uint8_t key[CRYPTO_BLOCK_LEN] = GARBLE_KEY;
     if (crypto_random(&g->difference, sizeof g->difference, err) != 0)
         return -1;
     g->difference.low |= 1;

@@ -19,6 +19,7 @@
 
 #define GARBLE_TABLE_BYTES 32
 #define GARBLE_LABEL_BYTES 16
+#define GARBLE_KEY "fixed, public 1" /* 16 bytes with the 0 */
 
 struct garble_label {
     uint64_t low, high;

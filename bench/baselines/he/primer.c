@@ -103,39 +103,98 @@ static void lay(const struct plan *y, int64_t *slots, const int64_t *x, int feat
     }
 }
 
-void primer_multiply(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const int64_t *r, const int64_t *w,
-                     const int64_t *mask, int64_t *share)
+int primer_parts(const struct ckks *c, const struct primer_product *p, int *out_parts)
 {
-    const struct plan y = plan_of(e->c, p);
-    struct ckks_cipher *copies = calloc((size_t)(y.in_parts * y.baby), sizeof *copies), out = {0};
-    int64_t *slots = r == NULL ? NULL : malloc(e->c->n * sizeof *slots);
-    if (copies == NULL || (r != NULL && slots == NULL)) {
+    const struct plan y = plan_of(c, p);
+    *out_parts = y.out_parts;
+    return y.in_parts;
+}
+
+int primer_steps(const struct ckks *c, const struct primer_product *p, int steps[2])
+{
+    const struct plan y = plan_of(c, p);
+    int n = 0;
+    if (y.baby > 1)
+        steps[n++] = p->tokens;
+    if (y.per > y.baby)
+        steps[n++] = y.baby * p->tokens;
+    return n;
+}
+
+static int64_t *slots_for(struct ckks_eval *e, bool real)
+{
+    int64_t *slots = real ? malloc(e->c->n * sizeof *slots) : NULL;
+    if (real && slots == NULL) {
         e->failed = true;
         err_oom(&e->first, e->c->n * sizeof *slots);
-        goto done;
     }
+    return slots;
+}
+
+void primer_seal(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const int64_t *r, struct ckks_cipher *sealed,
+                 uint8_t (*seeds)[CRYPTO_KEY_LEN])
+{
+    const struct plan y = plan_of(e->c, p);
+    int64_t *slots = slots_for(e, r != NULL);
     for (int i = 0; i < y.in_parts; i++) {
         if (slots != NULL)
             lay(&y, slots, r, p->in, i, 1);
-        bfv_seal(e, b, &copies[i * y.baby], slots);
+        bfv_seal(e, b, &sealed[i], slots, seeds == NULL ? NULL : seeds[i]);
+    }
+    free(slots);
+    e->tally.messages++;
+}
+
+void primer_serve(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const struct ckks_cipher *sealed, const int64_t *w,
+                  const int64_t *mask, struct ckks_cipher *answer)
+{
+    const struct plan y = plan_of(e->c, p);
+    struct ckks_cipher *copies = calloc((size_t)(y.in_parts * y.baby), sizeof *copies);
+    int64_t *slots = slots_for(e, w != NULL);
+    if (copies == NULL) {
+        e->failed = true;
+        err_oom(&e->first, (size_t)(y.in_parts * y.baby) * sizeof *copies);
+    }
+    for (int i = 0; copies != NULL && i < y.in_parts; i++) {
+        ckks_copy(e, &copies[i * y.baby], &sealed[i]);
         for (int a = 1; a < y.baby; a++)
             ckks_rotate(e, &copies[i * y.baby + a], &copies[i * y.baby + a - 1], p->tokens);
     }
-    for (int j = 0; j < y.out_parts; j++) {
-        one_part(e, b, &y, &out, copies, w, j, slots);
+    for (int j = 0; copies != NULL && j < y.out_parts; j++) {
+        one_part(e, b, &y, &answer[j], copies, w, j, slots);
         if (slots != NULL)
             lay(&y, slots, mask, p->out, j, 2);
-        bfv_sub(e, b, &out, slots);
-        bfv_open(e, b, slots, &out);
-        for (int f = 2 * j * y.per; slots != NULL && !e->failed && f < 2 * (j + 1) * y.per && f < p->out; f++)
-            for (int t = 0; t < p->tokens; t++)
-                share[(size_t)t * (size_t)p->out + (size_t)f] = slots[(f - 2 * j * y.per) * p->tokens + t];
-        ckks_wipe_cipher(&out);
+        bfv_sub(e, b, &answer[j], slots);
     }
-    e->tally.messages += 2;
-done:
     for (int k = 0; copies != NULL && k < y.in_parts * y.baby; k++)
         ckks_wipe_cipher(&copies[k]);
     free(copies);
     free(slots);
+    e->tally.messages++;
+}
+
+void primer_open(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const struct ckks_cipher *answer, int64_t *share)
+{
+    const struct plan y = plan_of(e->c, p);
+    int64_t *slots = slots_for(e, share != NULL);
+    for (int j = 0; j < y.out_parts; j++) {
+        bfv_open(e, b, slots, &answer[j]);
+        for (int f = 2 * j * y.per; slots != NULL && !e->failed && f < 2 * (j + 1) * y.per && f < p->out; f++)
+            for (int t = 0; t < p->tokens; t++)
+                share[(size_t)t * (size_t)p->out + (size_t)f] = slots[(f - 2 * j * y.per) * p->tokens + t];
+    }
+    free(slots);
+}
+
+void primer_multiply(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const int64_t *r, const int64_t *w,
+                     const int64_t *mask, int64_t *share)
+{
+    struct ckks_cipher sealed[PRIMER_PARTS_MAX] = {{0}}, answer[PRIMER_PARTS_MAX] = {{0}};
+    primer_seal(e, b, p, r, sealed, NULL);
+    primer_serve(e, b, p, sealed, w, mask, answer);
+    primer_open(e, b, p, answer, share);
+    for (int i = 0; i < PRIMER_PARTS_MAX; i++) {
+        ckks_wipe_cipher(&sealed[i]);
+        ckks_wipe_cipher(&answer[i]);
+    }
 }

@@ -18,10 +18,11 @@
 
 #include "bench/baselines/he/bfv.h"
 #include "bench/baselines/he/encoder.h"
+#include "bench/baselines/he/primer_circuits.h"
 #include "bench/baselines/row.h"
 
 #define PRIMER_T_BITS 38   /* products of 15-bit numbers, summed over 3072 */
-#define PRIMER_WORD_BITS 16 /* in the circuits */
+#define PRIMER_STAGES 6
 #define PRIMER_PRODUCTS 8
 #define PRIMER_PARTS_MAX 256 /* ciphertexts on one side of a product */
 
@@ -40,10 +41,24 @@ struct primer_detail {
 
 int primer_products(const struct encoder *m, int T, struct primer_product out[PRIMER_PRODUCTS]);
 MUST_CHECK int primer_new(struct bfv **out, int log_n, bool toy, struct err *err);
-/* share = r w' - mask modulo t. r, w, mask and share NULL in a counted run. */
+/* Ciphertexts on both sides of a product. */
+int primer_parts(const struct ckks *c, const struct primer_product *p, int *out_parts);
+/* Rotations that it needs; how many. */
+int primer_steps(const struct ckks *c, const struct primer_product *p, int steps[2]);
+/* The client's r, sealed; the server's r w' - mask; opened by the client. sealed, answer: primer_parts, {0}. Numbers NULL in a counted run, seeds
+ * (may be NULL): what is sent in place of the second parts. */
+void primer_seal(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const int64_t *r, struct ckks_cipher *sealed,
+                 uint8_t (*seeds)[CRYPTO_KEY_LEN]);
+void primer_serve(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const struct ckks_cipher *sealed, const int64_t *w,
+                  const int64_t *mask, struct ckks_cipher *answer);
+void primer_open(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const struct ckks_cipher *answer, int64_t *share);
+/* All three: share = r w' - mask modulo t. r, w, mask and share NULL in a counted run. */
 void primer_multiply(struct ckks_eval *e, const struct bfv *b, const struct primer_product *p, const int64_t *r, const int64_t *w,
                      const int64_t *mask, int64_t *share);
-double primer_gates(const struct encoder *m, int T); /* AND gates of one layer */
+/* The garbled stages of one layer, in order. */
+void primer_stages(const struct encoder *m, int T, uint64_t t, struct primer_stage out[PRIMER_STAGES]);
+/* AND gates of one layer, counted in the circuits. */
+MUST_CHECK int primer_gates(const struct encoder *m, int T, uint64_t t, double *gates, struct err *err);
 
 bool primer_takes(const struct encoder *m, int T);
 /* run: do every product with random integers and check it. m without weights: L, D, H, K, F. */

@@ -10,20 +10,10 @@
 #define LOG_N 13
 #define GATES_MEASURED ((size_t)1 << 19)
 #define MACS_MEASURED 512
-#define MESSAGES_LAYER 17 /* online: six circuits of two messages, five products of one */
-#define LABEL_BYTES_BIT 64 /* two messages of a transfer for the evaluator's bit, a label for the garbler's, one for that of the new share */
+#define MESSAGES_LAYER 16 /* online: six circuits of two messages, two products of shared matrices of two; the input and the output besides */
+#define NUMBER_BYTES 5
 
 __extension__ typedef __int128 wide;
-
-double primer_gates(const struct encoder *m, int T)
-{
-    const double n = PRIMER_WORD_BITS, share = 2 * garble_share(PRIMER_T_BITS), D = m->D, rows = (double)m->H * T;
-    const double cut = share; /* the words are cut by leaving wires away */
-    const double softmax = share + 2 * garble_add(n) /* the largest */ + garble_add(n) + garble_piecewise(n) + garble_add(n) + garble_multiply(n);
-    const double norm = share + 5 * garble_add(n) + 3 * garble_multiply(n);
-    return T * 4 * D * cut + rows * T * softmax + rows * garble_divide(n) + T * (double)m->F * (share + garble_piecewise(n)) +
-           2 * (T * D * norm + T * (garble_divide(n) + garble_root(n)));
-}
 
 /* Words that enter a circuit of one layer. */
 static double words_of(const struct encoder *m, int T)
@@ -122,10 +112,28 @@ static int products(struct ckks_eval *off, struct ckks_eval *on, const struct bf
     return 0;
 }
 
-static void fill(struct compare_row *row, const struct encoder *m, const char *shape, int T, const struct primer_detail *d, size_t keys_bytes)
+/* What the client's rotation keys take on the line. */
+static double key_bytes(const struct ckks *c, const struct encoder *m, int T)
+{
+    struct primer_product p[PRIMER_PRODUCTS];
+    int steps[2 * PRIMER_PRODUCTS], n = 0;
+    for (int i = 0; i < primer_products(m, T, p); i++) {
+        int two[2], count = primer_steps(c, &p[i], two);
+        for (int k = 0; k < count; k++) {
+            bool known = false;
+            for (int j = 0; j < n; j++)
+                known = known || steps[j] == two[k];
+            if (!known)
+                steps[n++] = two[k];
+        }
+    }
+    return (double)n * (double)ckks_switch_words(c) * sizeof(uint64_t);
+}
+
+static void fill(struct compare_row *row, const struct encoder *m, const char *shape, int T, const struct primer_detail *d, double keys_bytes)
 {
     uint64_t rotations = 0, plain = 0;
-    const double bits = m->L * words_of(m, T) * PRIMER_T_BITS;
+    const double words = m->L * words_of(m, T), shares = m->L * (T * (double)m->D + (double)m->H * T * T), gains = m->L * 2.0 * T * m->D * 2 * PRIMER_WORD_BITS;
     for (int l = 0; l <= CKKS_PRIMES_MAX; l++) {
         rotations += d->offline.count[CKKS_ROTATE][l] + d->online.count[CKKS_ROTATE][l];
         plain += d->offline.count[CKKS_MUL_PLAIN][l] + d->online.count[CKKS_MUL_PLAIN][l];
@@ -135,14 +143,15 @@ static void fill(struct compare_row *row, const struct encoder *m, const char *s
     snprintf(row->shape, sizeof row->shape, "%s, %d tokens", shape, T);
     snprintf(row->protects, sizeof row->protects, "input, hidden values and weights, between two semi-honest parties");
     snprintf(row->note, sizeof row->note,
-             "BFV N 8192, tokens first, %s: %llu rotations, %llu plain products; circuits not built: %.3g AND gates, half gates at %.1f + %.1f ns",
+             "BFV N 8192, tokens first, %s: %llu rotations, %llu plain products; %.3g AND gates at %.1f + %.1f ns; one thread, without waiting",
              d->run ? "run and exact" : "counted", (unsigned long long)rotations, (unsigned long long)plain, d->gates, d->garble_ns,
              d->evaluate_ns);
     row->offline_s = d->he_offline_s + d->gates * d->garble_ns / 1e9;
     row->online_s = d->he_online_s + d->gates * d->evaluate_ns / 1e9 + d->macs * d->mac_ns / 1e9;
-    row->offline_bytes = (double)(d->offline.up + d->offline.down + d->online.up) + d->gates * GARBLE_TABLE_BYTES + (double)keys_bytes;
-    row->bytes = (double)d->online.down + bits * LABEL_BYTES_BIT + bits / 8;
-    row->rounds = MESSAGES_LAYER * m->L;
+    row->offline_bytes = (double)(d->offline.up + d->offline.down + d->online.up) + d->gates * GARBLE_TABLE_BYTES + keys_bytes +
+                         GARBLE_LABEL_BYTES * (2 * words * PRIMER_SHARE_BITS + gains);
+    row->bytes = (double)d->online.down + words * PRIMER_SHARE_BITS * (GARBLE_LABEL_BYTES + 1.0 / 8) + NUMBER_BYTES * (shares + 2.0 * T * m->D);
+    row->rounds = MESSAGES_LAYER * m->L + 2;
     row->tokens = T;
 }
 
@@ -150,7 +159,7 @@ bool primer_takes(const struct encoder *m, int T)
 {
     struct primer_product p[PRIMER_PRODUCTS];
     const int slots = 1 << (LOG_N - 1);
-    if (T < 1 || (T & (T - 1)) != 0 || (m->K & (m->K - 1)) != 0 || T > slots || m->K > slots)
+    if (T < 1 || (T & (T - 1)) != 0 || (m->K & (m->K - 1)) != 0 || T > slots || m->K > slots || m->D > PRIMER_COLS_MAX || T > PRIMER_COLS_MAX)
         return false;
     for (int i = 0; i < primer_products(m, T, p); i++)
         if (p[i].in > PRIMER_PARTS_MAX * (slots / p[i].tokens) || p[i].out > 2 * PRIMER_PARTS_MAX * (slots / p[i].tokens))
@@ -186,8 +195,10 @@ int primer_row(struct compare_row *row, const struct encoder *m, const char *sha
     d.he_online_s = price(&on.tally, on_prices, b->c->count, true);
     d.offline = off.tally;
     d.online = on.tally;
-    d.gates = m->L * primer_gates(m, T);
-    fill(row, m, shape, T, &d, ckks_keys_bytes(keys));
+    if (primer_gates(m, T, b->t.q, &d.gates, err) != 0)
+        goto done;
+    d.gates *= m->L;
+    fill(row, m, shape, T, &d, key_bytes(b->c, m, T));
     if (detail != NULL)
         *detail = d;
     rc = 0;

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/baselines/he/primer.h"
+#include "base/memory.h"
+#include "bench/baselines/he/primer_run.h"
 #include "bench/baselines/he/systems.h"
 
 struct rows {
@@ -16,6 +17,8 @@ struct rows {
     const int32_t *ids;
     int asked, T; /* T: filled up */
     double run_up_to_s;
+    const char *dir, *program;
+    const struct runner_line *line;
 };
 
 static int measured(struct rows *r, enum systems_kind kind, const struct encoder *m, struct err *err)
@@ -46,8 +49,30 @@ static int system_rows(struct rows *r, enum systems_kind kind, const struct enco
     return d.priced_s + d.weights_s > r->run_up_to_s ? 0 : measured(r, kind, m, err);
 }
 
+/* The same for Primer, whose parties are processes; one whose tables would not fit in half of the memory is only modelled. */
+static int primer_rows(struct rows *r, const struct encoder *m, struct err *err)
+{
+    double *hidden, bytes;
+    if (primer_row(&r->row[r->n], m, r->shape, r->T, false, NULL, err) != 0 || primer_memory(m, r->T, &bytes, err) != 0)
+        return -1;
+    const double seconds = r->row[r->n].offline_s + r->row[r->n].online_s;
+    r->n++;
+    if (seconds > r->run_up_to_s || bytes > (double)memory_physical() / 2)
+        return 0;
+    if ((hidden = malloc((size_t)r->T * (size_t)m->D * sizeof *hidden)) == NULL)
+        return err_oom(err, (size_t)r->T * (size_t)m->D * sizeof *hidden);
+    int rc = primer_measure(&r->row[r->n], r->cp, r->dir, r->shape, r->ids, r->T, r->program, r->line, hidden, err);
+    if (rc == 0) {
+        for (int i = 0; i < m->D; i++)
+            r->first[r->n * (size_t)m->D + (size_t)i] = (float)hidden[i];
+        r->row[r->n++].labelled = r->asked == r->T;
+    }
+    free(hidden);
+    return rc;
+}
+
 int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, float *first, const char *dir, const char *shape, const int32_t *ids, int T,
-            double run_up_to_s, struct err *err)
+            double run_up_to_s, const char *program, const struct runner_line *line, struct err *err)
 {
     struct checkpoint *cp = NULL;
     int whole = 1, rc = 0;
@@ -59,7 +84,7 @@ int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, float *first, const
     while (whole < T)
         whole *= 2;
     int32_t *filled = calloc((size_t)whole, sizeof *filled);
-    struct rows r = {rows, 0, first, cp, shape, filled, T, whole, run_up_to_s};
+    struct rows r = {rows, 0, first, cp, shape, filled, T, whole, run_up_to_s, dir, program, line};
     if (filled == NULL)
         rc = err_oom(err, (size_t)whole * sizeof *filled);
     else if (bert && whole <= c->positions) {
@@ -67,8 +92,8 @@ int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, float *first, const
             filled[t] = ids[t % T];
         for (int kind = 0; rc == 0 && kind < SYSTEMS_COUNT; kind++)
             rc = system_rows(&r, (enum systems_kind)kind, &m, err);
-        if (rc == 0 && primer_takes(&m, whole) && (rc = primer_row(&rows[r.n], &m, shape, whole, false, NULL, err)) == 0)
-            r.n++;
+        if (rc == 0 && primer_takes(&m, whole))
+            rc = primer_rows(&r, &m, err);
     }
     free(filled);
     checkpoint_close(cp);

@@ -15,12 +15,13 @@
 
 #include "base/err.h"
 #include "bench/baselines/row.h"
+#include "bench/baselines/smpc/runner.h"
 
-#define ROWS_HE_MAX 5
+#define ROWS_HE_MAX 6
 
-/* dir: a BERT checkpoint. Other architectures give no rows. *n: how many. first [ROWS_HE_MAX][D]: of measured rows of exactly T tokens the first
+/* program: stip-bench; line: between Primer's parties, which are processes; the other systems have none. dir: a BERT checkpoint. Other architectures give no rows. *n: how many. first [ROWS_HE_MAX][D]: of measured rows of exactly T tokens the first
  * token's hidden row; those rows have labelled 1, for the caller to see whether the label agrees. */
 MUST_CHECK int rows_he(struct compare_row rows[ROWS_HE_MAX], size_t *n, float *first, const char *dir, const char *shape, const int32_t *ids,
-                       int T, double run_up_to_s, struct err *err);
+                       int T, double run_up_to_s, const char *program, const struct runner_line *line, struct err *err);
 
 #endif

@@ -1,5 +1,7 @@
 #include "bench/baselines/smpc/job.h"
 
+#include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,9 +256,18 @@ static int say_end(const struct worker *w, int rc, struct err *err)
     return rc;
 }
 
+/* Messages are taken from the heap again and again. By default each large one is mapped afresh, and half of a party's time goes into new pages. */
+static void keep_pages(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1); /* the library's thread allocates what this one releases */
+    (void)mallopt(M_MMAP_MAX, 0);
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
+}
+
 int job_party(const char *dir, int index, const char *endpoints, struct err *err)
 {
     struct worker w = {.dir = dir, .index = index};
+    keep_pages();
     int rc = job_read(&w.job, dir, err);
     if (rc == 0 && (index < 0 || index >= mesh_count(w.job.system->parties)))
         rc = err_set(err, ERR_USAGE, "--index: %s has parties 0 to %d, found %d", w.job.system->name, mesh_count(w.job.system->parties) - 1, index);

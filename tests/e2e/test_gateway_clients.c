@@ -1,0 +1,152 @@
+/* stip-user serve among clients that leave, and among more of them than it takes. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/support/fault.h"
+#include "tests/support/gateway.h"
+#include "tests/support/proc.h"
+
+TestSuite(gateway_clients, .timeout = 280);
+
+/* ------------------------------------------------------------------ one that leaves */
+
+#define RTT_MS 400
+#define RTT "400"
+#define STORY "{\"prompt\":\"Once upon a time\",\"temperature\":0,\"stream\":true,\"max_tokens\":%d}"
+
+/* A line between user and server on which a token takes RTT_MS: what is computed after a hang-up can be counted. */
+static void slow_line(struct trio *t, struct process *link)
+{
+    char exe[FILE_PATH_MAX], to[128];
+    char *argv[] = {exe, (char *)(uintptr_t) "link", (char *)(uintptr_t) "--json", (char *)(uintptr_t) "--to", to, (char *)(uintptr_t) "--rtt",
+                    (char *)(uintptr_t)RTT, NULL};
+    struct json_doc *ready;
+    const char *near;
+    struct err err;
+    (void)snprintf(exe, sizeof exe, "%s", shell_program("stip-bench"));
+    (void)snprintf(to, sizeof to, "%s", t->users_at);
+    *link = (struct process){.out = -1};
+    cr_assert_eq(process_start(link, "stip-bench link", argv, true, NULL, &err), 0, "%s", err.text);
+    cr_assert_eq(process_event(link, "ready", 60000, &ready, &err), 0, "%s", err.text);
+    cr_assert_eq(json_get_str(ready, json_root(ready), "endpoint", &near, &err), 0);
+    (void)snprintf(t->users_at, sizeof t->users_at, "%s", near);
+    json_free(ready);
+    trio_write_user(t, "user");
+}
+
+/* Reads until so many events have come; the connection is left open. */
+static void read_events(int fd, int n)
+{
+    char all[65536];
+    size_t len = 0;
+    for (int seen = 0; seen < n; seen = 0) {
+        ssize_t got = recv(fd, all + len, sizeof all - 1 - len, 0);
+        cr_assert_gt(got, 0, "the stream ended early");
+        len += (size_t)got;
+        all[len] = '\0';
+        for (const char *at = all; (at = strstr(at, "\ndata: ")) != NULL; at++)
+            seen++;
+        if (seen >= n)
+            return;
+    }
+}
+
+/* Mutation: the job is not told that its client has gone (all 60 tokens are computed), or only when the next event cannot be sent. */
+Test(gateway_clients, after_a_hang_up_nothing_is_computed_but_the_token_under_way)
+{
+    struct trio t;
+    struct gateway g;
+    struct process link;
+    struct heard h;
+    char body[256];
+    trio_open(&t, DEMO_LM, "server");
+    slow_line(&t, &link);
+    gateway_open(&g, &t, SHELL_ARGV("--speculate", "off"));
+    /* A whole answer of 6 tokens: what an answer costs beside its tokens. */
+    double before = gateway_metric(&g, "round_trips_total");
+    (void)snprintf(body, sizeof body, STORY, 6);
+    gateway_stream(&g, TEXT, body, &h);
+    buf_free(&h.text);
+    const double around = gateway_metric(&g, "round_trips_total") - before - 6;
+    before = gateway_metric(&g, "round_trips_total");
+    (void)snprintf(body, sizeof body, STORY, 60);
+    int fd = web_send(g.port, "POST", TEXT, "", body, strlen(body));
+    read_events(fd, 3);
+    close(fd);
+    gateway_wait_metric(&g, "cancelled_total", 1, 2 * RTT_MS);
+    gateway_wait_metric(&g, "connections_busy", 0, 20000);
+    const double tokens = gateway_metric(&g, "round_trips_total") - before - around;
+    cr_expect(tokens >= 3 && tokens <= 5, "%g tokens were computed, 3 had been seen and one was under way", tokens);
+    cr_expect_eq(gateway_close(&g), 0);
+    (void)process_stop(&link);
+    trio_close(&t);
+}
+
+/* ------------------------------------------------------------------ ten thousand that say nothing */
+
+static int dial_idle(int port)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cr_assert_geq(fd, 0, "%s", strerror(errno));
+    if (connect(fd, (const struct sockaddr *)&to, sizeof to) != 0)
+        cr_assert_eq(errno, EINPROGRESS, "%s", strerror(errno));
+    return fd;
+}
+
+/* Who is in is answered, what they cost is bounded by --connections, and when they go all is as before.
+ * Mutation: no limit of connections; a descriptor kept of each that has gone. */
+Test(gateway_clients, idle_connections_without_number_cost_what_was_allowed)
+{
+    enum { MOST = 10000 };
+    static int idle[MOST];
+    static const char ask[] = "{" GREEDY SAY("What colour is the sky?") "}";
+    const int n = fault_all() ? MOST : 3000;
+    struct rlimit files;
+    struct proc before, during, after;
+    struct trio t;
+    struct gateway g;
+    struct web w;
+    char length[64];
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+    if (files.rlim_max < (rlim_t)n + 256)
+        cr_skip_test("not so many descriptors are allowed here");
+    gateway_both_open(&t, &g, DEMO_LM);
+    files.rlim_cur = files.rlim_max;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+    cr_assert_eq(gateway_status(&g, CHAT, "", ask), 200);
+    cr_assert(proc_look(g.process.pid, &before));
+    (void)snprintf(length, sizeof length, "Content-Length: %zu\r\n", sizeof ask - 1);
+    int in = web_send(g.port, "POST", CHAT, length, NULL, 0);
+    (void)usleep(100000);
+    for (int i = 0; i < n; i++)
+        idle[i] = dial_idle(g.port);
+    (void)usleep(1000000);
+    cr_assert(proc_look(g.process.pid, &during));
+    cr_expect_leq(during.threads - before.threads, 256 + 8);
+    cr_expect_leq(during.descriptors - before.descriptors, 256 + 16);
+    cr_expect_leq(during.memory_kb - before.memory_kb, 32 * 1024);
+    cr_assert_eq(send(in, ask, sizeof ask - 1, MSG_NOSIGNAL), (ssize_t)(sizeof ask - 1));
+    web_finish(in, &w);
+    cr_expect(w.status == 200 && strstr(w.body, "The sky is blue.") != NULL, "%d %s", w.status, w.body);
+    web_free(&w);
+    for (int i = 0; i < n; i++)
+        close(idle[i]);
+    const uint64_t start = clock_ms();
+    cr_expect_eq(gateway_status(&g, CHAT, "", ask), 200);
+    cr_expect_lt(clock_ms() - start, 20000, "%d ms until the next client is answered", (int)(clock_ms() - start));
+    for (uint64_t end = clock_ms() + 20000; proc_look(g.process.pid, &after) && after.descriptors > before.descriptors + 8 && clock_ms() < end;)
+        (void)usleep(50000);
+    cr_expect_leq(after.descriptors, before.descriptors + 8);
+    (void)fprintf(stderr, "gateway: %d idle connections: %d threads, %d descriptors, %ld KB more\n", n, during.threads, during.descriptors,
+                  during.memory_kb - before.memory_kb);
+    gateway_both_close(&t, &g);
+}

@@ -1,0 +1,137 @@
+/* Servers that are killed with SIGKILL again and again while long answers come: not one token is lost, doubled or changed, and no pause is
+ * longer than a second and the time to compute the text so far anew. A few kills in every run; 12,000 tokens with STIP_LONG=1
+ * (make test-long). */
+#include <criterion/criterion.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/fault.h"
+#include "tests/support/pulse.h"
+#include "tests/support/tempdir.h"
+#include "tests/support/trio.h"
+
+#define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
+#define PAUSE_MS 1000
+
+TestSuite(kills, .timeout = 86400);
+
+static struct trio trio;
+static char dir[FILE_PATH_MAX], model[FILE_PATH_MAX];
+static unsigned seed = 9;
+
+struct outcome {
+    unsigned answers, kills;
+    double worst_ms, early_ms; /* early: of kills in the first eighth of an answer, where little is to be computed anew */
+};
+
+static void open_slow(bool second)
+{
+    tempdir_make(dir);
+    trio_slow_model(model, dir, DEMO_LM "/tokenizer.json");
+    trio_open(&trio, model, "server");
+    if (second)
+        trio_start_second(&trio);
+    trio.retry_s = 60;
+    trio_write_user(&trio, "user");
+}
+
+static void close_slow(void)
+{
+    trio_close(&trio);
+    tempdir_remove(dir);
+}
+
+/* What it takes to compute a whole answer anew, when nothing is left of it. */
+static double prefill_ms(const char *text)
+{
+    struct shell s;
+    trio_user(&trio, &s, SHELL_ARGV("generate", "--prompt", text, "--max-tokens", "1", "--json"));
+    struct json_doc *doc = shell_json(&s);
+    const double ms = json_number(json_get(json_get(json_root(doc), "timings"), "prompt_ms"));
+    json_free(doc);
+    shell_free(&s);
+    return ms;
+}
+
+static void kill_and_restart(bool second)
+{
+    (void)kill(second ? trio.second.pid : trio.server.pid, SIGKILL);
+    (void)process_stop(second ? &trio.second : &trio.server);
+    if (second)
+        trio_start_second(&trio);
+    else
+        trio_start_server(&trio, NULL);
+}
+
+/* One answer, in which servers are killed at random moments: the one that there is, or two by turns. */
+static void answer(const char *const words[], const char *whole, bool two, struct outcome *t)
+{
+    struct shell s;
+    bool second = false;
+    trio_start_as(&trio, "user", &s, words);
+    struct pulse *p = pulse_start(&s);
+    const long size = (long)strlen(whole);
+    cr_assert(pulse_wait(p, 0), "no answer came");
+    for (;;) {
+        (void)poll(NULL, 0, fault_all() ? 100 + rand_r(&seed) % 900 : 50 + rand_r(&seed) % 150);
+        if (!pulse_running(p))
+            break;
+        const long at = pulse_bytes(p);
+        (void)pulse_longest(p);
+        kill_and_restart(second);
+        second = two && !second;
+        (void)pulse_wait(p, at + size / 100);
+        const double pause = pulse_longest(p);
+        t->kills++;
+        t->worst_ms = pause > t->worst_ms ? pause : t->worst_ms;
+        if (at < size / 8 && pause > t->early_ms)
+            t->early_ms = pause;
+    }
+    pulse_stop(p);
+    shell_wait(&s);
+    cr_expect_eq(s.status, 0, "exit status %d after %u kills: %s", s.status, t->kills, s.err);
+    cr_expect_str_eq(s.out, whole, "after %u kills", t->kills);
+    t->answers++;
+    shell_free(&s);
+}
+
+static void killed_again_and_again(bool two)
+{
+    const char *tokens = fault_all() ? "4000" : "300";
+    const char *const *const greedy = SHELL_ARGV("generate", "--prompt", "Once upon a time", "--max-tokens", tokens, "--ignore-eos",
+                                                 "--speculate", "off");
+    const char *const *const drawn = SHELL_ARGV("generate", "--prompt", "Once upon a time", "--max-tokens", tokens, "--ignore-eos",
+                                                "--temperature", "1", "--seed", "7");
+    struct outcome t = {0};
+    open_slow(two);
+    double anew = 0;
+    for (int i = 0; i < (fault_all() ? 3 : 1); i++) {
+        const char *const *words = i % 2 == 0 ? greedy : drawn;
+        struct shell whole;
+        trio_user(&trio, &whole, words);
+        cr_assert_eq(whole.status, 0, "%s", whole.err);
+        const double ms = prefill_ms(whole.out);
+        anew = ms > anew ? ms : anew;
+        answer(words, whole.out, two, &t);
+        shell_free(&whole);
+    }
+    cr_expect_gt(t.kills, 1);
+    (void)fprintf(stderr, "kills: %s, %u answers of %s tokens, %u kills: longest pause %.0f ms, in the first eighth of an answer %.0f ms; "
+                          "a whole text is computed anew in %.0f ms\n",
+                  two ? "two servers by turns" : "one server", t.answers, tokens, t.kills, t.worst_ms, t.early_ms, anew);
+    cr_expect_lt(t.worst_ms, (fault_all() ? 1 : 5) * (PAUSE_MS + anew));
+    close_slow();
+}
+
+Test(kills, one_server_killed_again_and_again)
+{
+    killed_again_and_again(false);
+}
+
+Test(kills, two_servers_killed_by_turns)
+{
+    killed_again_and_again(true);
+}

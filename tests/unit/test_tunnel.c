@@ -1,0 +1,159 @@
+/* The line of tests/support/tunnel.h does what is asked of it: datagrams are sent into one end and timed at the other. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/support/tunnel.h"
+
+#define MANY 2000
+#define PORT 7000
+#define BUSY_MS 60 /* what a busy machine may add to the mean */
+
+static struct tunnel *tunnel;
+static int fd[TUNNEL_SIDES];
+
+static void end_at(enum tunnel_side side, const char *mine, const char *other)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+    const int room = 8 << 20;
+    tunnel_enter(tunnel, side);
+    cr_assert((fd[side] = socket(AF_INET, SOCK_DGRAM, 0)) >= 0);
+    (void)setsockopt(fd[side], SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+    cr_assert_eq(inet_pton(AF_INET, mine, &a.sin_addr), 1);
+    cr_assert_eq(bind(fd[side], (const struct sockaddr *)&a, sizeof a), 0);
+    cr_assert_eq(inet_pton(AF_INET, other, &a.sin_addr), 1);
+    cr_assert_eq(connect(fd[side], (const struct sockaddr *)&a, sizeof a), 0);
+}
+
+static void open_line(uint64_t seed)
+{
+    struct err err;
+    if (tunnel_open(&tunnel, seed, &err) != 0)
+        cr_skip_test("%s", err.text);
+    end_at(TUNNEL_USER, TUNNEL_USER_ADDRESS, TUNNEL_SERVER_ADDRESS);
+    end_at(TUNNEL_SERVER, TUNNEL_SERVER_ADDRESS, TUNNEL_USER_ADDRESS);
+}
+
+static void close_line(void)
+{
+    (void)close(fd[TUNNEL_USER]);
+    (void)close(fd[TUNNEL_SERVER]);
+    tunnel_close(tunnel);
+}
+
+struct datagram {
+    uint64_t sent_us;
+    uint32_t number;
+    uint8_t rest[1000 - 12];
+};
+
+struct seen {
+    unsigned n, overtaken;
+    bool came[MANY];
+    double least_ms, mean_ms, most_ms, last_ms; /* last: since the first was sent */
+};
+
+static void receive(struct seen *s, enum tunnel_side at, uint64_t start_us, int wait_ms)
+{
+    struct datagram d;
+    struct pollfd p = {.fd = fd[at], .events = POLLIN};
+    static uint32_t highest;
+    if (s->n == 0)
+        highest = 0;
+    while (poll(&p, 1, wait_ms) == 1 && recv(fd[at], &d, sizeof d, 0) > 0) {
+        const uint64_t now = clock_us();
+        const double ms = (double)(now - d.sent_us) / 1000;
+        cr_assert(d.number < MANY && !s->came[d.number], "twice, or not ours");
+        s->came[d.number] = true;
+        s->overtaken += d.number < highest;
+        highest = d.number > highest ? d.number : highest;
+        s->least_ms = s->n == 0 || ms < s->least_ms ? ms : s->least_ms;
+        s->most_ms = ms > s->most_ms ? ms : s->most_ms;
+        s->mean_ms = (s->mean_ms * s->n + ms) / (s->n + 1);
+        s->last_ms = (double)(now - start_us) / 1000;
+        s->n++;
+    }
+}
+
+/* n datagrams of `bytes` bytes, one every `pause_ms`. */
+static struct seen send_many(enum tunnel_side from, unsigned n, size_t bytes, int pause_ms)
+{
+    static struct seen s;
+    struct datagram d = {0};
+    const uint64_t start = clock_us();
+    s = (struct seen){0};
+    for (unsigned i = 0; i < n; i++) {
+        d.sent_us = clock_us();
+        d.number = i;
+        (void)!send(fd[from], &d, bytes, 0);
+        receive(&s, 1 - from, start, pause_ms);
+    }
+    receive(&s, 1 - from, start, 500);
+    return s;
+}
+
+Test(tunnel, packets_are_as_late_as_asked_both_ways)
+{
+    open_line(1);
+    tunnel_set(tunnel, &(struct tunnel_line){.delay_ms = 30, .jitter_ms = 10});
+    for (int side = 0; side < TUNNEL_SIDES; side++) {
+        const struct seen s = send_many(side, 200, 100, 2);
+        cr_expect_eq(s.n, 200, "%u came", s.n);
+        cr_expect(s.least_ms >= 20 && s.least_ms < 22 + BUSY_MS, "least %.2f ms", s.least_ms);
+        cr_expect(s.mean_ms >= 28 && s.mean_ms < 32 + BUSY_MS, "mean %.2f ms", s.mean_ms);
+        cr_expect_geq(s.most_ms, 38, "most %.2f ms", s.most_ms);
+        cr_expect_gt(s.overtaken, 0, "20 ms apart at random, sent 2 ms apart: some come out of turn");
+    }
+    close_line();
+}
+
+Test(tunnel, as_many_are_lost_as_asked_and_the_same_ones_with_the_same_seed)
+{
+    static struct seen first, again, other;
+    open_line(5);
+    tunnel_set(tunnel, &(struct tunnel_line){.loss = 0.2});
+    first = send_many(TUNNEL_USER, MANY, 100, 0);
+    const struct tunnel_counts c = tunnel_counts(tunnel);
+    cr_expect_eq(c.packets, MANY);
+    cr_expect_eq(c.lost, MANY - first.n);
+    cr_expect_eq(c.dropped, 0);
+    close_line();
+    /* 400 of 2,000, standard deviation 18 */
+    cr_expect(c.lost > 310 && c.lost < 490, "%llu were lost", (unsigned long long)c.lost);
+    open_line(5);
+    tunnel_set(tunnel, &(struct tunnel_line){.loss = 0.2});
+    again = send_many(TUNNEL_USER, MANY, 100, 0);
+    close_line();
+    open_line(6);
+    tunnel_set(tunnel, &(struct tunnel_line){.loss = 0.2});
+    other = send_many(TUNNEL_USER, MANY, 100, 0);
+    close_line();
+    cr_expect_arr_eq(first.came, again.came, sizeof first.came);
+    cr_expect_arr_neq(first.came, other.came, sizeof first.came);
+}
+
+Test(tunnel, a_rate_makes_them_wait_for_one_another)
+{
+    open_line(2);
+    tunnel_set(tunnel, &(struct tunnel_line){.rate_mbit = 8});
+    const struct seen s = send_many(TUNNEL_SERVER, 200, 1000, 0); /* 1028 bytes each with the headers of IP and UDP: 205.6 ms */
+    close_line();
+    cr_expect_eq(s.n, 200);
+    cr_expect(s.last_ms >= 204 && s.last_ms < 208 + BUSY_MS, "%.1f ms", s.last_ms);
+}
+
+Test(tunnel, nothing_passes_a_hole_and_all_does_behind_it)
+{
+    open_line(3);
+    tunnel_set(tunnel, &(struct tunnel_line){.hole = true});
+    cr_expect_eq(send_many(TUNNEL_USER, 20, 100, 0).n, 0);
+    cr_expect_eq(send_many(TUNNEL_SERVER, 20, 100, 0).n, 0);
+    tunnel_set(tunnel, &(struct tunnel_line){0});
+    cr_expect_eq(send_many(TUNNEL_USER, 20, 100, 0).n, 20);
+    close_line();
+}
