@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -308,6 +309,14 @@ static int collect(struct load_result *out, const struct worker *w, int sessions
     return finish_list(&out->first, err) != 0 || finish_list(&out->between, err) != 0 ? -1 : finish_list(&out->request, err);
 }
 
+/* Of all threads, user and system. */
+static double processor_s(void)
+{
+    struct rusage u = {0};
+    (void)getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
 static int run_all(struct load *l, struct worker *w, struct err *err)
 {
     int started = 0;
@@ -354,8 +363,11 @@ int load_run(struct load_result *out, const struct setup *setup, const struct lo
     for (int i = 0; i < opts->sessions; i++)
         if (prepare(&w[i], &l, err) != 0)
             goto done;
+    r.users_s = -processor_s();
     if (read_stats(&l, &r.before, err) != 0 || run_all(&l, w, err) != 0)
         goto done;
+    r.users_s += processor_s();
+    r.wall_s = (double)(clock_us() - l.start) / 1e6;
     if (must_stop(&l)) { /* figures of half a run would look like those of a whole one */
         err_set(err, ERR_INTERNAL, "interrupted");
         goto done;

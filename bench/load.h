@@ -63,6 +63,7 @@ struct load_result {
     struct load_error errors[LOAD_ERRORS];
     int error_count;
     struct msg_stats before, after;         /* counters of the server, all its users together */
+    double users_s, wall_s;                 /* processor time of this process, and real time, from the first request to the last answer */
 };
 
 MUST_CHECK int load_run(struct load_result *out, const struct setup *setup, const struct load_opts *opts, struct err *err);

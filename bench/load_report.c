@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/threads.h"
 #include "bench/plot.h"
 #include "bench/stats.h"
 #include "user/report.h"
@@ -17,6 +18,19 @@ static double busy(const struct load_result *r)
 {
     double wall = (double)(r->after.uptime_ms - r->before.uptime_ms) * 1e3;
     return wall <= 0 ? 0 : (double)(r->after.busy_us - r->before.busy_us) / wall;
+}
+
+/* Share of this machine's processors that the users took. */
+static double users_share(const struct load_result *r)
+{
+    return r->wall_s <= 0 ? 0 : r->users_s / (r->wall_s * threads_cpus());
+}
+
+/* Of a server on the same machine: tokens per second of the processor time that its users left. */
+static double rest_per_second(const struct load_result *r, const struct load_opts *o)
+{
+    const double share = users_share(r);
+    return share >= 1 ? 0 : per_second(r->tokens, o) / (1 - share);
 }
 
 /* ------------------------------------------------------------------ text and JSON */
@@ -45,6 +59,8 @@ void load_report_text(const struct load_result *r, const struct load_opts *o)
     print_latency("whole answer", &r->request);
     printf("server               computing %.0f %% of the time, %llu sessions\n", 100 * busy(r),
            (unsigned long long)(r->after.sessions_total - r->before.sessions_total));
+    printf("users                took %.0f %% of this machine's %d processors; a server here: %.1f tokens per second of the rest\n",
+           100 * users_share(r), threads_cpus(), rest_per_second(r, o));
     for (int i = 0; i < r->error_count; i++)
         printf("error %-14s %llu, the first: %s\n", r->errors[i].name, (unsigned long long)r->errors[i].count, r->errors[i].text);
 }
@@ -94,6 +110,9 @@ int load_report_json(const struct load_result *r, const struct load_opts *o, str
     json_put_int(doc, node, "rows_in", (int64_t)(r->after.rows_in - r->before.rows_in));
     json_put_int(doc, node, "rows_reused", (int64_t)(r->after.rows_reused - r->before.rows_reused));
     json_put_int(doc, node, "rows_out", (int64_t)(r->after.rows_out - r->before.rows_out));
+    node = json_put_object(doc, root, "users");
+    json_put_num(doc, node, "processor_frac", users_share(r));
+    json_put_num(doc, node, "tok_s_of_the_rest", rest_per_second(r, o));
     node = json_put_object(doc, root, "over_time");
     json_put_num(doc, node, "seconds", r->bucket_s);
     struct json *list = json_put_array(doc, node, "tok_s");

@@ -6,10 +6,18 @@
 #include "base/threads.h"
 #include "engine/kernels/activation.h"
 #include "engine/kernels/attention.h"
+#include "engine/kernels/matmul.h"
 #include "engine/kernels/norm.h"
 #include "engine/kernels/rope.h"
 #include "engine/route.h"
 #include "engine/scratch.h"
+
+/* How rows of the residual enter a product. */
+struct entry {
+    const struct norm *norm;   /* NULL: they enter as they are */
+    bool before;               /* normed before what is pending is added, not after */
+    const struct linear *into;
+};
 
 /* Everything that the steps of one pass share; tasks of the thread pool get it as their argument. */
 struct pass {
@@ -20,13 +28,15 @@ struct pass {
     int B, rows, layer;
     int count;               /* rows of the step that runs */
     int expert;              /* of the step that runs */
-    const struct norm *norm; /* of the step that runs */
-    const float *raw;        /* what it reads */
-    float *normed;           /* where it writes */
+    bool pending;                       /* s->added is to join the residual, */
+    const struct norm *post, *settle;   /* through the one, and the sum through the other; NULL or w NULL: none */
+    struct entry entry;                 /* of the step that runs */
+    const struct linear *down;          /* of the step that runs */
     const float *cosine, *sine; /* of the layer that runs */
     struct attention shape;
     size_t offset; /* of the layer's blocks in a page */
     int tiles;     /* attention tasks */
+    int together;  /* heads that one of them takes where each has few queries */
 };
 
 /* ------------------------------------------------------------------ work that is done row by row */
@@ -74,53 +84,86 @@ static void stack_task(void *arg, int i)
     }
 }
 
-static void norm_task(void *arg, int i)
+static void norm_some(const struct pass *p, const struct norm *norm, float *to, const float *from, int first, int n)
 {
-    const struct pass *p = arg;
-    int first, n = rows_of(p, i, &first);
     size_t at = (size_t)first * (size_t)p->c->D;
-    norm_apply(p->c, p->norm, p->normed + at, p->raw + at, n);
+    norm_apply(p->c, norm, to + at, from + at, n);
 }
 
-static void norm_rows(struct pass *p, const struct norm *norm, const float *from, float *to)
+/* What a part has added joins the residual. */
+static void settle_some(const struct pass *p, int first, int n)
 {
-    p->norm = norm;
-    p->raw = from;
-    p->normed = to;
-    run_rows(p, norm_task);
-}
-
-static void apply_norm(struct pass *p, const struct norm *norm, float *to)
-{
-    norm_rows(p, norm, p->s->x, to);
-}
-
-static void add_task(void *arg, int i)
-{
-    const struct pass *p = arg;
-    int first, n = rows_of(p, i, &first);
+    float *x = p->s->x, *added = p->s->added;
     size_t at = (size_t)first * (size_t)p->c->D, end = at + (size_t)n * (size_t)p->c->D;
+    if (!p->pending)
+        return;
+    if (p->post != NULL && p->post->w != NULL)
+        norm_some(p, p->post, added, added, first, n);
     for (; at < end; at++)
-        p->s->x[at] += p->s->added[at];
+        x[at] += added[at];
+    if (p->settle != NULL)
+        norm_some(p, p->settle, x, x, first, n);
 }
 
-/* Adds what a part has computed to the residual; post: a norm that it goes through first, w NULL for none. */
-static void add_part(struct pass *p, const struct norm *post)
+static void enter_some(const struct pass *p, int first, int n)
 {
-    if (post->w != NULL)
-        norm_rows(p, post, p->s->added, p->s->added);
-    run_rows(p, add_task);
+    const struct entry *e = &p->entry;
+    if (e->before)
+        norm_some(p, e->norm, p->s->normed, p->s->x, first, n);
+    settle_some(p, first, n);
+    if (e->norm != NULL && !e->before)
+        norm_some(p, e->norm, p->s->normed, p->s->x, first, n);
 }
 
-static void activate_task(void *arg, int i)
+static const float *entered(const struct pass *p)
+{
+    return p->entry.norm != NULL ? p->s->normed : p->s->x;
+}
+
+static void enter_task(void *arg, int part)
+{
+    const struct pass *p = arg;
+    const struct weights *w = &p->entry.into->w;
+    int first, n = matmul_part(w, p->rows, part, &first);
+    enter_some(p, first, n);
+    matmul_pack(w, entered(p), p->rows, part, p->s->pack);
+}
+
+static void settle_task(void *arg, int i)
 {
     const struct pass *p = arg;
     int first, n = rows_of(p, i, &first);
+    settle_some(p, first, n);
+}
+
+/* y = the product of what enters, row by row in one go from the residual to the packed rows. */
+static void enter(struct pass *p, struct entry entry, float *y)
+{
+    p->entry = entry;
+    threads_for(matmul_parts(&entry.into->w, p->rows), enter_task, p);
+    p->pending = false;
+    matmul_multiply(y, entered(p), &entry.into->w, entry.into->b, p->rows, p->s->pack);
+}
+
+/* s->added waits to join the residual, through norms where there are some. */
+static void add_later(struct pass *p, const struct norm *post, const struct norm *settle)
+{
+    p->pending = true;
+    p->post = post;
+    p->settle = settle;
+}
+
+/* Rows of the feed-forward part between its products. */
+static void activate_task(void *arg, int part)
+{
+    const struct pass *p = arg;
+    int first, n = matmul_part(&p->down->w, p->count, part, &first);
     size_t F = (size_t)p->c->F;
     if (p->c->gated)
         activate_gated(p->c->act, p->s->gated + (size_t)first * F, p->s->up + 2 * (size_t)first * F, n, p->c->F);
     else
         activate(p->c->act, p->s->up + (size_t)first * F, (size_t)n * F);
+    matmul_pack(&p->down->w, p->c->gated ? p->s->gated : p->s->up, p->count, part, p->s->pack);
 }
 
 /* ------------------------------------------------------------------ attention */
@@ -144,23 +187,29 @@ static void place_task(void *arg, int i)
     size_t width = qkv_width(c), queries = query_width(c), half = (size_t)c->rotary / 2;
     int first, n = rows_of(p, i, &first);
     for (int r = first; r < first + n; r++) {
-        float *q = p->s->qkv + (size_t)r * width, *k = q + queries, *v = k + (size_t)c->G * (size_t)c->K;
+        float *q = p->s->qkv + (size_t)r * width, *k = q + queries;
         if (layer->q_norm.w != NULL) {
             norm_rms(q, q, layer->q_norm.w, c->norm_eps, c->H, c->K);
             norm_rms(k, k, layer->k_norm.w, c->norm_eps, c->G, c->K);
         }
         if (p->net->rope != NULL) /* query and key heads lie side by side */
             rope_rotate(q, c->H + c->G, c->K, c->rotary, p->cosine + (size_t)r * half, p->sine + (size_t)r * half);
-        attention_store(&p->shape, p->seqs[p->s->sequence[r]].kv->pages, p->offset, p->s->token[r], k, v, width, 1);
+    }
+    for (int r = first, count; r < first + n; r += count) { /* rows of one sequence together */
+        const float *k = p->s->qkv + (size_t)r * width + queries;
+        const int b = p->s->sequence[r];
+        for (count = 1; r + count < first + n && p->s->sequence[r + count] == b; count++)
+            ;
+        attention_store(&p->shape, p->seqs[b].kv->pages, p->offset, p->s->token[r], k, k + (size_t)c->G * (size_t)c->K, width, count);
     }
 }
 
-/* Tasks of one sequence: for each key/value head, its queries in tiles. */
+/* Tasks of one sequence: for each key/value head its queries in tiles, or some heads of one tile each. */
 static int tiles_of(const struct pass *p, const struct forward_seq *seq, int *per_head)
 {
     int queries = seq->T * (p->c->H / p->c->G);
     *per_head = (queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
-    return *per_head * p->c->G;
+    return *per_head == 1 ? (p->c->G + p->together - 1) / p->together : *per_head * p->c->G;
 }
 
 static void attend_task(void *arg, int i)
@@ -174,19 +223,20 @@ static void attend_task(void *arg, int i)
         i -= tiles;
         row += (size_t)seq->T;
     }
-    int g = i / per_head, queries = seq->T * (c->H / c->G);
+    int queries = seq->T * (c->H / c->G), heads = per_head == 1 ? p->together : 1, g = i / per_head * heads;
     /* The last tile of a causal prompt sees the most keys: long tasks first, so that the threads end together. */
     int tile = per_head - 1 - i % per_head, from = tile * ATTENTION_TILE;
     int to = from + ATTENTION_TILE < queries ? from + ATTENTION_TILE : queries;
-    attention_head(&p->shape, g, p->s->mix + row * query_width(c), p->s->qkv + row * qkv_width(c), qkv_width(c), seq->kv->pages,
-                   p->offset, seq->kv->len, seq->T, from, to);
+    for (int end = g + heads < c->G ? g + heads : c->G; g < end; g++)
+        attention_head(&p->shape, g, p->s->mix + row * query_width(c), p->s->qkv + row * qkv_width(c), qkv_width(c), seq->kv->pages,
+                       p->offset, seq->kv->len, seq->T, from, to);
 }
 
-/* s->added = O(attention(Q x, K x, V x)) */
-static void attend(struct pass *p, const float *x)
+/* s->added = O(attention(Q x, K x, V x)), x: the residual through the norm */
+static void attend(struct pass *p, const struct norm *norm)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
-    linear_apply(&layer->qkv, p->s->qkv, x, p->rows, p->s->pack);
+    enter(p, (struct entry){.norm = norm, .into = &layer->qkv}, p->s->qkv);
     run_rows(p, place_task);
     threads_for(p->tiles, attend_task, p);
     linear_apply(&layer->o, p->s->added, p->s->mix, p->rows, p->s->pack);
@@ -194,12 +244,13 @@ static void attend(struct pass *p, const float *x)
 
 /* ------------------------------------------------------------------ the rest of a layer */
 
-/* y = down(act(up x)), gated: down(act(gate x) * up x), of n rows. */
-static void feed(struct pass *p, const struct linear *up, const struct linear *down, float *y, const float *x, int n)
+/* y = down(act(s->up)), gated: down(act(gate) * up), of n rows. */
+static void feed(struct pass *p, const struct linear *down, float *y, int n)
 {
-    linear_apply(up, p->s->up, x, n, p->s->pack);
-    run_some(p, n, activate_task);
-    linear_apply(down, y, p->c->gated ? p->s->gated : p->s->up, n, p->s->pack);
+    p->count = n;
+    p->down = down;
+    threads_for(matmul_parts(&down->w, n), activate_task, p);
+    matmul_multiply(y, p->c->gated ? p->s->gated : p->s->up, &down->w, down->b, n, p->s->pack);
 }
 
 /* ------------------------------------------------------------------ experts */
@@ -244,7 +295,6 @@ static void feed_experts(struct pass *p)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
     struct scratch *s = p->s;
-    linear_apply(&layer->router, s->routed, s->normed, p->rows, s->pack);
     run_rows(p, route_task);
     for (p->expert = 0; p->expert < p->c->experts; p->expert++) {
         int n = 0;
@@ -254,21 +304,28 @@ static void feed_experts(struct pass *p)
         if (n == 0)
             continue;
         run_some(p, n, collect_task);
-        feed(p, &layer->experts[p->expert].up, &layer->experts[p->expert].down, s->fed, s->collected, n);
+        linear_apply(&layer->experts[p->expert].up, s->up, s->collected, n, s->pack);
+        feed(p, &layer->experts[p->expert].down, s->fed, n);
         run_some(p, n, spread_task);
     }
 }
 
 /* ------------------------------------------------------------------ a layer */
 
-/* s->added = what the feed-forward part makes of x; x is s->normed where there are experts. */
-static void feed_forward(struct pass *p, const float *x)
+/* s->added = what the feed-forward part makes of the residual through the norm. */
+static void feed_forward(struct pass *p, const struct norm *norm)
 {
     const struct net_layer *layer = &p->net->layers[p->layer];
-    if (layer->experts != NULL)
+    struct entry entry = {.norm = norm, .before = p->c->parallel};
+    if (layer->experts != NULL) {
+        entry.into = &layer->router;
+        enter(p, entry, p->s->routed);
         feed_experts(p);
-    else
-        feed(p, &layer->up, &layer->down, p->s->added, x, p->rows);
+    } else {
+        entry.into = &layer->up;
+        enter(p, entry, p->s->up);
+        feed(p, &layer->down, p->s->added, p->rows);
+    }
 }
 
 static void run_layer(struct pass *p)
@@ -279,27 +336,26 @@ static void run_layer(struct pass *p)
     p->cosine = sliding ? p->s->cosine_sliding : p->s->cosine;
     p->sine = sliding ? p->s->sine_sliding : p->s->sine;
     p->offset = (size_t)p->layer * (size_t)p->c->G * p->shape.block_bytes;
-    if (p->c->post_norm) {
-        attend(p, p->s->x);
-        run_rows(p, add_task);
-        apply_norm(p, &layer->attn_norm, p->s->x);
-        feed_forward(p, p->s->x);
-        run_rows(p, add_task);
-        apply_norm(p, &layer->mlp_norm, p->s->x);
-    } else {
-        apply_norm(p, &layer->attn_norm, p->s->normed);
-        attend(p, p->s->normed);
-        if (p->c->parallel)
-            apply_norm(p, &layer->mlp_norm, p->s->normed);
-        add_part(p, &layer->attn_post);
-        if (!p->c->parallel)
-            apply_norm(p, &layer->mlp_norm, p->s->normed);
-        feed_forward(p, p->s->normed);
-        add_part(p, &layer->mlp_post);
-    }
+    const bool post = p->c->post_norm;
+    attend(p, post ? NULL : &layer->attn_norm);
+    add_later(p, &layer->attn_post, post ? &layer->attn_norm : NULL);
+    feed_forward(p, post ? NULL : &layer->mlp_norm);
+    add_later(p, &layer->mlp_post, post ? &layer->mlp_norm : NULL);
 }
 
 /* ------------------------------------------------------------------ outputs */
+
+struct delivery {
+    float **target;
+    const float *from;
+    size_t width;
+};
+
+static void deliver_task(void *arg, int i)
+{
+    const struct delivery *d = arg;
+    memcpy(d->target[i], d->from + (size_t)i * d->width, d->width * sizeof *d->from);
+}
 
 /* The n picked rows through the head to where they are wanted. */
 static void deliver(const struct net *net, struct scratch *s, int n)
@@ -312,8 +368,8 @@ static void deliver(const struct net *net, struct scratch *s, int n)
         head_apply(&net->config, net->head, s->picked, n, s->head_work, s->out);
         from = s->out;
     }
-    for (int i = 0; i < n; i++)
-        memcpy(s->target[i], from + (size_t)i * width, width * sizeof *from);
+    struct delivery d = {s->target, from, width};
+    threads_for(n, deliver_task, &d);
 }
 
 /* Final norm and head, for the asked rows only; the rows of all sequences share the product with the head. */
@@ -352,6 +408,7 @@ static void plan(struct pass *p)
     const struct kvpool *pool = p->seqs[0].kv->pool;
     p->shape = (struct attention){.H = c->H, .G = c->G, .K = c->K, .causal = c->causal, .scale = c->query_scale, .cap = c->score_cap, .dtype = kvpool_dtype(pool),
                                   .block_bytes = kvpool_block_bytes(pool)};
+    p->together = p->B * c->G >= 16 * threads_count() ? 4 : 1;
     for (int b = 0; b < p->B; b++) {
         const struct forward_seq *seq = &p->seqs[b];
         int per_head;
@@ -372,6 +429,7 @@ void forward(const struct net *net, struct scratch *s, struct forward_seq *seqs,
     run_rows(&p, stack_task);
     for (p.layer = 0; p.layer < net->config.L; p.layer++)
         run_layer(&p);
+    run_rows(&p, settle_task);
     for (int b = 0; b < B; b++)
         seqs[b].kv->len += seqs[b].T;
     write_outputs(&p);

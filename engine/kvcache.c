@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/size.h"
 
@@ -102,6 +103,18 @@ size_t kvpool_block_bytes(const struct kvpool *pool)
     return pool->block_bytes;
 }
 
+/* A pass reads small blocks all over the pages of all sessions: huge pages of the system save it as many look-ups. */
+static struct kvpage *new_page(const struct kvpool *pool)
+{
+    const size_t huge = (size_t)2 << 20, whole = pool->page_bytes / huge * huge;
+    void *page = NULL;
+    if (posix_memalign(&page, whole > 0 ? huge : 64, pool->page_bytes) != 0)
+        return NULL;
+    if (whole > 0)
+        (void)madvise(page, whole, MADV_HUGEPAGE); /* a hint */
+    return page;
+}
+
 static struct kvpage *take_page(struct kvpool *pool)
 {
     if (pool->page_bytes > pool->budget - pool->used)
@@ -110,7 +123,7 @@ static struct kvpage *take_page(struct kvpool *pool)
     if (page != NULL)
         pool->free = page->next;
     /* Cleared once: attention multiplies whole groups of keys and drops the scores of those that are not there, so it reads them. */
-    else if ((page = aligned_alloc(64, (pool->page_bytes + 63) / 64 * 64)) != NULL)
+    else if ((page = new_page(pool)) != NULL)
         memset(page, 0, pool->page_bytes);
     else
         return NULL;

@@ -31,8 +31,25 @@ void core_say(struct core *c, struct session *s, struct frame f)
         log_error("session: %s sent in phase %s", wire_type_name(f.h.type), phase_name(s->phase));
 }
 
+void core_back(struct core *c, struct session *s)
+{
+    c->away -= s->pass != 0 && s->pass == c->pass ? 1 : 0;
+    s->pass = 0;
+}
+
+int core_waiting(const struct core *c)
+{
+    return c->waiting.sessions;
+}
+
+int core_away(const struct core *c)
+{
+    return c->away;
+}
+
 void core_end(struct core *c, struct session *s)
 {
+    core_back(c, s);
     schedule_remove(&c->waiting, s);
     session_end(c->sessions, s);
 }

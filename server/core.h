@@ -77,6 +77,10 @@ int core_pass_rows(const struct core_limits *limits, const struct config *config
 /* True when this connection has said HELLO here, and was answered. */
 bool core_greeted(const struct core *c, const struct listener_peer *peer);
 void core_frame(struct core *c, uint64_t now_ms, const struct listener_peer *peer, const struct frame *f);
+/* Sessions that the last pass answered and that have neither ended nor said what comes next: most are about to. */
+int core_away(const struct core *c);
+/* Sessions whose steps wait to be computed. */
+int core_waiting(const struct core *c);
 /* What to compute next, of every session at most one piece (server/schedule.h). Gives how many; needs max_jobs of 2 or more. */
 int core_take(struct core *c, struct core_job *jobs, int max_jobs);
 /* The jobs of one core_take are computed; it took so long. */

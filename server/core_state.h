@@ -9,6 +9,7 @@
 #ifndef STIP_SERVER_CORE_STATE_H
 #define STIP_SERVER_CORE_STATE_H
 
+#include "server/budget.h"
 #include "server/connections.h"
 #include "server/core.h"
 #include "server/prefix.h"
@@ -23,6 +24,10 @@ struct core {
     struct connections *connections;
     struct session_table *sessions;
     struct schedule waiting;
+    struct budget budget;
+    int token_rows, prompt_rows; /* of the pass that is computed */
+    uint64_t pass; /* its number */
+    int away;      /* sessions that the last pass answered and that have not come back */
     struct prefix *prefix;
     struct msg_stats stats;
     struct core_load load; /* queue_rows is `waiting`'s */
@@ -36,6 +41,8 @@ void core_say(struct core *c, struct session *s, struct frame f);
 /* Step `seq` failed: tell, and end the session if the code says so. An answer that is kept stays: the user may ask for it. */
 void core_fail(struct core *c, struct session *s, uint64_t seq, enum wire_code code, const char *text);
 void core_end(struct core *c, struct session *s);
+/* A session that was answered by the last pass says what comes next, or ends. */
+void core_back(struct core *c, struct session *s);
 
 /* ROWS that are legal in the session's phase. */
 void step_rows(struct core *c, struct session *s, const struct frame *f);

@@ -26,11 +26,16 @@ bool generation_computing(const struct generation *g)
     return g->model.worker != NULL && !worker_idle(g->model.worker);
 }
 
-void generation_feed(struct generation *g)
+void generation_feed(struct generation *g, int *wait)
 {
     struct core_job jobs[WORKER_BATCH];
-    if (g->model.worker == NULL || generation_computing(g))
+    if (g->model.worker == NULL || generation_computing(g) || core_waiting(g->core) == 0)
         return;
+    const int ms = patience_wait(&g->patience, clock_us(), core_away(g->core), core_waiting(g->core));
+    if (ms > 0) {
+        *wait = ms < *wait ? ms : *wait;
+        return;
+    }
     int n = core_take(g->core, jobs, WORKER_BATCH);
     if (n > 0)
         worker_start(g->model.worker, jobs, n);
@@ -44,6 +49,8 @@ void generation_collect(struct generation *g)
         return;
     int n = g->model.worker == NULL ? 0 : worker_finish(g->model.worker, jobs, &us);
     core_done(g->core, clock_ms(), jobs, n, us);
+    if (n > 0)
+        patience_begin(&g->patience, clock_us(), us);
 }
 
 void generation_watch(struct generation *g, int64_t now)

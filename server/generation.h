@@ -13,6 +13,7 @@
 
 #include "server/core.h"
 #include "server/loader.h"
+#include "server/patience.h"
 
 struct generation {
     struct loaded model; /* empty until there is one */
@@ -20,6 +21,7 @@ struct generation {
     uint64_t until_ms;   /* when it ends, UINT64_MAX while no newer one is there */
     bool expired;        /* past the day of its package */
     int64_t warned;      /* when that day was last in the log */
+    struct patience patience;
 };
 
 /* The core that a frame belongs to: `old`'s where it may be open and the connection is its own, or the HELLO names its context. */
@@ -27,8 +29,9 @@ struct core *generation_of(const struct generation *old, const struct generation
                            const struct frame *f);
 /* True while its worker computes. */
 bool generation_computing(const struct generation *g);
-/* Gives the worker what waits, and takes what is done. */
-void generation_feed(struct generation *g);
+/* Gives the worker what waits, and takes what is done. *wait: milliseconds until it wants to be called again, made less if need be
+ * (server/patience.h). */
+void generation_feed(struct generation *g, int *wait);
 void generation_collect(struct generation *g);
 /* Closes the service when the package's day is over (by this machine's clock, which may be put right again), and says so before. */
 void generation_watch(struct generation *g, int64_t now);

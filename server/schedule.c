@@ -10,17 +10,19 @@ void schedule_init(struct schedule *sc)
     for (int i = 0; i < TURNS; i++)
         TAILQ_INIT(&sc->ring[i]);
     sc->rows = 0;
+    sc->sessions = 0;
 }
 
 void schedule_add(struct schedule *sc, struct session *s)
 {
     struct user *u = s->user;
-    s->turn = rest(s) <= SCHEDULE_SHORT ? TURN_SHORT : TURN_LONG;
+    s->turn = s->step.rows <= SCHEDULE_SHORT && s->step.out_n == s->step.rows ? TURN_SHORT : TURN_LONG;
     if (TAILQ_EMPTY(&u->waiting[s->turn]))
         TAILQ_INSERT_TAIL(&sc->ring[s->turn], u, ring[s->turn]);
     TAILQ_INSERT_TAIL(&u->waiting[s->turn], s, waiting);
     s->queued = true;
     sc->rows += rest(s);
+    sc->sessions++;
 }
 
 void schedule_remove(struct schedule *sc, struct session *s)
@@ -33,11 +35,17 @@ void schedule_remove(struct schedule *sc, struct session *s)
         TAILQ_REMOVE(&sc->ring[s->turn], u, ring[s->turn]);
     s->queued = false;
     sc->rows -= rest(s);
+    sc->sessions--;
 }
 
-struct schedule_pass schedule_begin(int chunk, int jobs)
+bool schedule_watched(const struct schedule *sc)
 {
-    return (struct schedule_pass){.rows = {chunk, chunk}, .jobs = jobs};
+    return !TAILQ_EMPTY(&sc->ring[TURN_SHORT]);
+}
+
+struct schedule_pass schedule_begin(int tokens, int prompts, int jobs)
+{
+    return (struct schedule_pass){.rows = {tokens, prompts}, .jobs = jobs};
 }
 
 /* The user whose turn it was goes to the end of the ring. */

@@ -260,7 +260,7 @@ static void serve_generation(struct server *s, struct generation *g, uint64_t up
         return;
     generation_watch(g, clock_unix());
     if (g == &s->old ? clock_ms() < g->until_ms : s->next.package == NULL)
-        generation_feed(g);
+        generation_feed(g, wait);
     const struct listener_stats seen = listener_stats(s->infer);
     core_count(g->core, uptime_ms, seen.keys_refused, seen.frames_refused);
     const int tick = core_tick(g->core, clock_ms());

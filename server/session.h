@@ -23,7 +23,7 @@
 #include "transport/msg_rows.h"
 #include "transport/phase.h"
 
-/* Steps of few rows, which somebody watches token by token, and the others. */
+/* Steps of few rows that are all asked for, which somebody watches token by token, and the others. */
 enum turn { TURN_SHORT, TURN_LONG, TURNS };
 
 TAILQ_HEAD(session_list, session);
@@ -58,7 +58,8 @@ struct session {
     struct frag_in in;
     struct frag_out out_frag;
     bool sending, blocked, queued, running, cancelled, ended;
-    enum turn turn;                      /* while queued */
+    enum turn turn;                      /* while queued, and of the last pass */
+    uint64_t pass;                       /* number of the pass that answered it last */
     float *x, *y;
     size_t own_bytes, step_bytes;
     uint32_t server_us;

@@ -140,6 +140,7 @@ static void begin_step(struct core *c, struct session *s)
 {
     const int pos = (int)s->step.pos, end = pos + (int)s->step.rows;
     struct kvpool *pool = c->model.pool;
+    core_back(c, s);
     session_cut(s, pos);
     s->done = reuse(c, s);
     while (!kvcache_reserve(s->kv, end)) {
@@ -224,16 +225,25 @@ static struct core_job piece(const struct core *c, struct session *s, int rows)
 
 int core_take(struct core *c, struct core_job *jobs, int max_jobs)
 {
-    struct schedule_pass pass = schedule_begin(c->chunk, max_jobs);
+    const bool whole = c->has_model && !c->model.net->config.causal;
+    const bool watched = !whole && (c->away > 0 || schedule_watched(&c->waiting));
+    struct schedule_pass pass = schedule_begin(c->chunk, watched ? budget_rows(&c->budget, c->chunk) : c->chunk, max_jobs);
     struct session *s;
-    int n = 0, rows = 0;
-    while ((s = schedule_next(&c->waiting, &pass, c->has_model && !c->model.net->config.causal, &rows)) != NULL) {
+    int n = 0, rows = 0, of[TURNS] = {0};
+    while ((s = schedule_next(&c->waiting, &pass, whole, &rows)) != NULL) {
         s->running = true;
+        of[s->turn] += rows;
         jobs[n++] = piece(c, s, rows);
         c->load.batch_rows += (uint64_t)jobs[n - 1].seq.T;
     }
     c->load.batch_steps += (uint64_t)n;
-    c->load.batches += n > 0 ? 1 : 0;
+    if (n > 0) {
+        c->load.batches++;
+        c->pass++;
+        c->away = 0;
+        c->token_rows = of[TURN_SHORT];
+        c->prompt_rows = of[TURN_LONG];
+    }
     return n;
 }
 
@@ -280,6 +290,8 @@ static void piece_done(struct core *c, const struct core_job *job, uint32_t serv
     }
     if (s->step.bf16)
         bf16_narrow(s->y, (size_t)s->step.out_n * c->model.hello.out_width);
+    s->pass = c->pass;
+    c->away++;
     answer(c, s);
 }
 
@@ -287,6 +299,8 @@ void core_done(struct core *c, uint64_t now_ms, const struct core_job *jobs, int
 {
     c->now_ms = now_ms;
     c->stats.busy_us += server_us;
+    if (n > 0)
+        budget_learn(&c->budget, c->token_rows, c->prompt_rows, server_us);
     for (int i = 0; i < n; i++)
         piece_done(c, &jobs[i], server_us);
 }

@@ -1,5 +1,6 @@
 #include "user/sample.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -7,18 +8,20 @@
 
 #include "base/crypto.h"
 #include "base/le.h"
+#include "engine/kernels/activation.h"
 
-struct candidate {
-    double p;
-    int32_t id;
-};
+#define BUCKETS ((0x3f800000 >> 18) + 1)
+#define BLOCK 64
+#define SCALE_MAX 1e30 /* colder is greedy */
 
 struct sampler {
     struct sample_opts opts;
     int vocab;
-    struct candidate *heap; /* [vocab] */
-    bool *seen;             /* [vocab] for the penalty */
-    int32_t *drawn;         /* [vocab] how often */
+    float *weight;  /* [vocab] of the draw, the most probable has 1 */
+    double *block;  /* [vocab / BLOCK, rounded up] sums of weights */
+    uint64_t *rank; /* [vocab] */
+    bool *seen;     /* [vocab] for the penalty */
+    int32_t *drawn; /* [vocab] how often */
     struct crypto_stream *stream;
 };
 
@@ -31,14 +34,16 @@ int sampler_new(struct sampler **out, const struct sample_opts *opts, int vocab,
         return err_oom(err, sizeof *s);
     s->opts = *opts;
     s->vocab = vocab;
-    s->heap = calloc((size_t)vocab, sizeof *s->heap);
+    s->weight = calloc((size_t)vocab, sizeof *s->weight);
+    s->block = calloc((size_t)vocab / BLOCK + 1, sizeof *s->block);
+    s->rank = calloc((size_t)vocab, sizeof *s->rank);
     s->seen = calloc((size_t)vocab, sizeof *s->seen);
     s->drawn = calloc((size_t)vocab, sizeof *s->drawn);
     memcpy(text, label, sizeof label);
     le_put64(text + sizeof label, opts->seed);
-    if (s->heap == NULL || s->seen == NULL || s->drawn == NULL) {
+    if (s->weight == NULL || s->block == NULL || s->rank == NULL || s->seen == NULL || s->drawn == NULL) {
         sampler_free(s);
-        return err_oom(err, (size_t)vocab * sizeof *s->heap);
+        return err_oom(err, (size_t)vocab * sizeof *s->rank);
     }
     if (crypto_sha256(text, sizeof text, key, err) != 0 || crypto_stream_new(&s->stream, key, err) != 0) {
         sampler_free(s);
@@ -53,19 +58,40 @@ void sampler_free(struct sampler *s)
     if (s == NULL)
         return;
     crypto_stream_free(s->stream);
-    free(s->heap);
+    free(s->weight);
+    free(s->block);
+    free(s->rank);
     free(s->seen);
     free(s->drawn);
     free(s);
 }
 
+#define LANES 32 /* maxima of every 32nd number: loops that compilers vectorise */
+
+/* The largest; NaN only where the first is one. */
+static float largest(const float *v, int n)
+{
+    float lane[LANES], most = v[0];
+    int i = 0;
+    for (int k = 0; k < LANES; k++)
+        lane[k] = v[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] = v[i + k] > lane[k] ? v[i + k] : lane[k];
+    for (int k = 0; k < LANES; k++)
+        most = lane[k] > most ? lane[k] : most;
+    for (; i < n; i++)
+        most = v[i] > most ? v[i] : most;
+    return most;
+}
+
 int32_t sample_argmax(const float *logits, int n)
 {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
+    const float most = largest(logits, n);
+    for (int32_t i = 0; i < n; i++)
+        if (logits[i] >= most)
+            return i;
+    return 0;
 }
 
 double sample_logprob(const float *logits, int n, int32_t token)
@@ -105,46 +131,96 @@ static void add_bias(const struct sampler *s, float *logits)
             logits[i] -= (float)(o->frequency_penalty * s->drawn[i] + o->presence_penalty);
 }
 
-/* The more probable first; of equals the smaller id, so that a draw does not depend on the order of the heap. */
-static bool before(const struct candidate *a, const struct candidate *b)
+/* Bucket of a weight, the more probable first: 32 for each halving. Only the bucket in which the last kept one lies is sorted. */
+static int bucket_of(float weight)
 {
-    return a->p != b->p ? a->p > b->p : a->id < b->id;
+    uint32_t bits, one = 0x3f800000;
+    memcpy(&bits, &weight, sizeof bits);
+    return bits > one ? 0 : (int)((one - bits) >> 18);
 }
 
-static void sift(struct candidate *heap, int n, int i)
+static int by_rank(const void *a, const void *b)
 {
-    for (;;) {
-        int child = 2 * i + 1;
-        if (child >= n)
-            return;
-        if (child + 1 < n && before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!before(&heap[child], &heap[i]))
-            return;
-        struct candidate t = heap[i];
-        heap[i] = heap[child];
-        heap[child] = t;
-        i = child;
-    }
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
 }
 
-/* Sorts the `want` most probable to the end of the array, most probable last, until their sum reaches `mass`. Gives how
- * many. A heap leaves the long tail unsorted. */
-static int take_top(struct candidate *heap, int n, int want, double mass, double *sum)
+/* Sorts what is in one bucket: the more probable first, of equals the smaller id. Gives how many. */
+static int rank_bucket(struct sampler *s, int bucket, float least)
 {
-    int taken = 0;
-    *sum = 0;
-    for (int i = n / 2 - 1; i >= 0; i--)
-        sift(heap, n, i);
-    while (taken < want && n > 0 && *sum < mass) {
-        struct candidate top = heap[0];
-        heap[0] = heap[n - 1];
-        heap[n - 1] = top;
-        sift(heap, --n, 0);
-        *sum += top.p;
-        taken++;
+    int n = 0;
+    for (int i = 0; i < s->vocab; i++)
+        if (s->weight[i] >= least && bucket_of(s->weight[i]) == bucket) {
+            uint32_t bits;
+            memcpy(&bits, &s->weight[i], sizeof bits);
+            s->rank[n++] = (uint64_t)~bits << 32 | (uint32_t)i;
+        }
+    qsort(s->rank, (size_t)n, sizeof *s->rank, by_rank);
+    return n;
+}
+
+/* Keeps the `want` most probable, or as many as reach `mass` together; the weights of the others become 0. None below `least`
+ * is among them. */
+static void keep_top(struct sampler *s, int want, double mass, float least)
+{
+    double sum = 0, part[BUCKETS] = {0};
+    int count[BUCKETS] = {0}, taken = 0, last = 0;
+    for (int i = 0; i < s->vocab; i++)
+        if (s->weight[i] >= least) {
+            const int b = bucket_of(s->weight[i]);
+            count[b]++;
+            part[b] += (double)s->weight[i];
+        }
+    for (; last < BUCKETS - 1 && taken + count[last] < want && sum + part[last] < mass; last++) {
+        taken += count[last];
+        sum += part[last];
     }
-    return taken;
+    const int n = rank_bucket(s, last, least);
+    int k = 0;
+    for (; k < n && taken < want && sum < mass; k++, taken++)
+        sum += (double)s->weight[s->rank[k] & UINT32_MAX];
+    for (; k < n; k++)
+        s->weight[s->rank[k] & UINT32_MAX] = 0;
+    for (int i = 0; i < s->vocab; i++)
+        s->weight[i] = bucket_of(s->weight[i]) > last ? 0 : s->weight[i];
+}
+
+/* Sums of BLOCK weights each; gives the sum of all. */
+static double sum_blocks(struct sampler *s)
+{
+    double total = 0;
+    for (int i = 0, b = 0; i < s->vocab; i += BLOCK, b++) {
+        double lane[8] = {0};
+        int n = s->vocab - i < BLOCK ? s->vocab - i : BLOCK, j = 0;
+        for (; j + 8 <= n; j += 8)
+            for (int k = 0; k < 8; k++)
+                lane[k] += (double)s->weight[i + j + k];
+        for (; j < n; j++)
+            lane[0] += (double)s->weight[i + j];
+        s->block[b] = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+        total += s->block[b];
+    }
+    return total;
+}
+
+/* The token at `u` of the sum of all weights. What rounding leaves at the end belongs to the last one. */
+static int32_t token_at(const struct sampler *s, double u, int32_t best)
+{
+    int32_t token = best;
+    for (int i = 0, b = 0; i < s->vocab; i += BLOCK, b++) {
+        const int end = s->vocab - i < BLOCK ? s->vocab : i + BLOCK;
+        if (u >= s->block[b] && end < s->vocab) {
+            u -= s->block[b];
+            continue;
+        }
+        for (int k = i; k < end; k++) {
+            u -= (double)s->weight[k];
+            token = s->weight[k] > 0 ? k : token;
+            if (u < 0)
+                return token;
+        }
+    }
+    return token;
 }
 
 static int draw(struct sampler *s, double *u, struct err *err)
@@ -159,8 +235,7 @@ static int draw(struct sampler *s, double *u, struct err *err)
 static int next(struct sampler *s, float *logits, const int32_t *history, size_t n, int32_t *token, struct err *err)
 {
     const struct sample_opts *o = &s->opts;
-    int first = 0, count = s->vocab;
-    double u, total = 0;
+    double u;
     add_bias(s, logits);
     if (o->repeat_penalty != 1)
         penalise(s, logits, history, n);
@@ -169,48 +244,23 @@ static int next(struct sampler *s, float *logits, const int32_t *history, size_t
         *token = best;
         return 0;
     }
-    double max = logits[best];
-    for (int i = 0; i < s->vocab; i++) {
-        s->heap[i] = (struct candidate){exp(((double)logits[i] - max) / o->temperature), i};
-        total += s->heap[i].p;
+    const double scale = 1 / o->temperature;
+    activate_exponentials(s->weight, logits, (size_t)s->vocab, logits[best], (float)(scale < SCALE_MAX ? scale : SCALE_MAX));
+    if (o->top_k > 0 && o->top_k < s->vocab)
+        keep_top(s, o->top_k, INFINITY, FLT_MIN);
+    double total = sum_blocks(s);
+    if (o->top_p < 1) {
+        /* All that are less than this together are not what top_p needs. */
+        const double little = (1 - o->top_p) * total / s->vocab * (1 - 1e-6);
+        keep_top(s, s->vocab, o->top_p * total, little > FLT_MIN ? (float)little : FLT_MIN);
     }
-    if (o->top_k > 0 && o->top_k < s->vocab) {
-        count = take_top(s->heap, s->vocab, o->top_k, INFINITY, &total);
-        first = s->vocab - count;
-        if (o->top_p < 1) {
-            /* The kept ones are sorted, most probable last. */
-            double sum = 0;
-            int keep = 0;
-            while (keep < count && sum < o->top_p * total)
-                sum += s->heap[s->vocab - 1 - keep++].p;
-            first = s->vocab - keep;
-            count = keep;
-            total = sum;
-        }
-    } else if (o->top_p < 1) {
-        count = take_top(s->heap, s->vocab, s->vocab, o->top_p * total, &total);
-        first = s->vocab - count;
-    }
-    if (o->min_p > 0) {
-        /* The most probable has p = 1 here, so the bound is min_p itself. */
-        total = 0;
-        for (int i = first; i < first + count; i++) {
-            if (s->heap[i].p < o->min_p)
-                s->heap[i].p = 0;
-            total += s->heap[i].p;
-        }
-    }
+    for (int i = 0; o->min_p > 0 && i < s->vocab; i++) /* the most probable has weight 1, so the bound is min_p itself */
+        s->weight[i] = (double)s->weight[i] < o->min_p ? 0 : s->weight[i];
+    if (o->top_p < 1 || o->min_p > 0)
+        total = sum_blocks(s);
     if (draw(s, &u, err) != 0)
         return -1;
-    *token = best;
-    for (int i = first; i < first + count; i++) {
-        u -= s->heap[i].p / total;
-        if (s->heap[i].p > 0) {
-            *token = s->heap[i].id;
-            if (u < 0)
-                break;
-        }
-    }
+    *token = token_at(s, u * total, best);
     return 0;
 }
 

@@ -15,6 +15,8 @@
 #include "model/config.h"
 
 void activate(enum act_kind kind, float *x, size_t n);
+/* y[i] = exp((x[i] - max) * scale), of x up to max and scale from 0 up: the terms of a softmax. 0 from exp(-104) down. */
+void activate_exponentials(float *y, const float *x, size_t n, float max, float scale);
 /* y = act(gate) * up */
 void activate_gated(enum act_kind kind, float *y, const float *up, int rows, int F);
 

@@ -5,6 +5,18 @@
 #include "engine/floats.h"
 #include "engine/kernels/products.h"
 
+void product_pack(const struct product *product, void *packed, const float *x, int rows, int in, int groups)
+{
+    for (int r = 0; r < rows; r += PRODUCT_ROWS) {
+        unsigned char *block = (unsigned char *)packed + (size_t)(r / PRODUCT_ROWS) * product->block_bytes(groups);
+        int count = rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS, first;
+        for (int i = 0; i < product_parts(product, count); i++) {
+            int n = product_part(product, count, i, &first);
+            product->pack(block, x + (size_t)(r + first) * (size_t)in, count, first, n, in, groups);
+        }
+    }
+}
+
 static int run(const struct product *product, float *y, const float *x, const struct weights *w, int rows)
 {
     struct err err;
@@ -12,9 +24,7 @@ static int run(const struct product *product, float *y, const float *x, const st
     size_t block = product->block_bytes(w->groups), blocks = ((size_t)rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS;
     if (floats_alloc(&work, blocks * block / sizeof *work + 1, 1, &err) != 0)
         return -1;
-    for (int r = 0; r < rows; r += PRODUCT_ROWS)
-        product->pack((unsigned char *)work + (size_t)(r / PRODUCT_ROWS) * block, x + (size_t)r * (size_t)w->in,
-                      rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS, w->in, w->groups);
+    product_pack(product, work, x, rows, w->in, w->groups);
     product->multiply(y, work, w, NULL, rows, 0, (w->out + WEIGHT_PANEL - 1) / WEIGHT_PANEL);
     free(work);
     return 0;

@@ -40,11 +40,12 @@ static void store_int8(int8_t *block, int slot, const float *k, const float *v, 
 void attention_store(const struct attention *a, struct kvpage *const *pages, size_t offset, int at, const float *k, const float *v,
                      size_t stride, int n)
 {
-    for (int t = 0; t < n; t++, k += stride, v += stride) {
-        unsigned char *block = pages[(at + t) / KV_PAGE]->data + offset;
-        int slot = (at + t) % KV_PAGE;
-        for (int g = 0; g < a->G; g++, block += a->block_bytes) {
-            const float *kg = k + (size_t)g * (size_t)a->K, *vg = v + (size_t)g * (size_t)a->K;
+    /* Head by head: keys of several tokens lie in the same cache lines. */
+    for (int g = 0; g < a->G; g++, k += a->K, v += a->K)
+        for (int t = 0; t < n; t++) {
+            unsigned char *block = pages[(at + t) / KV_PAGE]->data + offset + (size_t)g * a->block_bytes;
+            const float *kg = k + (size_t)t * stride, *vg = v + (size_t)t * stride;
+            int slot = (at + t) % KV_PAGE;
             switch (a->dtype) {
             case KV_F32:
                 store_f32((float *)(void *)block, slot, kg, vg, a->K);
@@ -57,7 +58,6 @@ void attention_store(const struct attention *a, struct kvpage *const *pages, siz
                 break;
             }
         }
-    }
 }
 
 void attention_head(const struct attention *a, int g, float *y, const float *q, size_t stride, struct kvpage *const *pages,

@@ -17,11 +17,13 @@ static size_t blas_block_bytes(int groups)
     return 0;
 }
 
-static void blas_pack(void *block, const float *x, int rows, int in, int groups)
+static void blas_pack(void *block, const float *x, int rows, int first, int n, int in, int groups)
 {
     (void)block;
     (void)x;
     (void)rows;
+    (void)first;
+    (void)n;
     (void)in;
     (void)groups;
 }
@@ -48,4 +50,4 @@ static void blas_multiply(float *y, const void *packed, const struct weights *w,
                     y + (size_t)r * (size_t)w->out + from, 1);
 }
 
-const struct product product_blas = {blas_block_bytes, blas_pack, blas_multiply};
+const struct product product_blas = {PRODUCT_ROWS, blas_block_bytes, blas_pack, blas_multiply};

@@ -14,13 +14,14 @@
 
 const struct kernels NAME(STIP_LEVEL) = {
     .name = TEXT(STIP_LEVEL),
-    .f32 = {f32_block_bytes, f32_pack, f32_multiply},
-    .bf16_by_f32 = {bf16_block_bytes, bf16_by_f32_pack, bf16_multiply},
-    .bf16 = {bf16_block_bytes, bf16_pack, bf16_multiply},
-    .int8 = {int8_block_bytes, int8_pack, int8_multiply},
+    .f32 = {ROWS, f32_block_bytes, f32_pack, f32_multiply},
+    .bf16_by_f32 = {ROWS, bf16_block_bytes, bf16_by_f32_pack, bf16_multiply},
+    .bf16 = {ROWS, bf16_block_bytes, bf16_pack, bf16_multiply},
+    .int8 = {INT8_ROWS, int8_block_bytes, int8_pack, int8_multiply},
     .norm_rms = impl_norm_rms,
     .norm_layer = impl_norm_layer,
     .activate = impl_activate,
+    .exponentials = impl_exponentials,
     .activate_gated = impl_activate_gated,
     .rope_rotate = impl_rope_rotate,
     .attention_head = impl_attention_head,

@@ -20,4 +20,11 @@
 size_t matmul_work_bytes(enum weight_format format, enum compute compute, int rows, int in);
 void matmul(float *y, const float *x, const struct weights *w, const float *bias, int rows, void *work);
 
+/* The same in two steps, for callers that make rows and pack them at once: each of matmul_parts parts of x by itself, in any order
+ * and by any thread (part number i has the rows *first, *first + 1, ...; gives how many), then the product. */
+int matmul_parts(const struct weights *w, int rows);
+int matmul_part(const struct weights *w, int rows, int part, int *first);
+void matmul_pack(const struct weights *w, const float *x, int rows, int part, void *work);
+void matmul_multiply(float *y, const float *x, const struct weights *w, const float *bias, int rows, const void *work);
+
 #endif

@@ -30,10 +30,11 @@ static size_t bf16_block_bytes(int groups)
     return tiles_bytes(groups);
 }
 
-static void bf16_pack(void *block, const float *x, int rows, int in, int groups)
+static void bf16_pack(void *block, const float *x, int rows, int first, int n, int in, int groups)
 {
     int steps = groups / TILE_ROWS;
-    for (int r = 0; r < rows; r++, x += in) {
+    (void)rows;
+    for (int r = first; r < first + n; r++, x += in) {
         unsigned char *to = row_at(block, r, steps);
         for (int k = 0; k < 2 * groups; k += 32, to += TILE_BYTES) {
             int count = in - k < 32 ? in - k : 32;
@@ -52,11 +53,12 @@ static size_t int8_block_bytes(int groups)
     return PRODUCT_ROWS * sizeof(float) + tiles_bytes(groups);
 }
 
-static void int8_pack(void *block, const float *x, int rows, int in, int groups)
+static void int8_pack(void *block, const float *x, int rows, int first, int n, int in, int groups)
 {
     int steps = groups / TILE_ROWS;
     float *scale = block;
-    for (int r = 0; r < rows; r++, x += in) {
+    (void)rows;
+    for (int r = first; r < first + n; r++, x += in) {
         unsigned char *to = row_at((unsigned char *)(scale + PRODUCT_ROWS), r, steps);
         scale[r] = quant_scale(x, (size_t)in);
         for (int k = 0; k < 4 * groups; k += 64, to += TILE_BYTES) {
@@ -197,5 +199,5 @@ static void int8_multiply(float *y, const void *packed, const struct weights *w,
 #define product_amx_int8 product_emulated_int8
 extern const struct product product_emulated_bf16, product_emulated_int8;
 #endif
-const struct product product_amx_bf16 = {bf16_block_bytes, bf16_pack, bf16_multiply};
-const struct product product_amx_int8 = {int8_block_bytes, int8_pack, int8_multiply};
+const struct product product_amx_bf16 = {TILE_ROWS, bf16_block_bytes, bf16_pack, bf16_multiply};
+const struct product product_amx_int8 = {TILE_ROWS, int8_block_bytes, int8_pack, int8_multiply};

@@ -14,27 +14,23 @@ static size_t block_bytes(int groups)
     return (size_t)PRODUCT_ROWS * (sizeof(float) + (size_t)groups * 4);
 }
 
-/* scales [PRODUCT_ROWS], then sub-blocks [groups][rows] of four unsigned bytes */
-static void pack(void *block, const float *x, int rows, int in, int groups)
+/* Scales [PRODUCT_ROWS] of a block, then sub-blocks [groups][n] of four unsigned bytes. */
+static void pack(void *block, const float *x, int rows, int first, int n, int in, int groups)
 {
-    float *scale = block;
-    uint32_t *to = (uint32_t *)(void *)(scale + PRODUCT_ROWS);
-    for (int r0 = 0, together = product_rows_together(rows, ROWS); r0 < rows; r0 += together) {
-        int n = rows - r0 < together ? rows - r0 : together;
+    float *scale = (float *)block + first;
+    uint32_t *to = (uint32_t *)block + PRODUCT_ROWS + (size_t)first * (size_t)groups;
+    (void)rows;
+    for (int r = 0; r < n; r++)
+        scale[r] = quant_scale(x + (size_t)r * (size_t)in, (size_t)in);
+    for (int k0 = 0; k0 < 4 * groups; k0 += PIECE)
         for (int r = 0; r < n; r++) {
-            const float *from = x + (size_t)(r0 + r) * (size_t)in;
-            scale[r0 + r] = quant_scale(from, (size_t)in);
-            for (int k0 = 0; k0 < 4 * groups; k0 += PIECE) {
-                int count = in - k0 < PIECE ? in - k0 : PIECE, end = 4 * groups - k0 < PIECE ? groups - k0 / 4 : PIECE / 4;
-                uint32_t four[PIECE / 4] = {0};
-                if (count > 0)
-                    quant_apply((int8_t *)four, scale[r0 + r], from + k0, (size_t)count);
-                for (int g = 0; g < end; g++)
-                    to[(size_t)(k0 / 4 + g) * (size_t)n + (size_t)r] = four[g] ^ 0x80808080u;
-            }
+            int count = in - k0 < PIECE ? in - k0 : PIECE, end = 4 * groups - k0 < PIECE ? groups - k0 / 4 : PIECE / 4;
+            uint32_t four[PIECE / 4] = {0};
+            if (count > 0)
+                quant_apply((int8_t *)four, scale[r], x + (size_t)r * (size_t)in + k0, (size_t)count);
+            for (int g = 0; g < end; g++)
+                to[(size_t)(k0 / 4 + g) * (size_t)n + (size_t)r] = four[g] ^ 0x80808080u;
         }
-        to += (size_t)n * (size_t)groups;
-    }
 }
 
 /* _mm512_dpbusd_epi32 makes gcc 12 copy every sum before it adds to it, which costs half the speed. */
@@ -43,16 +39,27 @@ INLINE void add_products(__m512i *sum, __m512i unsigned_bytes, __m512i signed_by
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(unsigned_bytes), "v"(signed_bytes));
 }
 
-INLINE void multiply_some(float *y, size_t stride, const float *bias, int columns, const uint32_t *a, const float *row_scale,
-                          const struct weights *w, int p, int rows)
+INLINE const unsigned char *panel_of(const struct weights *w, int p)
 {
-    const unsigned char *panel = (const unsigned char *)w->data + (size_t)p * (size_t)w->groups * WEIGHT_PANEL * 4;
+    return (const unsigned char *)w->data + (size_t)p * (size_t)w->groups * WEIGHT_PANEL * 4;
+}
+
+INLINE void multiply_some(float *y, size_t stride, const float *bias, int columns, const uint32_t *a, const float *row_scale,
+                          const struct weights *w, struct product_ahead ahead, int p, int rows)
+{
+    const unsigned char *panel = panel_of(w, p);
     __m512i acc[ROWS][2];
+    product_expect(y, stride, rows);
     UNROLL for (int r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_si512();
     for (int g = 0; g < w->groups; g++, panel += WEIGHT_PANEL * 4, a += rows) {
-        _mm_prefetch((const char *)panel + PRODUCT_AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)panel + PRODUCT_AHEAD + 64, _MM_HINT_T0);
+        _mm_prefetch((const char *)ahead.panel, _MM_HINT_T1);
+        _mm_prefetch((const char *)ahead.panel + 64, _MM_HINT_T1);
+        ahead.panel += ahead.panel_step;
+        if (rows > 1) {
+            _mm_prefetch((const char *)ahead.rows, _MM_HINT_T1);
+            ahead.rows += ahead.rows_step;
+        }
         __m512i b0 = _mm512_loadu_si512(panel), b1 = _mm512_loadu_si512(panel + 64);
         UNROLL for (int r = 0; r < rows; r++) {
             __m512i x = _mm512_set1_epi32((int)a[r]);
@@ -75,11 +82,11 @@ INLINE void multiply_some(float *y, size_t stride, const float *bias, int column
 
 #define MULTIPLY(n)                                                                                                    \
     case n:                                                                                                            \
-        multiply_some(y, stride, bias, columns, a, row_scale, w, p, n);                                                \
+        multiply_some(y, stride, bias, columns, a, row_scale, w, ahead, p, n);                                         \
         break;
 
 static void multiply_rows(float *y, size_t stride, const float *bias, int columns, const uint32_t *a, const float *row_scale,
-                          const struct weights *w, int p, int rows)
+                          const struct weights *w, struct product_ahead ahead, int p, int rows)
 {
     switch (rows) {
         MULTIPLY(1)
@@ -100,9 +107,9 @@ static void multiply_rows(float *y, size_t stride, const float *bias, int column
 static void multiply(float *y, const void *packed, const struct weights *w, const float *bias, int rows, int first, int last)
 {
     const size_t stride = (size_t)w->out, block = block_bytes(w->groups);
-    const int together = rows > PRODUCT_ROWS ? TOGETHER : 1;
+    const int together = rows > PRODUCT_ROWS ? TOGETHER : 1, parts = (rows + ROWS - 1) / ROWS;
     for (int p0 = first; p0 < last; p0 += together)
-        for (int r0 = 0, count; r0 < rows; r0 += count) {
+        for (int r0 = 0, part = 0, count; r0 < rows; r0 += count, part++) {
             int inside = r0 % PRODUCT_ROWS, left = rows - r0 + inside < PRODUCT_ROWS ? rows - r0 + inside : PRODUCT_ROWS;
             count = product_rows_together(left, ROWS);
             count = left - inside < count ? left - inside : count;
@@ -113,9 +120,12 @@ static void multiply(float *y, const void *packed, const struct weights *w, cons
             for (int p = p0; p < p0 + together && p < last; p++) {
                 int column = p * WEIGHT_PANEL, columns = w->out - column < WEIGHT_PANEL ? w->out - column : WEIGHT_PANEL;
                 multiply_rows(y + (size_t)r0 * stride + column, stride, bias == NULL ? NULL : bias + column, columns, a,
-                              row_scale + inside, w, p, count);
+                              row_scale + inside, w,
+                              product_ahead(panel_of(w, p), panel_of(w, p + together), w->groups, part, parts,
+                                            a + (size_t)count * (size_t)w->groups, (size_t)count * sizeof *a, p - p0, together),
+                              p, count);
             }
         }
 }
 
-const struct product product_vnni = {block_bytes, pack, multiply};
+const struct product product_vnni = {ROWS, block_bytes, pack, multiply};

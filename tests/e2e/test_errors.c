@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/kernels/table.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 
@@ -138,6 +139,30 @@ Test(errors, a_port_in_use_is_named)
     cr_expect_not_null(strstr(s.err, t.users_at), "%s", s.err);
     ends(&s, 2, "Address already in use");
     works(&t);
+    trio_close(&t);
+}
+
+/* Mutations: a wrong name taken for none; a level that the CPU has not, taken (an illegal instruction). */
+Test(errors, instructions_that_are_asked_for_and_are_not_there_are_named)
+{
+    struct trio t;
+    struct shell s;
+    const char *best = NULL;
+    for (int i = 0; kernels_level(i) != NULL; i++)
+        best = kernels_level(i);
+    trio_open(&t, DEMO_LM, "user");
+    for (int i = 0; i < 2; i++) {
+        const char *name = i == 0 ? "sse9" : "amx", *sentence = i == 0 ? "'sse9' is none of portable" : best;
+        if (strcmp(name, best) == 0) /* it is there */
+            continue;
+        (void)setenv("STIP_ISA", name, 1);
+        refused(&t, 2, sentence, HELLO);
+        shell_run(&s, SHELL_ARGV("stip-server", "serve", "--config", trio_path(&t, "server.json")));
+        ends(&s, 2, sentence);
+    }
+    (void)setenv("STIP_ISA", "portable", 1);
+    works(&t);
+    (void)unsetenv("STIP_ISA");
     trio_close(&t);
 }
 

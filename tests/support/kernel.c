@@ -5,6 +5,7 @@
 
 #include "engine/floats.h"
 #include "engine/kernels/matmul.h"
+#include "engine/kernels/products.h"
 
 static struct err err;
 
@@ -21,9 +22,7 @@ void kernel_product(const struct product *product, enum weight_format format, en
     } else {
         size_t block = product->block_bytes(packed.groups), blocks = ((size_t)rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS;
         cr_assert_eq(floats_alloc(&work, blocks * block / sizeof *work + 1, 1, &err), 0);
-        for (int r = 0; r < rows; r += PRODUCT_ROWS)
-            product->pack((unsigned char *)work + (size_t)(r / PRODUCT_ROWS) * block, x + (size_t)r * (size_t)in,
-                          rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS, in, packed.groups);
+        product_pack(product, work, x, rows, in, packed.groups);
         product->multiply(y, work, &packed, b, rows, 0, (out + WEIGHT_PANEL - 1) / WEIGHT_PANEL);
     }
     free(work);

@@ -155,7 +155,8 @@ Test(memory, a_session_whose_numbers_overflow_ends_alone)
     rig_error(WIRE_UNKNOWN_SESSION);
     rig_step(&rig.bob, 3, (struct rig_step){.seq = 2, .pos = 20, .T = 1, .out_n = 1, .text = 3});
     rig_step(&rig.alice, 2, mine); /* in the page that the other one left */
-    rig_step(&rig.bob, 3, (struct rig_step){.seq = 3, .pos = 21, .T = 70, .out_from = 69, .out_n = 1, .text = 3});
+    rig_step(&rig.bob, 3, (struct rig_step){.seq = 3, .pos = 21, .T = 30, .out_from = 29, .out_n = 1, .text = 3});
+    rig_step(&rig.bob, 3, (struct rig_step){.seq = 4, .pos = 51, .T = 30, .out_from = 29, .out_n = 1, .text = 3});
 }
 
 /* A page that was spoiled and goes to another session: what stands in it behind the new tokens must not matter, in any dtype.

@@ -35,6 +35,12 @@ static struct rig_step prompt(int T)
     return (struct rig_step){.seq = 1, .T = T, .out_from = T - 1, .out_n = 1, .text = 3};
 }
 
+/* Rows that are all asked for, as a token with guesses behind it. */
+static struct rig_step guesses(int T)
+{
+    return (struct rig_step){.seq = 1, .T = T, .out_n = T, .text = 3};
+}
+
 /* The session that a job is of, by its number. */
 static int number_of(const struct core_job *job)
 {
@@ -148,12 +154,79 @@ Test(schedule, short_steps_of_many_rows_are_bounded_too)
     struct core_job jobs[8];
     open_for(&rig.alice, 2, 6);
     for (int i = 2; i < 8; i++)
-        rig_send_step(&rig.alice, i, prompt(SCHEDULE_SHORT - 1));
+        rig_send_step(&rig.alice, i, guesses(SCHEDULE_SHORT - 1));
     cr_assert_eq(rig_take(jobs), 2, "the third would be more than 32");
     rig_pass(jobs, 2);
     cr_expect_eq(rig_work(), 4);
     cr_expect_eq(rig.said_n, 6);
     cr_expect_eq(core_pass_rows(&rig.limits, &rig.net->config), 64, "what the buffers of a pass are made for");
+}
+
+/* Passes of so many microseconds: tokens of session 1 alone, and beside n rows of a prompt. */
+static void teach(uint32_t tokens_us, uint32_t prompt_us, int n)
+{
+    struct core_job jobs[8];
+    for (int i = 0; i < 30; i++) {
+        struct rig_step token = {.seq = 1 + (uint64_t)i, .pos = i, .T = 1, .out_n = 1, .text = 3};
+        if (i % 2 == 1)
+            rig_send_step(&rig.bob, 2 + i, prompt(n));
+        rig_send_step(&rig.alice, 1, token);
+        int count = rig_take(jobs);
+        cr_assert_eq(count, 1 + i % 2);
+        for (int k = 0; k < count; k++)
+            rig_compute(&jobs[k]);
+        core_done(rig.core, rig.now, jobs, count, i % 2 == 1 ? prompt_us : tokens_us);
+        rig_forget();
+    }
+}
+
+/* Mutations: pieces of `chunk` whatever others wait for; prompts of few rows counted as tokens; the bound kept when nobody waits. */
+Test(schedule, prompts_beside_tokens_make_a_pass_little_longer_and_alone_take_all_of_it)
+{
+    struct core_job jobs[8];
+    open_for(&rig.bob, 2, 32);
+    open_for(&rig.alice, 40, 4);
+    teach(1000, 1000 + 16 * 62, 16); /* 62 us a row: 1250 us are 20 rows */
+    rig_send_step(&rig.alice, 40, prompt(200));
+    rig_send_step(&rig.alice, 41, prompt(SCHEDULE_SHORT));
+    rig_send_step(&rig.alice, 1, (struct rig_step){.seq = 31, .pos = 30, .T = 1, .out_n = 1, .text = 3});
+    cr_assert_eq(rig_take(jobs), 2);
+    cr_expect(number_of(&jobs[0]) == 1 && jobs[0].seq.T == 1, "the token");
+    cr_expect_eq(jobs[1].seq.T, 20, "%d rows of a prompt", jobs[1].seq.T);
+    rig_pass(jobs, 2);
+    cr_expect_eq(core_away(rig.core), 1, "who was answered is about to come back");
+    cr_assert_eq(rig_take(jobs), 2);
+    cr_expect_eq(jobs[0].seq.T + jobs[1].seq.T, 20, "and is not to wait for more than that then");
+    rig_pass(jobs, 2);
+    rig_give(&rig.alice, msg_close_encode(rig_id_of(41)));
+    cr_expect_eq(core_away(rig.core), 0, "the answered prompt's session has ended");
+    rig_forget();
+    cr_assert_eq(rig_take(jobs), 1);
+    cr_expect_eq(jobs[0].seq.T, 32, "nobody waits");
+    rig_pass(jobs, 1);
+    rig_forget();
+}
+
+/* Mutations: sessions counted again when they come back late; ended ones counted for ever. */
+Test(schedule, it_is_known_who_was_answered_and_has_not_come_back)
+{
+    struct core_job jobs[8];
+    open_for(&rig.alice, 2, 2);
+    for (int i = 1; i <= 3; i++)
+        rig_send_step(&rig.alice, i, guesses(1));
+    cr_expect(core_waiting(rig.core) == 3 && core_away(rig.core) == 0);
+    rig_pass(jobs, rig_take(jobs));
+    cr_expect(core_waiting(rig.core) == 0 && core_away(rig.core) == 3);
+    rig_send_step(&rig.alice, 2, (struct rig_step){.seq = 2, .pos = 1, .T = 1, .out_n = 1, .text = 3});
+    cr_expect(core_waiting(rig.core) == 1 && core_away(rig.core) == 2);
+    rig_pass(jobs, rig_take(jobs));
+    cr_expect_eq(core_away(rig.core), 1, "of the last pass");
+    rig_send_step(&rig.alice, 1, (struct rig_step){.seq = 2, .pos = 1, .T = 1, .out_n = 1, .text = 3});
+    cr_expect_eq(core_away(rig.core), 1, "another one");
+    rig_give(&rig.alice, msg_close_encode(rig_id_of(3)));
+    rig_give(&rig.alice, msg_close_encode(rig_id_of(2)));
+    cr_expect_eq(core_away(rig.core), 0);
+    rig_forget();
 }
 
 /* Mutation: a bound that holds for tokens too, or none. */

@@ -187,6 +187,17 @@ Test(sample, temperature_zero_is_greedy_and_takes_the_first_of_equals)
     sampler_free(NULL);
     cr_expect_eq(sample_argmax((const float[]){-3, -1, -2}, 3), 1);
     cr_expect_eq(sample_argmax((const float[]){-3}, 1), 0);
+    /* Mutations: the last of equals; the rest beyond whole vectors forgotten; a NaN that wins. */
+    float v[200];
+    for (int n = 1; n <= 200; n++)
+        for (int at = 0; at < n; at++) {
+            for (int i = 0; i < n; i++)
+                v[i] = -5.0f - (float)(i % 7);
+            v[n - 1] = v[at] = -1.0f;
+            if (at > 0)
+                v[at / 2] = at / 2 > 0 ? NAN : -5.0f;
+            cr_assert_eq(sample_argmax(v, n), at, "%d of %d", at, n);
+        }
 }
 
 static void draw_sixty_four(uint64_t seed, int32_t *out)

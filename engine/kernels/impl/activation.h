@@ -106,6 +106,20 @@ static void act_any(enum act_kind kind, float *y, const float *x, const float *f
     }
 }
 
+static void impl_exponentials(float *y, const float *x, size_t n, float max, float scale)
+{
+    for (size_t i = 0; i < n; i += ISA_LANES) {
+        float part[ISA_LANES] = {0};
+        size_t count = n - i < ISA_LANES ? n - i : ISA_LANES;
+        if (count < ISA_LANES)
+            memcpy(part, x + i, count * sizeof *x);
+        vf d = (count < ISA_LANES ? vf_load(part) : vf_load(x + i)) - max;
+        d = vf_select(d < -3e38f, vf_all(-3e38f), d); /* infinity times a scale of 0 would be no number */
+        vf_store(part, vf_exp(d * scale));
+        memcpy(y + i, part, count * sizeof *y);
+    }
+}
+
 static void impl_activate(enum act_kind kind, float *x, size_t n)
 {
     act_any(kind, x, x, NULL, n);

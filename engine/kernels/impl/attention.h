@@ -77,29 +77,43 @@ INLINE size_t kv_size(enum kv_dtype dtype)
     return dtype == KV_F32 ? 4 : dtype == KV_BF16 ? 2 : 1;
 }
 
-/* score[i][j] = q_i . k_j for all keys of a page */
-INLINE void score_page(enum kv_dtype dtype, float score[][KV_PAGE], const struct query *query, int n, const unsigned char *keys, int K)
+/* score[i][j] = q_i . k_j for the keys of `vectors` vectors, the first of them number v0 of the page */
+INLINE void score_keys(enum kv_dtype dtype, float score[][KV_PAGE], const struct query *query, int n, const unsigned char *keys, int K,
+                       int v0, int vectors)
 {
-    UNROLL for (int v0 = 0; v0 < PAGE_VECTORS; v0 += KEY_VECTORS) {
-        vf sum[QUERIES][KEY_VECTORS] = {{{0}}};
-        for (int d = 0; d < K; d++) {
-            vf key[KEY_VECTORS];
-            UNROLL for (int v = 0; v < KEY_VECTORS; v++) {
-                size_t group = (size_t)((v0 + v) / GROUP_VECTORS), lane = (size_t)((v0 + v) % GROUP_VECTORS * ISA_LANES);
-                key[v] = kv_load(dtype, keys, (group * (size_t)K + (size_t)d) * KV_GROUP + lane);
-            }
-            UNROLL for (int i = 0; i < QUERIES; i++)
-                if (i < n) {
-                    float q = query[i].q[d];
-                    UNROLL for (int v = 0; v < KEY_VECTORS; v++)
-                        sum[i][v] += q * key[v];
-                }
+    vf sum[QUERIES][KEY_VECTORS] = {{{0}}};
+    for (int d = 0; d < K; d++) {
+        vf key[KEY_VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++) {
+            size_t group = (size_t)((v0 + v) / GROUP_VECTORS), lane = (size_t)((v0 + v) % GROUP_VECTORS * ISA_LANES);
+            key[v] = kv_load(dtype, keys, (group * (size_t)K + (size_t)d) * KV_GROUP + lane);
         }
         UNROLL for (int i = 0; i < QUERIES; i++)
-            if (i < n)
-                UNROLL for (int v = 0; v < KEY_VECTORS; v++)
-                    vf_store(&score[i][(v0 + v) * ISA_LANES], sum[i][v]);
+            if (i < n) {
+                float q = query[i].q[d];
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sum[i][v] += q * key[v];
+            }
     }
+    UNROLL for (int i = 0; i < QUERIES; i++)
+        if (i < n)
+            UNROLL for (int v = 0; v < vectors; v++)
+                vf_store(&score[i][(v0 + v) * ISA_LANES], sum[i][v]);
+}
+
+/* Keys of a page from number `from` to `to`-1, by whole vectors; what nobody sees is not read. */
+INLINE void score_page(enum kv_dtype dtype, float score[][KV_PAGE], const struct query *query, int n, const unsigned char *keys, int K,
+                       int from, int to)
+{
+    if (from < ISA_LANES && to > KV_PAGE - ISA_LANES) {
+        UNROLL for (int v = 0; v < PAGE_VECTORS; v += KEY_VECTORS)
+            score_keys(dtype, score, query, n, keys, K, v, KEY_VECTORS);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        memset(score[i], 0, sizeof score[i]);
+    for (int v = from / ISA_LANES; v * ISA_LANES < to; v++)
+        score_keys(dtype, score, query, n, keys, K, v, 1);
 }
 
 /* y_i += sum over j of weight[i][j] * v_j, j in from..to-1 */
@@ -155,16 +169,11 @@ INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float 
         if (cap > 0.0f)
             part[v] = cap * vf_tanh(part[v] / cap);
     }
-    if (from > 0 || to < KV_PAGE) {
-        UNROLL for (int v = 0; v < PAGE_VECTORS; v++)
-            vf_store(score + v * ISA_LANES, part[v]);
-        for (int j = 0; j < from; j++)
-            score[j] = -INFINITY;
-        for (int j = to; j < KV_PAGE; j++)
-            score[j] = -INFINITY;
-        UNROLL for (int v = 0; v < PAGE_VECTORS; v++)
-            part[v] = vf_load(score + v * ISA_LANES);
-    }
+    if (from > 0 || to < KV_PAGE)
+        UNROLL for (int v = 0; v < PAGE_VECTORS; v++) {
+            vi j = vi_lanes() + v * ISA_LANES;
+            part[v] = vf_select((j >= from) & (j < to), part[v], vf_all(-INFINITY));
+        }
     UNROLL for (int v = 0; v < PAGE_VECTORS; v++)
         most = vf_select(part[v] > most, part[v], most); /* NaN is passed over here and spoils the sum below */
     float max = vf_max(most);
@@ -193,14 +202,19 @@ INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const un
     const unsigned char *values = block + (size_t)KV_PAGE * (size_t)K * kv_size(dtype);
     const float *scales = dtype == KV_INT8 ? (const float *)(const void *)(values + (size_t)KV_PAGE * (size_t)K) : NULL;
     int from = KV_PAGE, to = 0;
-    score_page(dtype, score, query, n, block, K);
     for (int i = 0; i < n; i++) {
-        weigh(score[i], &query[i], base, K, scale, cap, scales, scales == NULL ? NULL : scales + KV_PAGE);
         int a = query[i].first > base ? query[i].first - base : 0;
         int b = query[i].last + 1 - base < KV_PAGE ? query[i].last + 1 - base : KV_PAGE;
         from = a < from ? a : from;
         to = b > to ? b : to;
     }
+    if (n == 1) /* one query does little work per byte: the values are asked for while the keys are gone through */
+        for (const unsigned char *at = values + (size_t)from * (size_t)K * kv_size(dtype), *end = values + (size_t)to * (size_t)K * kv_size(dtype);
+             at < end; at += 64)
+            __builtin_prefetch(at);
+    score_page(dtype, score, query, n, block, K, from, to);
+    for (int i = 0; i < n; i++)
+        weigh(score[i], &query[i], base, K, scale, cap, scales, scales == NULL ? NULL : scales + KV_PAGE);
     add_values(dtype, score, query, n, values, K, from, to);
 }
 

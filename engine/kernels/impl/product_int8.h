@@ -29,12 +29,13 @@ static size_t int8_block_bytes(int groups)
     return (size_t)PRODUCT_ROWS * (sizeof(float) + (size_t)groups * 4);
 }
 
-static void int8_pack(void *block, const float *x, int rows, int in, int groups)
+static void int8_pack(void *block, const float *x, int rows, int first, int n, int in, int groups)
 {
     float *scale = block;
-    int8_t *q = (int8_t *)(scale + PRODUCT_ROWS);
-    for (int r = 0; r < rows; r++, q += 4 * groups) {
-        quant_row(q, &scale[r], x + (size_t)r * (size_t)in, (size_t)in);
+    int8_t *q = (int8_t *)(scale + PRODUCT_ROWS) + (size_t)first * 4 * (size_t)groups;
+    (void)rows;
+    for (int r = 0; r < n; r++, q += 4 * groups) {
+        quant_row(q, &scale[first + r], x + (size_t)r * (size_t)in, (size_t)in);
         memset(q + in, 0, (size_t)(4 * groups - in));
     }
 }

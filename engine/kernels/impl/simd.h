@@ -67,6 +67,18 @@ INLINE vf vf_select(vi mask, vf yes, vf no)
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
+/* 0, 1, 2, ... */
+INLINE vi vi_lanes(void)
+{
+#if ISA_LANES == 16
+    return (vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif ISA_LANES == 8
+    return (vi){0, 1, 2, 3, 4, 5, 6, 7};
+#else
+    return (vi){0, 1, 2, 3};
+#endif
+}
+
 /* bf16 are the upper halves of floats. */
 INLINE vf vf_from_bf16(const uint16_t *p)
 {
@@ -78,26 +90,43 @@ INLINE vf vf_from_i8(const int8_t *p)
     return __builtin_convertvector(*(const vb_any *)p, vf);
 }
 
-/* Always in the same order, whatever the width: pairs that are 8, 4, 2, 1 apart among 16 partial sums would differ between widths;
- * results of different instruction sets may differ in the last bit, those of one never. */
+/* v turned by so many lanes. */
+#if ISA_LANES == 16
+#define TURNED(v, n)                                                                                                   \
+    __builtin_shufflevector(v, v, (n), (1 + (n)) % 16, (2 + (n)) % 16, (3 + (n)) % 16, (4 + (n)) % 16, (5 + (n)) % 16, \
+                            (6 + (n)) % 16, (7 + (n)) % 16, (8 + (n)) % 16, (9 + (n)) % 16, (10 + (n)) % 16,           \
+                            (11 + (n)) % 16, (12 + (n)) % 16, (13 + (n)) % 16, (14 + (n)) % 16, (15 + (n)) % 16)
+#elif ISA_LANES == 8
+#define TURNED(v, n)                                                                                                   \
+    __builtin_shufflevector(v, v, (n) % 8, (1 + (n)) % 8, (2 + (n)) % 8, (3 + (n)) % 8, (4 + (n)) % 8, (5 + (n)) % 8,  \
+                            (6 + (n)) % 8, (7 + (n)) % 8)
+#else
+#define TURNED(v, n) __builtin_shufflevector(v, v, (n) % 4, (1 + (n)) % 4, (2 + (n)) % 4, (3 + (n)) % 4)
+#endif
+
+/* Always in the same order: lanes that are a half, a quarter, ... of the vector apart. Results of different instruction sets may
+ * differ in the last bit, those of one never. */
 INLINE float vf_sum(vf v)
 {
-    float part[ISA_LANES];
-    memcpy(part, &v, sizeof part);
-    for (int half = ISA_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            part[i] += part[i + half];
-    return part[0];
+    v += ISA_LANES > 8 ? TURNED(v, 8) : (vf){0};
+    v += ISA_LANES > 4 ? TURNED(v, 4) : (vf){0};
+    v += TURNED(v, 2);
+    v += TURNED(v, 1);
+    return v[0];
+}
+
+INLINE vf vf_larger(vf a, vf b)
+{
+    return vf_select(b > a, b, a);
 }
 
 INLINE float vf_max(vf v)
 {
-    float part[ISA_LANES];
-    memcpy(part, &v, sizeof part);
-    for (int half = ISA_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            part[i] = part[i + half] > part[i] ? part[i + half] : part[i];
-    return part[0];
+    v = ISA_LANES > 8 ? vf_larger(v, TURNED(v, 8)) : v;
+    v = ISA_LANES > 4 ? vf_larger(v, TURNED(v, 4)) : v;
+    v = vf_larger(v, TURNED(v, 2));
+    v = vf_larger(v, TURNED(v, 1));
+    return v[0];
 }
 
 /* Relative error at most 2e-7 where the result is a normal number; exact 0 below -104, infinity above 89, NaN for NaN. */
