@@ -28,10 +28,10 @@ enum role {
     ROLE_QKV_HEADS, ROLE_QKV_HEADS_BIAS, ROLE_Q_NORM, ROLE_K_NORM, ROLE_GATE_UP, ROLE_ATTN_POST_W, ROLE_MLP_POST_W,
     ROLE_PATCH, ROLE_PATCH_BIAS, ROLE_CLS_TOKEN, ROLE_DISTILL_TOKEN, /* of images, at the user */
     ROLE_CLASSIFY_ROW,                                 /* [C,D]: a classifier without pooler; its bias is ROLE_CLASSIFY_BIAS */
-    ROLE_CLASSIFY_SECOND, ROLE_CLASSIFY_SECOND_BIAS,   /* another one, of the second row */
     ROLE_ROUTER,                                       /* [E,D]; always computed in f32 */
     ROLE_EMBED_MAP, ROLE_EMBED_MAP_BIAS,               /* [D,E]: widens embedded rows; computed in f32 */
-    ROLE_COUNT
+    ROLE_CLASSIFY_SECOND, ROLE_CLASSIFY_SECOND_BIAS,   /* another classifier, of the second row */
+    ROLE_COUNT /* new ones stand before this: made-up weights of tests follow the number */
 };
 
 enum axis {

@@ -7,16 +7,15 @@
  * Secrets     none: times and counts.
  *
  * Sessions that one pass answered come back together a moment later, and one pass for all of them takes little longer than one for
- * the first few; where the threads of a pass share their processors with those that send and encrypt, two passes with half of the
- * sessions each are slower still. So it waits for them a part of what the last pass took; where those who are away stayed away that
- * was in vain, and it is not tried again for a while.
+ * the first few. So it waits for them a part of what the last pass took; where those who are away stayed away that was in vain, and
+ * it is not tried again for a while.
  */
 #ifndef STIP_SERVER_PATIENCE_H
 #define STIP_SERVER_PATIENCE_H
 
 #include <stdint.h>
 
-#define PATIENCE_SHARE 2       /* of the last pass a half, */
+#define PATIENCE_SHARE 4       /* of the last pass a fourth, */
 #define PATIENCE_MOST_US 20000 /* or so long, */
 #define PATIENCE_LEAST_US 1000 /* or not at all: a shorter wait cannot be told from none */
 #define PATIENCE_REST 16       /* passes that wait for nobody, after one that waited in vain */

@@ -5,15 +5,15 @@
 #include "server/patience.h"
 
 /* Mutations: waits although all are back; waits again after the time is over. */
-Test(patience, waits_half_of_the_last_pass_for_those_who_are_away_and_no_longer)
+Test(patience, waits_a_fourth_of_the_last_pass_for_those_who_are_away_and_no_longer)
 {
     struct patience g = {0};
     cr_expect_eq(patience_wait(&g, 1000, 3, 1), 0, "before the first pass there is nobody to wait for");
     patience_begin(&g, 100000, 40000);
-    cr_expect_eq(patience_wait(&g, 100000, 3, 0), 21);
-    cr_expect_eq(patience_wait(&g, 118500, 1, 2), 2);
-    cr_expect_eq(patience_wait(&g, 118500, 0, 3), 0, "all are back");
-    cr_expect_eq(patience_wait(&g, 120000, 1, 2), 0, "the time is over");
+    cr_expect_eq(patience_wait(&g, 100000, 3, 0), 11);
+    cr_expect_eq(patience_wait(&g, 108500, 1, 2), 2);
+    cr_expect_eq(patience_wait(&g, 108500, 0, 3), 0, "all are back");
+    cr_expect_eq(patience_wait(&g, 110000, 1, 2), 0, "the time is over");
     cr_expect_eq(patience_wait(&g, 100001, 1, 2), 0, "and stays so");
     patience_begin(&g, 200000, 1000000);
     cr_expect_eq(patience_wait(&g, 200000, 3, 0), PATIENCE_MOST_US / 1000 + 1, "long passes: no more than that");
