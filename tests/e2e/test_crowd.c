@@ -2,7 +2,9 @@
  * and tens of thousands of sessions after one another. A few in every run; 4,000 connections and 30,000 sessions with STIP_LONG=1
  * (make test-long), with the figures on stderr.
  *
- * Mutations, tried: session_end that keeps the session's ids; allow_set that drops the last key; BACKLOG of 1 and a handshake of 20 ms.
+ * Mutations: session_end that keeps the session's ids; allow_set that drops the last key; ZMQ_BACKLOG of 1 (all 100 are greeted after
+ * 27 s, not 0.1 s). Handshakes ended after 20 ms are noticed with 4,000 connections only: the test does not end in 2 minutes, where it
+ * takes 28 s.
  */
 #include <criterion/criterion.h>
 #include <poll.h>
@@ -15,7 +17,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "tests/support/fault.h"
-#include "tests/support/resident.h"
+#include "tests/support/proc.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 #include "transport/client.h"
@@ -35,6 +37,13 @@ TestSuite(crowd, .timeout = 280);
 static struct trio trio;
 static struct err err;
 static struct peer_key server_key;
+
+static struct proc server_now(void)
+{
+    struct proc p = {0};
+    cr_assert(proc_look(trio.server.pid, &p), "the server is gone");
+    return p;
+}
 
 static void start(const char *limits)
 {
@@ -195,23 +204,25 @@ Test(crowd, each_of_many_connections_is_answered)
     struct crowd c;
     start(NULL);
     admit(ids, n);
-    const long before_kb = resident_kb(trio.server.pid);
-    const int before = resident_descriptors(trio.server.pid);
+    const struct proc at_first = server_now();
+    const long before_kb = at_first.memory_kb;
+    const int before = at_first.descriptors;
     const uint64_t began = clock_ms();
     crowd_open(&c, ids, n);
     cr_assert_eq(ask(&c, &greeting, WIRE_HELLO_OK, 0), 0);
     const uint64_t greeted = clock_ms() - began;
-    cr_expect_eq(resident_descriptors(trio.server.pid), before + (int)n, "connections were lost");
+    cr_expect_lt(greeted, 15000 + 5 * n, "connections that were refused or late, and came again");
+    cr_expect_eq(server_now().descriptors, before + (int)n, "connections were lost");
     const uint64_t pings = ask(&c, &ping, WIRE_PONG, ms), questions = ask(&c, &stats, WIRE_STATS, ms);
-    const long grown = resident_kb(trio.server.pid) - before_kb;
+    const long grown = server_now().memory_kb - before_kb;
     (void)fprintf(stderr,
                   "crowd: %u connections with a key each, all greeted after %.1f s; %.0f PING/s, %.0f STATS_GET/s; the server grew by "
                   "%ld KB to %ld KB\n",
                   n, (double)greeted / 1e3, (double)pings * 1e3 / ms, (double)questions * 1e3 / ms, grown, before_kb + grown);
-    cr_expect_eq(resident_descriptors(trio.server.pid), before + (int)n, "connections were lost");
+    cr_expect_eq(server_now().descriptors, before + (int)n, "connections were lost");
     cr_expect_lt(grown, 16 * SLACK_KB + 80 * (long)n); /* libzmq takes 58 KiB for each */
     crowd_close(&c);
-    for (const uint64_t end = clock_ms() + 20000; resident_descriptors(trio.server.pid) > before; (void)poll(NULL, 0, 50))
+    for (const uint64_t end = clock_ms() + 20000; server_now().descriptors > before; (void)poll(NULL, 0, 50))
         cr_assert_lt(clock_ms(), end, "descriptors are left");
     for (unsigned i = 0; i < n; i++)
         identity_free(ids[i]);
@@ -245,7 +256,7 @@ Test(crowd, sessions_opened_and_closed_leave_nothing_behind)
     struct identity *id = NULL;
     struct msg_hello_ok ok;
     start("\"memory_mb\":4,\"user_sessions\":2");
-    const long at_start = resident_kb(trio.server.pid);
+    const long at_start = server_now().memory_kb;
     cr_assert_eq(identity_load(&id, trio_path(&trio, "user.id"), &err), 0, "%s", err.text);
     cr_assert_eq(transport_open(&transport, &err), 0, "%s", err.text);
     cr_assert_eq(channel_open(&ch, transport, trio.users_at, &server_key, id, 20000, &err), 0, "%s", err.text);
@@ -257,12 +268,13 @@ Test(crowd, sessions_opened_and_closed_leave_nothing_behind)
     for (uint32_t i = 1; i <= n; i++) {
         one_session(ch, &ok, i, x, y);
         if (i == n / 3)
-            at_third = resident_kb(trio.server.pid);
+            at_third = server_now().memory_kb;
     }
-    const long at_end = resident_kb(trio.server.pid);
+    const long at_end = server_now().memory_kb;
     (void)fprintf(stderr, "crowd: RSS of the server %ld KB before, %ld KB after %u sessions, %ld KB after %u (%.4f times), %.1f s\n", at_start,
                   at_third, n / 3, at_end, n, (double)at_end / (double)at_third, (double)(clock_ms() - began) / 1e3);
-    cr_expect_leq((double)at_end, 1.05 * (double)at_third + SLACK_KB);
+    /* 5 % is what is promised of a long run. In a short one it is more than the ids of all its sessions. */
+    cr_expect_leq((double)at_end, (fault_all() ? 1.05 : 1) * (double)at_third + SLACK_KB);
     free(x);
     free(y);
     channel_close(ch);

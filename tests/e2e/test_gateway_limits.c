@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "engine/embed.h"
 #include "model/checkpoint.h"
@@ -325,8 +326,10 @@ Test(gateway_limits, a_stream_goes_on_where_a_server_was_killed)
     buf_free(&whole.text);
     web_free(&w);
     (void)process_stop(&t.server);
+    const uint64_t asked = clock_ms();
     web_call(g.port, CHAT, "", "{\"max_tokens\":2," SAY("Go on") "}", &w);
     cr_expect(w.status == 503, "%d %s", w.status, w.body);
+    cr_expect_lt(clock_ms() - asked, 30000, "it waited for a server as an answer that has begun does");
     web_free(&w);
     cr_expect_eq(gateway_close(&g), 0);
     trio_close(&t);

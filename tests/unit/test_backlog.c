@@ -118,7 +118,8 @@ Test(backlog, a_connection_with_the_number_of_an_old_one_begins_anew)
     dial(port, listening, &theirs, &ours);
     cr_assert_eq(ours, before);
     const uint64_t passed = pass(2 * BACKLOG_MAX, 0);
-    cr_expect(passed >= BACKLOG_MAX && passed <= BACKLOG_MAX + (2 << 20), "%llu", (unsigned long long)passed);
+    /* What came up to the first look, 1 MiB, would be taken as given on. */
+    cr_expect(passed >= BACKLOG_MAX && passed < BACKLOG_MAX + (2 << 20), "%llu", (unsigned long long)passed);
 }
 
 /* Mutation: ours() always true. */

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "user/serve_chunk.h"
 
-/* Mutation: the member looked for without its quotes (the model's name holds it), the two quotes of the empty text left in. */
+/* Mutations: the name of the member looked for alone, without quotes (the model's name holds it); the two quotes of the empty text left in. */
 Test(serve_chunk, a_framed_event_is_the_document_of_the_same_text)
 {
     static const char *const texts[] = {"", "plain", "a \"quoted\" \\ line\nand\ttab\x01", "caf\xc3\xa9 \xf0\x9f\xa6\x8a", "\"content\":\"\""};
