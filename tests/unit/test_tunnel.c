@@ -101,7 +101,7 @@ Test(tunnel, packets_are_as_late_as_asked_both_ways)
 {
     open_line(1);
     tunnel_set(tunnel, &(struct tunnel_line){.delay_ms = 30, .jitter_ms = 10});
-    for (int side = 0; side < TUNNEL_SIDES; side++) {
+    for (enum tunnel_side side = 0; side < TUNNEL_SIDES; side++) {
         const struct seen s = send_many(side, 200, 100, 2);
         cr_expect_eq(s.n, 200, "%u came", s.n);
         cr_expect(s.least_ms >= 20 && s.least_ms < 22 + BUSY_MS, "least %.2f ms", s.least_ms);
