@@ -533,7 +533,7 @@ int cmd_equality(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
         (lm && !all_f32(&r) && plain_open(&r.exact, model, true, r.cap, COMPUTE_F32, err) != 0))
         goto done;
     r.config = r.plain.config;
-    r.outputs = net_outputs(r.plain.net);
+    r.outputs = r.embeds ? r.config->D : config_outputs(r.config);
     r.room = r.embeds && r.cap > ROWS ? r.cap : ROWS;
     r.a = malloc((size_t)r.room * (size_t)r.outputs * sizeof *r.a);
     r.b = malloc((size_t)r.room * (size_t)r.outputs * sizeof *r.b);
