@@ -47,7 +47,9 @@ _Noreturn void plain_skip(const char *format, ...) __attribute__((format(printf,
     static void plain_##suite_##_##name_##_run(void);                                                      \
     PLAIN_REGISTER(plain_##suite_##_##name_, #suite_, #name_, plain_##suite_##_##name_##_run, __VA_ARGS__) \
     static void plain_##suite_##_##name_##_run(void)
-#define TestSuite(suite_, ...) PLAIN_REGISTER(plain_suite_##suite_, #suite_, "", NULL, __VA_ARGS__)
+#define TestSuite(suite_, ...)                                                                             \
+    PLAIN_REGISTER(plain_suite_##suite_, #suite_, "", NULL, __VA_ARGS__)                                   \
+    struct plain_test /* for the semicolon */
 
 #define PLAIN_CHECK(fatal, ok, what, ...)                                    \
     do {                                                                     \
