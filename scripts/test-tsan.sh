@@ -42,10 +42,11 @@ run() {
 if [ -n "${3:-}" ]; then
   run "$3" "${4:-}"
 else
-  for name in threads loader patience backlog core core_schedule core_memory core_limits core_drain core_prefix progress log \
-    kernels matmul attention engine; do
+  for name in threads worker loader patience backlog core core_schedule core_drain core_prefix progress log serve_stop serve_chunk; do
     run "unit_test_$name"
   done
+  run unit_test_core_memory 'memory/!(ten_thousand*)' # those two take minutes and have one more thread, as the others
+  run unit_test_core_limits '!(core_limits/ten_thousand*)'
   for name in channel link session push install http model_dev_serve verify_peer; do
     run "protocol_test_$name"
   done

@@ -1,5 +1,5 @@
 /* Runs the tests that registered themselves, each in a process of its own, as Criterion does.
- *   PROGRAM [--filter GLOB]   GLOB over SUITE/NAME; other arguments are Criterion's and have no meaning here */
+ *   PROGRAM [--filter GLOB]   GLOB over SUITE/NAME, "!(...)" too; other arguments are Criterion's and have no meaning here */
 #include <criterion/criterion.h>
 
 #include <fnmatch.h>
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     for (const struct plain_test *t = tests; t != NULL; t = t->next) {
         char name[512];
         (void)snprintf(name, sizeof name, "%s/%s", t->suite, t->name);
-        if (t->run == NULL || fnmatch(glob, name, 0) != 0)
+        if (t->run == NULL || fnmatch(glob, name, FNM_EXTMATCH) != 0)
             continue;
         ran++;
         if (!passes(t)) {
