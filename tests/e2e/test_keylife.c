@@ -131,6 +131,8 @@ Test(keylife, when_the_overlap_is_over_the_old_generation_ends)
     struct trio t;
     struct shell s = {.status = 0};
     trio_open_limited(&t, DEMO_LM, "user", "\"overlap_s\":2");
+    t.retry_s = 30; /* who is in the middle of it when it ends connects again, and is told then */
+    trio_write_user(&t, "user");
     rotate(&t);
     for (const uint64_t end = clock_ms() + 60000; s.status == 0 && clock_ms() < end;) {
         trio_user(&t, &s, SHORT);
