@@ -13,6 +13,7 @@
 #include "tests/support/fault.h"
 #include "tests/support/gateway.h"
 #include "tests/support/proc.h"
+#include "transport/http.h"
 
 /* ------------------------------------------------------------------ one that leaves */
 
@@ -111,7 +112,7 @@ static void wait_threads(const struct gateway *g, int n)
         (void)usleep(10000);
 }
 
-/* The stacks and arenas of 256 threads; the more cores, the more arenas. */
+/* The stacks and arenas of its threads; the more cores, the more arenas. */
 #ifdef __SANITIZE_ADDRESS__
 #define IDLE_KB (512 * 1024) /* freed memory is kept back, stacks are larger */
 #else
@@ -125,7 +126,7 @@ Test(gateway_clients, idle_connections_without_number_cost_what_was_allowed)
     enum { MOST = 10000 };
     static int idle[MOST];
     static const char ask[] = "{" GREEDY SAY("What colour is the sky?") "}";
-    const int n = fault_all() ? MOST : 3000;
+    const int n = fault_all() ? MOST : 1000, allowed = fault_all() ? 256 : 32;
     struct rlimit files;
     struct proc before, during, after;
     struct trio t;
@@ -135,25 +136,28 @@ Test(gateway_clients, idle_connections_without_number_cost_what_was_allowed)
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
     if (files.rlim_max < (rlim_t)n + 256)
         cr_skip_test("not so many descriptors are allowed here");
-    gateway_both_open(&t, &g, DEMO_LM);
+    trio_open(&t, DEMO_LM, "user");
+    gateway_open(&g, &t, SHELL_ARGV("--turn", TURN, "--connections", fault_all() ? "256" : "32"));
     files.rlim_cur = files.rlim_max;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
     cr_assert_eq(gateway_status(&g, CHAT, "", ask), 200);
     cr_assert(proc_look(g.process.pid, &before));
     (void)snprintf(length, sizeof length, "Content-Length: %zu\r\n", sizeof ask - 1);
+    const uint64_t began = clock_ms();
     int in = web_send(g.port, "POST", CHAT, length, NULL, 0);
     wait_threads(&g, before.threads + 1);
     for (int i = 0; i < n; i++)
         idle[i] = dial_idle(g.port);
-    wait_threads(&g, before.threads + 200);
+    wait_threads(&g, before.threads + allowed * 3 / 4);
     (void)usleep(500000); /* more of them would come now */
     cr_assert(proc_look(g.process.pid, &during));
-    cr_expect_leq(during.threads - before.threads, 256 + 8);
-    cr_expect_leq(during.descriptors - before.descriptors, 256 + 16);
+    cr_expect_leq(during.threads - before.threads, allowed + 8);
+    cr_expect_leq(during.descriptors - before.descriptors, allowed + 16);
     cr_expect_leq(during.memory_kb - before.memory_kb, IDLE_KB);
-    cr_assert_eq(send(in, ask, sizeof ask - 1, MSG_NOSIGNAL), (ssize_t)(sizeof ask - 1));
+    const bool in_time = clock_ms() - began < HTTP_KEEPALIVE_S * 1000 / 2; /* who is that late is an idle one too */
+    cr_expect_eq(send(in, ask, sizeof ask - 1, MSG_NOSIGNAL), (ssize_t)(sizeof ask - 1));
     web_finish(in, &w);
-    cr_expect(w.status == 200 && strstr(w.body, "The sky is blue.") != NULL, "%d %s", w.status, w.body);
+    cr_expect(!in_time || (w.status == 200 && strstr(w.body, "The sky is blue.") != NULL), "%d %s", w.status, w.body);
     web_free(&w);
     for (int i = 0; i < n; i++)
         close(idle[i]);
