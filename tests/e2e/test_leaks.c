@@ -19,8 +19,6 @@
 #include "tests/support/tempdir.h"
 #include "transport/identity.h"
 
-TestSuite(leaks, .timeout = 290);
-
 #define PROMPT "Lily found a secret zebra under the violet staircase and whispered marmalade"
 #define TEXT_BYTES 8 /* pieces of the text that are looked for */
 
