@@ -68,6 +68,15 @@ static int put_int8(struct reading *r, int first, int n, struct err *err)
     return 0;
 }
 
+/* Rows first.. where they are, if they are stored as floats that can be read there. */
+static const float *stored_floats(const struct reading *r, int first)
+{
+    const struct tensor *t = r->tensor;
+    if (r->columns != NULL || r->heads != 0 || t->dtype != DTYPE_F32 || (uintptr_t)t->data % _Alignof(float) != 0)
+        return NULL;
+    return (const float *)(const void *)t->data + (size_t)first * (size_t)r->w->in;
+}
+
 static void read_panel(void *arg, int number)
 {
     struct reading *r = arg;
@@ -81,6 +90,11 @@ static void read_panel(void *arg, int number)
     }
     size_t in = (size_t)r->w->in;
     float *rows;
+    const float *stored = stored_floats(r, first);
+    if (stored != NULL && dtype_first_nonfinite(DTYPE_F32, stored, (size_t)n * in) == (size_t)n * in) {
+        weights_put_rows(r->w, r->at + first, n, stored);
+        return;
+    }
     if (floats_alloc(&rows, (size_t)n, in, &err) != 0) {
         fail(r, task, &err);
         return;
