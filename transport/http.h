@@ -53,7 +53,7 @@ struct http_opts {
     char *(*refusal)(enum http_refusal why, int status);
     size_t body_max;
     unsigned request_s;            /* 0: HTTP_REQUEST_S */
-    unsigned connections;          /* at once; with one more, that which has been without a request for longest is cut */
+    unsigned connections;          /* at once; with one more, the one without a request for longest is cut */
     http_handler handle;
     void *arg;
 };

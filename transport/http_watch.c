@@ -69,14 +69,13 @@ static void cut(struct watch *w, struct watched *c)
     w->count--;
 }
 
-/* Whoever is sending a request is not cut for others. */
+/* Whoever is sending a request, or has its answer to come, is not cut for others; then it is the one that came. */
 static void make_room(struct watch *w)
 {
     struct watched *c = w->first;
-    while (c != NULL && c->begun)
+    while (c->begun)
         c = c->after;
-    if (c != NULL)
-        cut(w, c);
+    cut(w, c);
 }
 
 /* ------------------------------------------------------------------ the thread */
@@ -148,9 +147,9 @@ struct watched *watch_add(struct watch *w, int fd)
         return NULL;
     *c = (struct watched){.fd = fd, .end = NEVER};
     (void)pthread_mutex_lock(&w->lock);
+    put_last(w, c, false);
     if (++w->count > w->most)
         make_room(w);
-    put_last(w, c, false);
     (void)pthread_mutex_unlock(&w->lock);
     return c;
 }

@@ -20,7 +20,7 @@ struct watch;
 struct watched;
 
 /* request_s: time for all headers, counted from the connection's beginning or the last answer, and again for a body. most: with more
- * connections than that, the one that has been without a request for longest is cut. */
+ * connections than that, the one that has been without a request for longest is cut; that is the new one if the others all have one. */
 MUST_CHECK int watch_open(struct watch **out, unsigned request_s, unsigned most, struct err *err);
 void watch_close(struct watch *w);
 
