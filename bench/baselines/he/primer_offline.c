@@ -37,7 +37,7 @@ static void garble_stage(struct primer_state *p, struct primer_half *h, struct g
 
 static void take_tables(struct primer_state *p, struct primer_half *h)
 {
-    h->table = primer_state_room(p, h->gates * sizeof *h->table);
+    h->table = primer_state_raw(p, h->gates * sizeof *h->table);
     for (size_t at = 0; at < h->gates && !p->l->failed; at += CIRCUIT_CHUNK)
         primer_recv(p->l, h->table + at, (h->gates - at < CIRCUIT_CHUNK ? h->gates - at : CIRCUIT_CHUNK) * sizeof *h->table);
 }

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "bench/baselines/he/primer_state.h"
 
 #define LOG_N 13
@@ -15,11 +15,10 @@
 
 static int fits(const struct encoder *m, int T, struct err *err)
 {
-    struct sysinfo info;
+    const double there = (double)memory_physical();
     double needed;
     if (primer_memory(m, T, &needed, err) != 0)
         return -1;
-    const double there = sysinfo(&info) == 0 ? (double)info.totalram * info.mem_unit : needed;
     return needed <= there ? 0 : err_set(err, ERR_USAGE, "primer: a layer's circuits need %.0f bytes of memory for %d tokens, this machine has %.0f",
                                          needed, T, there);
 }
@@ -61,7 +60,7 @@ static int open_party(struct primer_state *p, struct bare *bare, bool toy, int t
     char what[160];
     uint8_t seed[CRYPTO_KEY_LEN];
     const struct encoder *m = p->m;
-    (void)snprintf(what, sizeof what, "%d layers, %d primer_wide, %d heads, %d hidden, %d tokens%s", m->L, m->D, m->H, m->F, p->T, toy ? ", toy" : "");
+    (void)snprintf(what, sizeof what, "%d layers, %d wide, %d heads, %d hidden, %d tokens%s", m->L, m->D, m->H, m->F, p->T, toy ? ", toy" : "");
     primer_products(m, p->T, p->product);
     if (primer_new(&p->b, toy ? TOY_LOG_N : LOG_N, toy, err) != 0 || primer_line_new(&p->l, p->role, bare, p->b, what, timeout_ms, err) != 0 ||
         crypto_random(seed, sizeof seed, err) != 0 || crypto_stream_new(&p->random, seed, err) != 0 ||

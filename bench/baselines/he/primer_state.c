@@ -24,15 +24,24 @@ void primer_state_draw(struct primer_state *p, uint64_t *v, size_t n)
         v[i] %= p->t; /* 64 bits to 38: the bias is 2^-26 */
 }
 
-void *primer_state_room(struct primer_state *p, size_t n)
+static void *given(struct primer_state *p, void *x, size_t n)
 {
-    void *x = p->l->failed ? NULL : calloc(n + 1, 1);
     struct err err;
     if (x == NULL && !p->l->failed) {
         err_oom(&err, n);
         primer_line_fail(p->l, -1, &err);
     }
     return x;
+}
+
+void *primer_state_room(struct primer_state *p, size_t n)
+{
+    return given(p, p->l->failed ? NULL : calloc(n + 1, 1), n);
+}
+
+void *primer_state_raw(struct primer_state *p, size_t n)
+{
+    return given(p, p->l->failed ? NULL : malloc(n + 1), n);
 }
 
 /* ------------------------------------------------------------------ shapes */

@@ -58,6 +58,8 @@ int64_t primer_state_centred(const struct primer_state *p, uint64_t v);
 void primer_state_draw(struct primer_state *p, uint64_t *v, size_t n);
 /* Zeros; NULL after a failure. */
 void *primer_state_room(struct primer_state *p, size_t n);
+/* Not zeroed: for what is gigabytes and filled at once. */
+void *primer_state_raw(struct primer_state *p, size_t n);
 void primer_state_whole(int64_t *out, const double *w, size_t n, double by);
 /* Weights of a product and its bias at the product's scale, as whole numbers. Query's come times log2(e) / sqrt(K): scores are exponents of 2.
  * w [out,in], bias [out]. */
