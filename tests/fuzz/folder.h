@@ -2,8 +2,8 @@
  *
  * Data flow   a target makes its files in folder(), then folder_take(): from then on the folder is in this process' memory, and
  *             what base/file reads, writes or removes below it is there. The linker puts these functions in the place of
- *             base/file's (tests/CMakeLists.txt): the system calls took nine tenths of the time, and base/file has tests of
- *             its own. What the parser gets is the same, in a block of exactly its length, which the sanitizer watches.
+ *             base/file's (tests/CMakeLists.txt), so that an execution makes no system calls for its files; base/file has
+ *             tests of its own. What the parser gets is the same, in a block of exactly its length, which the sanitizer watches.
  * Errors      a file that cannot be written ends the target.
  * Memory      the files, until the target ends.
  * Secrets     none.

@@ -75,7 +75,7 @@ static void add(void *arg, int i)
 /* No atomics here: what the caller wrote is there for the tasks, what they wrote for the caller and for the next round's tasks. Under
  * the thread sanitizer (make test-tsan) these mutations are reports: a helper enters without looking whether the job is open; the
  * caller does not wait for those inside. And in the test before: a second caller that does not care that the pool is busy. */
-Test(threads, what_one_round_wrote_the_next_one_reads, .timeout = 60)
+Test(threads, what_one_round_wrote_the_next_one_reads)
 {
     static struct sums s;
     cr_assert_eq(threads_start(3, &err), 0, "%s", err.text);

@@ -35,7 +35,7 @@ static void tear_down(void)
     rig_drop();
 }
 
-TestSuite(worker, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(worker, .init = set_up, .fini = tear_down);
 
 struct text {
     struct kvcache *kv;
