@@ -13,8 +13,14 @@
 #include "tests/support/trio.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
-#define SAMPLE 6 /* numbers of one kind on one path: the first, the last, and some between */
+/* Numbers of one kind on one path: the first, the last, and some between. */
+#ifdef __SANITIZE_ADDRESS__
+#define SAMPLE 3
+#define SERVER_SAMPLE 2
+#else
+#define SAMPLE 6
 #define SERVER_SAMPLE 4
+#endif
 
 static char home[FILE_PATH_MAX], model[FILE_PATH_MAX + 16], tally[FILE_PATH_MAX + 16];
 static struct trio trio;
