@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "tests/support/fault.h"
 #include "tests/support/synth.h"
@@ -15,22 +16,44 @@
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define SAMPLE 6 /* numbers of one kind on one path: the first, the last, and some between */
 #define SERVER_SAMPLE 4
+#define BYTES 260  /* special tokens and bytes; then one token per merge */
+#define TOKENS 280
 
 static char home[FILE_PATH_MAX], model[FILE_PATH_MAX + 16], tally[FILE_PATH_MAX + 16];
 static struct trio trio;
 
+/* The demo's tokenizer with its first TOKENS tokens: each more would be six more allocations to try on every path, in the same loop. */
+static void small_tokenizer(const char *path)
+{
+    static const char merges[] = "\"merges\": [";
+    char number[32];
+    size_t len;
+    struct buf b;
+    char *text = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
+    (void)snprintf(number, sizeof number, ": %d,", TOKENS - 1);
+    char *last = strstr(text, number), *list = strstr(text, merges), *end = list;
+    cr_assert(last != NULL && list != NULL && last < list);
+    for (int i = 0; i < TOKENS - BYTES; i++)
+        cr_assert_not_null(end = strstr(end + 1, "\",\n"));
+    buf_init(&b, len);
+    buf_put(&b, text, (size_t)(last - text) + strlen(number) - 1);
+    buf_put_str(&b, "},");
+    buf_put(&b, list, (size_t)(end - list) + 1);
+    buf_put_str(&b, strstr(end, "]"));
+    tempdir_spill(path, b.data, b.len);
+    buf_free(&b);
+    free(text);
+}
+
 static void make(void)
 {
-    const struct synth_shape shape = {.D = 16, .H = 2, .L = 1, .V = 2048, .F = 24, .positions = 64, .bos = 1};
+    const struct synth_shape shape = {.D = 16, .H = 2, .L = 1, .V = TOKENS, .F = 24, .positions = 64, .bos = 1};
     struct err err = {0};
-    size_t len;
     tempdir_make(home);
     (void)snprintf(model, sizeof model, "%s/model", home);
     (void)snprintf(tally, sizeof tally, "%s/tally", home);
     cr_assert_eq(synth_checkpoint(model, "LlamaForCausalLM", &shape, 3, &err), 0, "%s", err.text);
-    char *tokenizer = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
-    tempdir_spill(tempdir_path(model, "tokenizer.json"), tokenizer, len);
-    free(tokenizer);
+    small_tokenizer(tempdir_path(model, "tokenizer.json"));
     trio = (struct trio){.server.out = -1, .model_dev.out = -1};
 }
 
@@ -40,7 +63,7 @@ static void drop(void)
     tempdir_remove(home);
 }
 
-TestSuite(faults, .init = make, .fini = drop, .timeout = 280);
+TestSuite(faults, .init = make, .fini = drop, .timeout = 86400);
 
 static const char *at(const char *name)
 {
@@ -243,7 +266,7 @@ static bool granted(const struct shell *s)
 {
     uint64_t size;
     (void)s;
-    return file_size(at("user.grant"), &size, NULL) == 0 && size > 60000;
+    return file_size(at("user.grant"), &size, NULL) == 0 && size > 20000;
 }
 
 static bool not_granted(void)

@@ -18,7 +18,7 @@
 #define HOLE_MS 4000
 #define HOLE_PAUSE_MS 6000
 
-TestSuite(lines, .timeout = 280);
+TestSuite(lines, .timeout = 3600);
 
 static struct tunnel *tunnel;
 static struct trio trio;

@@ -1,6 +1,7 @@
 /* Connections of which more came than was given on are ended, others never. Here a plain socket plays libzmq. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -132,4 +133,50 @@ Test(backlog, connections_of_other_ports_are_let_be)
     dial(other, door, &theirs, &ours);
     cr_expect_eq(pass(2 * BACKLOG_MAX, 0), 2 * BACKLOG_MAX);
     (void)close(door);
+}
+
+/* ------------------------------------------------------------------ those that say nothing */
+
+static bool ended(void)
+{
+    uint8_t byte;
+    return recv(theirs, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+static void say(size_t bytes)
+{
+    static const uint8_t zero[512];
+    cr_assert_eq(send(theirs, zero, bytes, MSG_NOSIGNAL), (ssize_t)bytes);
+}
+
+/* Mutations: no end; an end at once; the time is counted from each byte. */
+Test(backlog, a_connection_that_stops_before_its_first_command_is_ended)
+{
+    say(64);
+    (void)backlog_look(backlog, now = 5000);
+    (void)backlog_look(backlog, now += BACKLOG_SILENT_MS - 1);
+    cr_expect_not(ended());
+    say(64);
+    while (!ended()) {
+        (void)backlog_look(backlog, now += BACKLOG_LOOK_MS);
+        cr_assert_lt(now, 5000 + 2 * BACKLOG_SILENT_MS, "not ended");
+    }
+}
+
+/* Mutation: one byte more is wanted. */
+Test(backlog, one_that_has_said_it_is_let_be)
+{
+    say(266);
+    for (now = 5000; now < 60000; now += BACKLOG_LOOK_MS)
+        (void)backlog_look(backlog, now);
+    cr_expect_not(ended());
+}
+
+/* Here the kernel counts. Mutation: it is let be. */
+Test(backlog, one_that_says_nothing_at_all_is_ended, .timeout = 60)
+{
+    while (!ended()) {
+        (void)backlog_look(backlog, now += BACKLOG_LOOK_MS);
+        (void)poll(NULL, 0, 10);
+    }
 }
