@@ -51,6 +51,7 @@ struct socket {
     struct line *line;
     int server;
     uint64_t attempt; /* 0: not connecting */
+    uint64_t shaken;  /* when the handshake will be over; 0: it is, or there is none */
     uint64_t unsent;  /* ZMQ_TCP_MAXRT: a line on which something is unconfirmed for so long is given up; 0: never */
     struct queue in;  /* frames; of a monitor: events */
 };
@@ -61,6 +62,7 @@ struct host {
     struct core_job jobs[JOBS];
     int n;                         /* being computed */
     uint64_t done, tick, start_at; /* of the computation, of core_tick, of the next start */
+    uint64_t handshake; /* how long one takes */
     bool die, reload, away, silent;
 };
 
@@ -393,7 +395,17 @@ static void try_connect(struct socket *s)
     s->line = l;
     s->attempt = 0;
     tell(s, ZMQ_EVENT_CONNECTED);
-    tell(s, ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+    if (h->handshake > 0)
+        s->shaken = w.now + h->handshake;
+    else
+        tell(s, ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+}
+
+static void shake(struct socket *s)
+{
+    s->shaken = 0;
+    if (s->line != NULL)
+        tell(s, ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
 }
 
 static void arrive_down(struct line *l, const struct packet *p)
@@ -446,9 +458,12 @@ static void step(uint64_t limit)
         earlier(&next, due(l, &l->down));
         earlier(&next, given_up(l));
     }
-    for (const struct socket *s = w.sockets; s != NULL; s = s->next)
+    for (const struct socket *s = w.sockets; s != NULL; s = s->next) {
         if (s->attempt != 0)
             earlier(&next, s->attempt);
+        if (s->shaken != 0)
+            earlier(&next, s->shaken);
+    }
     for (int i = 0; i < WORLD_SERVERS; i++) {
         const struct host *h = &w.host[i];
         earlier(&next, h->core == NULL ? h->start_at : h->tick);
@@ -471,9 +486,12 @@ static void step(uint64_t limit)
         if (given_up(l) <= w.now)
             give_up(l);
     }
-    for (struct socket *s = w.sockets; s != NULL; s = s->next)
+    for (struct socket *s = w.sockets; s != NULL; s = s->next) {
         if (s->attempt != 0 && s->attempt <= w.now)
             try_connect(s);
+        if (s->shaken != 0 && s->shaken <= w.now)
+            shake(s);
+    }
     const unsigned strangers = w.counts.strangers;
     for (int i = 0; i < WORLD_SERVERS; i++) {
         serve(&w.host[i]);
@@ -668,6 +686,11 @@ void world_reach(int server, bool reachable)
     for (struct line *l = w.lines; l != NULL && !reachable; l = l->next)
         if (l->server == server)
             cut(l, true);
+}
+
+void world_handshake(int server, unsigned ms)
+{
+    w.host[server].handshake = (uint64_t)ms * 1000;
 }
 
 void world_silence(int server)
