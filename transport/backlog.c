@@ -14,7 +14,7 @@
 
 #define OVERHEAD 48   /* of a part on the wire: framing and encryption take 35 to 42 bytes */
 #define PROVED 266    /* a greeting of 64 bytes and the HELLO of CURVE, which libzmq refuses from who has not our public key */
-#define LOOK_SHARE 50 /* of all time, looking takes at most one in so many */
+#define LOOK_SHARE 25 /* of all time, looking takes at most one in so many */
 #define LOOK_AT 1024  /* descriptors in one go, so that nobody waits long for us; glibc reads as many at once */
 
 /* What is known of a descriptor. `taken` may hold bytes of a connection that had the number before: it is never too small for an honest
@@ -29,6 +29,7 @@ struct backlog {
     unsigned port;
     uint64_t next_ms;
     long place;         /* in /proc/self/fd, where the next look goes on; 0: at its beginning */
+    unsigned begun, begun_now; /* connections that have begun a handshake and are not PROVED: when all had been looked at, so far */
     uint64_t ending_us; /* of this look, what ending connections took: once for each, however often we look */
     struct line *line; /* by descriptor */
     size_t lines;
@@ -103,12 +104,16 @@ static void end(struct backlog *b, int fd)
     b->ending_us += cpu_us() - start;
 }
 
-/* Of who is silent the kernel knows since when, also before libzmq took the connection; of others we count from the first look, so that
- * they lose nothing while we are busy. */
-static bool says_nothing(const struct line *l, const struct tcp_info *info, uint64_t now_ms)
+/* Of who is silent the kernel knows since when. Who has begun a handshake has the time that libzmq gives it, for thousands may come at
+ * once and their machines may be slow, unless there are too many of them. */
+static bool out_of_time(struct backlog *b, const struct line *l, const struct tcp_info *info, uint64_t now_ms)
 {
-    return info->tcpi_bytes_received == 0 ? info->tcpi_last_data_recv >= BACKLOG_SILENT_MS
-                                          : info->tcpi_bytes_received < PROVED && now_ms - l->since_ms >= BACKLOG_SILENT_MS;
+    if (info->tcpi_bytes_received == 0)
+        return info->tcpi_last_data_recv >= BACKLOG_SILENT_MS;
+    if (info->tcpi_bytes_received >= PROVED)
+        return false;
+    b->begun_now++;
+    return b->begun > BACKLOG_BEGUN && now_ms - l->since_ms >= BACKLOG_SILENT_MS;
 }
 
 static void look_at(struct backlog *b, int fd, uint64_t now_ms)
@@ -123,7 +128,7 @@ static void look_at(struct backlog *b, int fd, uint64_t now_ms)
         return;
     if (l->cookie != cookie)
         *l = (struct line){.cookie = cookie, .taken = l->taken - l->looked, .since_ms = now_ms};
-    if (says_nothing(l, &info, now_ms)) {
+    if (out_of_time(b, l, &info, now_ms)) {
         end(b, fd);
         return;
     }
@@ -151,6 +156,10 @@ int backlog_look(struct backlog *b, uint64_t now_ms)
                 look_at(b, atoi(e->d_name), now_ms);
         b->place = e == NULL ? 0 : telldir(d);
         (void)closedir(d);
+    }
+    if (b->place == 0) {
+        b->begun = b->begun_now;
+        b->begun_now = 0;
     }
     const uint64_t pause = (cpu_us() - start - b->ending_us) * LOOK_SHARE / 1000, least = b->place != 0 ? 1 : BACKLOG_LOOK_MS;
     b->next_ms = now_ms + (pause > least ? pause : least);

@@ -25,7 +25,7 @@
 
 #define LISTENER_MAX 8        /* in one listener_poll */
 #define LISTENER_RID_MAX 16
-#define LISTENER_HANDSHAKE_MS 10000 /* of who proves to know our public key; who says nothing is gone sooner (transport/backlog.h) */
+#define LISTENER_HANDSHAKE_MS 10000 /* who says nothing is gone sooner (transport/backlog.h) */
 
 /* One connection of one key. Sessions belong to `key`, never to `rid`: that changes with every connection. */
 struct listener_peer {

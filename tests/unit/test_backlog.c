@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -149,26 +150,55 @@ static void say(size_t bytes)
     cr_assert_eq(send(theirs, zero, bytes, MSG_NOSIGNAL), (ssize_t)bytes);
 }
 
-/* Mutations: no end; an end at once; the time is counted from each byte. */
-Test(backlog, a_connection_that_stops_before_its_first_command_is_ended)
+/* Until `until`, in looks as far apart as they come. */
+static void look_until(uint64_t until)
+{
+    while (now < until)
+        now += (uint64_t)backlog_look(backlog, now);
+}
+
+/* Mutation: silence after the first byte counts too. */
+Test(backlog, one_that_has_begun_has_time)
 {
     say(64);
-    (void)backlog_look(backlog, now = 5000);
-    (void)backlog_look(backlog, now += BACKLOG_SILENT_MS - 1);
+    look_until(60000);
     cr_expect_not(ended());
+}
+
+/* Mutations: they are not counted; they are counted for ever; no end; an end at once; the time is counted from each byte. */
+Test(backlog, one_that_has_begun_has_none_when_too_many_have, .timeout = 60)
+{
+    enum { MANY = BACKLOG_BEGUN + 10 };
+    static int far[MANY], near[MANY];
+    const struct rlimit limit = {2 * MANY + 100, 2 * MANY + 100};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        cr_skip_test("not enough descriptors");
     say(64);
-    while (!ended()) {
-        (void)backlog_look(backlog, now += BACKLOG_LOOK_MS);
-        cr_assert_lt(now, 5000 + 2 * BACKLOG_SILENT_MS, "not ended");
+    look_until(20000);
+    for (int i = 0; i < MANY; i++) {
+        dial(port, listening, &far[i], &near[i]);
+        cr_assert_eq(send(far[i], "\377", 1, MSG_NOSIGNAL), 1);
     }
+    const uint64_t start = now;
+    look_until(start + BACKLOG_SILENT_MS);
+    uint8_t byte;
+    cr_expect(ended());
+    cr_expect_eq(recv(far[MANY - 1], &byte, 1, MSG_DONTWAIT), -1, "ended at once");
+    look_until(now + 20000);
+    int left = 0;
+    for (int i = 0; i < MANY; i++) {
+        left += recv(far[i], &byte, 1, MSG_DONTWAIT) != 0;
+        (void)close(far[i]);
+        (void)close(near[i]);
+    }
+    cr_expect_eq(left, 0);
 }
 
 /* Mutation: one byte more is wanted. */
-Test(backlog, one_that_has_said_it_is_let_be)
+Test(backlog, one_that_has_proved_itself_is_let_be)
 {
     say(266);
-    for (now = 5000; now < 60000; now += BACKLOG_LOOK_MS)
-        (void)backlog_look(backlog, now);
+    look_until(60000);
     cr_expect_not(ended());
 }
 
