@@ -13,6 +13,8 @@
 
 #include "base/clock.h"
 
+#define STOP_MS 30000 /* of a program that was asked to end; a busy machine takes its time */
+
 int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log, struct err *err)
 {
     return process_start_in(p, name, argv, NULL, capture, log, err);
@@ -143,11 +145,13 @@ int process_stop(struct process *p)
     int raw = 0, status = -1;
     if (p->pid != 0) {
         (void)kill(p->pid, SIGTERM);
-        for (int i = 0; i < 500 && waitpid(p->pid, &raw, WNOHANG) == 0; i++) {
-            (void)poll(NULL, 0, 10);
-            if (i == 499) {
+        const uint64_t end = clock_ms() + STOP_MS;
+        while (waitpid(p->pid, &raw, WNOHANG) == 0) {
+            (void)poll(NULL, 0, 5);
+            if (clock_ms() >= end) {
                 (void)kill(p->pid, SIGKILL);
                 (void)waitpid(p->pid, &raw, 0);
+                break;
             }
         }
         status = status_of(raw);

@@ -26,7 +26,7 @@ static void tear_down(void)
     tempdir_remove(dir);
 }
 
-TestSuite(compare, .timeout = 280, .init = set_up, .fini = tear_down);
+TestSuite(compare, .init = set_up, .fini = tear_down);
 
 /* A measured row of a system; the `nth` one. */
 static const struct json *row_of(const struct json_doc *doc, const char *system, int nth)

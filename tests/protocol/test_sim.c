@@ -56,7 +56,7 @@ static void drop(void)
     tempdir_remove(dir);
 }
 
-TestSuite(sim, .init = make, .fini = drop, .timeout = 3600);
+TestSuite(sim, .init = make, .fini = drop);
 
 struct answer {
     int32_t token[TOKENS];

@@ -166,7 +166,7 @@ Test(backlog, one_that_has_begun_has_time)
 }
 
 /* Mutations: they are not counted; they are counted for ever; no end; an end at once; the time is counted from each byte. */
-Test(backlog, one_that_has_begun_has_none_when_too_many_have, .timeout = 60)
+Test(backlog, one_that_has_begun_has_none_when_too_many_have)
 {
     enum { MANY = BACKLOG_BEGUN + 10 };
     static int far[MANY], near[MANY];
@@ -203,7 +203,7 @@ Test(backlog, one_that_has_proved_itself_is_let_be)
 }
 
 /* Here the kernel counts. Mutation: it is let be. */
-Test(backlog, one_that_says_nothing_at_all_is_ended, .timeout = 60)
+Test(backlog, one_that_says_nothing_at_all_is_ended)
 {
     while (!ended()) {
         (void)backlog_look(backlog, now += BACKLOG_LOOK_MS);

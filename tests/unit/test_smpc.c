@@ -10,8 +10,6 @@
 #include "bench/baselines/smpc/ring.h"
 #include "tests/support/smpc.h"
 
-TestSuite(smpc, .timeout = 120);
-
 #define N 96
 #define UNIT (1.0 / 65536)
 

@@ -47,7 +47,7 @@ static void *work(void *arg)
 
 /* Two callers: one of them has the pool, the other one goes alone. Mutation: a caller that finds the pool busy puts its tasks into the
  * other's job. */
-Test(threads, every_task_of_every_caller_runs_once, .timeout = 60)
+Test(threads, every_task_of_every_caller_runs_once)
 {
     static struct counts counts[2];
     pthread_t other;
@@ -89,7 +89,7 @@ static void *work_meanwhile(void *arg)
 }
 
 /* Mutation: a caller that finds the pool busy drops its tasks. */
-Test(threads, a_caller_that_finds_the_pool_busy_does_its_tasks_alone, .timeout = 60)
+Test(threads, a_caller_that_finds_the_pool_busy_does_its_tasks_alone)
 {
     static struct busy busy;
     pthread_t other;
@@ -109,7 +109,7 @@ static void count_slowly(void *arg, int i)
 }
 
 /* Mutation: the caller does not wait for those who are inside. */
-Test(threads, all_is_done_when_the_call_returns, .timeout = 60)
+Test(threads, all_is_done_when_the_call_returns)
 {
     static struct counts counts;
     cr_assert_eq(threads_start(4, &err), 0, "%s", err.text);
