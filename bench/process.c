@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -167,5 +166,5 @@ void process_keep_pages(void)
 {
     (void)mallopt(M_ARENA_MAX, 1); /* the library's thread allocates what another one releases */
     (void)mallopt(M_MMAP_MAX, 0);
-    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    (void)mallopt(M_TRIM_THRESHOLD, -1); /* never: a number would end at 2 GB, and tables of a layer of Primer are more */
 }
