@@ -7,8 +7,10 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "user/torch_file.h"
 
 #define CONNECT_MS 5000L
 #define SILENCE_S 120L
@@ -23,6 +25,21 @@ int backend_parse(struct backend *out, const char *value, struct err *err)
         strlen(url) > URL_MAX - 32)
         return err_set(err, ERR_USAGE, "backend: expected openai:http://HOST:PORT/v1 (or https), found '%.80s'", value);
     out->url = url;
+    return 0;
+}
+
+int backend_parse_rows(struct backend *out, const char *value, const struct grant *g, struct err *err)
+{
+    static const char *const values[] = {[BACKEND_IDS] = "off", [BACKEND_ROWS] = "on", [BACKEND_ROWS_TRY] = "try"};
+    int v = BACKEND_ROWS_TRY;
+    while (v > BACKEND_IDS && strcmp(value, values[v]) != 0)
+        v--;
+    if (strcmp(value, values[v]) != 0)
+        return err_set(err, ERR_USAGE, "prompt_embeds (--prompt-embeds): expected off, on or try, found '%.30s'", value);
+    if (v != BACKEND_IDS && g->rows == NULL)
+        return err_set(err, ERR_USAGE, "prompt_embeds (--prompt-embeds): this grant has no rows; ask the developer for one made with: "
+                                       "stip-model-dev grant --prompt-embeds");
+    out->rows = (enum backend_rows)v;
     return 0;
 }
 
@@ -42,6 +59,7 @@ struct answer {
     uint64_t start_us, first_us, bytes;
     struct err *err;
     bool failed; /* err says why */
+    long status; /* of HTTP, of the last request that was answered */
 };
 
 static int give_piece(struct answer *a, const char *piece, size_t len)
@@ -207,7 +225,8 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
 {
     char url[URL_MAX], key[1024];
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    long status = 0;
+    a->status = 0;
+    a->body.len = 0;
     (void)snprintf(url, sizeof url, "%s%s", b->url, path);
     if (b->key != NULL && snprintf(key, sizeof key, "Authorization: Bearer %s", b->key) < (int)sizeof key)
         headers = curl_slist_append(headers, key);
@@ -224,13 +243,13 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
     if (post != NULL)
         (void)curl_easy_setopt(a->curl, CURLOPT_POSTFIELDS, post);
     CURLcode rc = curl_easy_perform(a->curl);
-    (void)curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &a->status);
     curl_slist_free_all(headers);
     if (a->failed)
         return -1;
     if (rc != CURLE_OK)
         return err_set(a->err, ERR_PEER, "%s: %s; is the engine running?", url, curl_easy_strerror(rc));
-    return status == 200 ? 0 : refused(a, status);
+    return a->status == 200 ? 0 : refused(a, a->status);
 }
 
 /* ------------------------------------------------------------------ which model, which request */
@@ -249,39 +268,106 @@ static int first_model(struct answer *a, const struct backend *b, char name[256]
     if (rc == 0)
         (void)snprintf(name, 256, "%s", id);
     json_free(doc);
-    a->body.len = 0;
     return rc;
 }
 
-/* Fields that only some engines know are sent only where they are wanted. */
-static int make_request(char **out, const struct answer *a, const char *model, const int32_t *ids, int n, const struct perm *inverse)
+/* The rows of the engine's table that ids would name. */
+static int put_rows(struct json_doc *doc, const struct answer *a, const int32_t *ids, int n, const struct perm *inverse)
+{
+    const struct tensor *t = a->grant->rows;
+    const size_t width = (size_t)(t->bytes / t->dim[0]);
+    struct buf rows, file;
+    char *text = NULL;
+    int rc = -1;
+    buf_init(&rows, SIZE_MAX / 2);
+    buf_init(&file, SIZE_MAX / 2);
+    for (int i = 0; i < n; i++)
+        buf_put(&rows, t->data + inverse->to[ids[i]] * width, width);
+    if (buf_check(&rows, "the prompt's rows", a->err) != 0 ||
+        torch_file_put(&file, t->dtype, (uint32_t)n, (uint32_t)t->dim[1], rows.data, a->err) != 0)
+        goto done;
+    if ((text = malloc(4 * ((file.len + 2) / 3) + 1)) == NULL) {
+        err_oom(a->err, 4 * (file.len / 3));
+        goto done;
+    }
+    (void)crypto_base64(file.data, file.len, text);
+    json_put_str(doc, json_node(doc), "prompt_embeds", text);
+    rc = 0;
+done:
+    free(text);
+    buf_free(&file);
+    buf_free(&rows);
+    return rc;
+}
+
+/* With rows there is no `prompt`: an engine that does not know them then refuses, and cannot go on from nothing instead. */
+static int put_prompt(struct json_doc *doc, const struct answer *a, bool rows, const int32_t *ids, int n, const struct perm *inverse)
+{
+    if (rows)
+        return put_rows(doc, a, ids, n, inverse);
+    struct json *prompt = json_put_array(doc, json_node(doc), "prompt");
+    for (int i = 0; i < n; i++)
+        json_put_int(doc, prompt, NULL, inverse->to[ids[i]]);
+    return 0;
+}
+
+/* Fields that only some engines know are sent only where they are wanted; top_k and min_p always are, since llama.cpp has cuts of its own
+ * (40 and 0.05) where nobody says. vLLM and llama.cpp spell the penalty differently, and each ignores the other's. */
+static int make_request(char **out, const struct answer *a, const char *model, bool rows, const int32_t *ids, int n, const struct perm *inverse)
 {
     const struct generate_opts *o = a->opts;
     const struct sample_opts *s = &o->sample;
     struct json_doc *doc = json_new_object("request");
     struct json *root = json_node(doc);
     json_put_str(doc, root, "model", model);
-    struct json *prompt = json_put_array(doc, root, "prompt");
-    for (int i = 0; i < n; i++)
-        json_put_int(doc, prompt, NULL, inverse->to[ids[i]]);
+    int rc = put_prompt(doc, a, rows, ids, n, inverse);
     json_put_int(doc, root, "max_tokens", o->max_tokens);
     json_put_num(doc, root, "temperature", s->temperature);
     json_put_bool(doc, root, "stream", true);
     if (s->temperature > 0) {
         json_put_num(doc, root, "top_p", s->top_p);
         json_put_int(doc, root, "seed", (int64_t)(s->seed & INT32_MAX));
-    }
-    if (s->top_k > 0)
-        json_put_int(doc, root, "top_k", s->top_k);
-    if (s->min_p > 0)
+        json_put_int(doc, root, "top_k", s->top_k > 0 ? s->top_k : -1); /* all */
         json_put_num(doc, root, "min_p", s->min_p);
-    if (s->repeat_penalty < 1 || s->repeat_penalty > 1)
+    }
+    if (s->repeat_penalty < 1 || s->repeat_penalty > 1) {
         json_put_num(doc, root, "repetition_penalty", s->repeat_penalty);
+        json_put_num(doc, root, "repeat_penalty", s->repeat_penalty);
+        json_put_int(doc, root, "repeat_last_n", -1); /* all that came before */
+    }
     if (o->ignore_eos)
         json_put_bool(doc, root, "ignore_eos", true);
-    int rc = json_print(doc, false, out, a->err);
+    if (rc == 0)
+        rc = json_print(doc, false, out, a->err);
     json_free(doc);
     return rc;
+}
+
+static int post(struct answer *a, const struct backend *b, const char *model, bool rows, const int32_t *ids, int n,
+                const struct perm *inverse, struct backend_wire *wire)
+{
+    char *request = NULL;
+    if (make_request(&request, a, model, rows, ids, n, inverse) != 0)
+        return -1;
+    wire->bytes_up += strlen(request);
+    wire->round_trips++;
+    int rc = perform(a, b, "/completions", request);
+    free(request);
+    return rc;
+}
+
+/* After a request with rows failed: whether to ask again with ids. */
+static bool take_refusal(struct answer *a, enum backend_rows rows)
+{
+    if (rows == BACKEND_IDS || a->status < 400 || a->status == 401 || a->status == 403)
+        return false;
+    if (rows == BACKEND_ROWS_TRY) {
+        log_warn("%s; it seems to take no rows: the prompt is sent as token ids", a->err->text);
+        return true;
+    }
+    (void)err_wrap(a->err, "prompt sent as rows, which vLLM takes when it was started with --enable-prompt-embeds, and other engines do not "
+                           "(--prompt-embeds try goes on with token ids, off begins with them)");
+    return false;
 }
 
 /* The decoder reads the prompt first, so that the first piece joins it. */
@@ -300,7 +386,7 @@ static int start_stream(struct answer *a, const int32_t *ids, int n)
 static int ask(struct answer *a, const struct backend *b, const int32_t *ids, int n, struct backend_wire *wire)
 {
     struct perm inverse = {0};
-    char model[256], *request = NULL;
+    char model[256];
     const char *piece;
     size_t len;
     int rc = -1;
@@ -310,11 +396,13 @@ static int ask(struct answer *a, const struct backend *b, const int32_t *ids, in
         return -1;
     if (perm_inverse(&inverse, &a->grant->output, a->err) != 0)
         return -1;
-    if (make_request(&request, a, model, ids, n, &inverse) != 0 || start_stream(a, ids, n) != 0)
+    if (start_stream(a, ids, n) != 0)
         goto done;
+    *wire = (struct backend_wire){.round_trips = b->model != NULL ? 0 : 1};
     a->streams = true;
     a->start_us = clock_us();
-    if (perform(a, b, "/completions", request) != 0)
+    if (post(a, b, model, b->rows != BACKEND_IDS, ids, n, &inverse, wire) != 0 &&
+        !(take_refusal(a, b->rows) && post(a, b, model, false, ids, n, &inverse, wire) == 0))
         goto done;
     if (a->out->finish_reason == NULL) {
         err_set(a->err, ERR_PEER, "%s broke off its answer after %d tokens", b->url, a->out->count);
@@ -324,11 +412,10 @@ static int ask(struct answer *a, const struct backend *b, const int32_t *ids, in
     a->out->prompt_us = a->first_us == 0 ? 0 : a->first_us - a->start_us;
     if (tokenizer_stream_end(a->stream, &piece, &len, a->err) != 0 || give_piece(a, piece, len) != 0)
         goto done;
-    *wire = (struct backend_wire){strlen(request), a->bytes, b->model != NULL ? 1 : 2};
+    wire->bytes_down = a->bytes;
     rc = 0;
 done:
     perm_wipe(&inverse);
-    free(request);
     return rc;
 }
 

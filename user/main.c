@@ -34,6 +34,7 @@ int main(int argc, char **argv)
                                       {"backend", "openai:URL", "the engine that serves an exported package (grants of profile engine)", NULL, false},
                                       {"backend-model", "NAME", "its name there (default: the first that it lists)", NULL, false},
                                       {"backend-key", "KEY", "of the engine's API", NULL, false},
+                                      {"prompt-embeds", "HOW", "the prompt as rows of the engine's table (vLLM's prompt_embeds): off (default), on, try (ids where they are refused). Hides nothing that ids do not: a row is worth as much as its id to whoever has the table", NULL, false},
                                       CMD_JSON,
                                       END};
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},

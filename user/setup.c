@@ -99,13 +99,14 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 
 int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"url", "model", "key", NULL};
+    static const char *const keys[] = {"url", "model", "key", "prompt_embeds", NULL};
     const struct json_doc *doc = s->config.doc;
     const struct json *node = json_get(json_root(doc), "backend");
-    const char *url = NULL;
+    const char *url = NULL, *rows = "off";
     struct backend b = {0};
     if (node != NULL && (json_only(doc, node, keys, err) != 0 || json_opt_str(doc, node, "url", &url, err) != 0 ||
-                         json_opt_str(doc, node, "model", &b.model, err) != 0 || json_opt_str(doc, node, "key", &b.key, err) != 0))
+                         json_opt_str(doc, node, "model", &b.model, err) != 0 || json_opt_str(doc, node, "key", &b.key, err) != 0 ||
+                         json_opt_str(doc, node, "prompt_embeds", &rows, err) != 0))
         return -1;
     url = cli_str(cmd, "backend", url);
     b.model = cli_str(cmd, "backend-model", b.model);
@@ -113,9 +114,11 @@ int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     if (url == NULL)
         return err_set(err, ERR_USAGE, "this grant is of profile 'engine'; say which engine serves it: --backend openai:http://HOST:PORT/v1, "
                                        "or field 'backend' of the config");
-    if (backend_parse(&b, url, err) != 0)
+    if (backend_parse(&b, url, err) != 0 || backend_parse_rows(&b, cli_str(cmd, "prompt-embeds", rows), s->grant, err) != 0)
         return -1;
     log_warn("profile engine: %s computes on a substitution cipher of your tokens; weaker than profile stip (docs/ENGINES.md)", b.url);
+    if (b.rows != BACKEND_IDS)
+        log_warn("prompt_embeds: rows of the engine's own table; each is worth as much as its token id to whoever holds that table");
     s->backend = b;
     return 0;
 }

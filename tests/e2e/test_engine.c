@@ -29,15 +29,15 @@ static const char *path(const char *name)
     return tempdir_path(dir, name);
 }
 
-/* Exported model, joined user; user.json names `backend` unless it is NULL. */
-static void make(const char *backend)
+/* Exported model, joined user; user.json names `backend` unless it is NULL. rows: the grant has them. */
+static void make_with(const char *backend, bool rows)
 {
     char text[1024], field[256] = "";
     tempdir_make(dir);
     run(SHELL_ARGV("stip-model-dev", "export", "--model", DEMO_LM, "--out", path("exported")));
     run(SHELL_ARGV("stip-user", "keygen", "--out", path("user.id")));
     run(SHELL_ARGV("stip-model-dev", "grant", "--user", path("user.id/identity.pub"), "--protected", path("exported"), "--model", DEMO_LM,
-                   "--out", path("user.sealed")));
+                   "--out", path("user.sealed"), rows ? "--prompt-embeds" : NULL));
     if (backend != NULL)
         (void)snprintf(field, sizeof field, "\"backend\":{\"url\":\"%s\"},", backend);
     int n = snprintf(text, sizeof text,
@@ -46,6 +46,11 @@ static void make(const char *backend)
                      field, backend != NULL ? "" : "\"server\":{\"endpoint\":\"tcp://127.0.0.1:1\",\"key\":\"@user.id/identity.pub\"},");
     tempdir_spill(path("user.json"), text, (size_t)n);
     run(SHELL_ARGV("stip-user", "join", "--config", path("user.json"), "--grant", path("user.sealed")));
+}
+
+static void make(const char *backend)
+{
+    make_with(backend, false);
 }
 
 static void url_of(char out[64], const struct toy_engine *e)
@@ -95,6 +100,46 @@ Test(engine, an_engine_without_keys_writes_the_same_answer)
     tempdir_remove(dir);
 }
 
+static void asks_with(struct shell *s, const char *url, const char *how)
+{
+    shell_run(s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--max-tokens", TOKENS, "--backend", url,
+                            "--prompt-embeds", how));
+}
+
+/* Mutation: rows by plain ids, in the order of the ids; `on` falls back to ids as `try` does. */
+Test(engine, rows_in_place_of_ids_give_the_same_answer_where_they_are_taken)
+{
+    struct toy_engine e;
+    struct shell s;
+    char url[64], *want = plain_answer();
+    make_with("openai:http://127.0.0.1:1/v1", true);
+    toy_engine_start(&e, path("exported/package"), TOY_TAKES_ROWS);
+    url_of(url, &e);
+    asks_with(&s, url, "on");
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    cr_expect_str_eq(s.out, want);
+    cr_expect_not_null(strstr(s.err, "each is worth as much as its token id"), "%s", s.err);
+    shell_free(&s);
+    toy_engine_stop(&e);
+    toy_engine_start(&e, path("exported/package"), TOY_WELL);
+    url_of(url, &e);
+    asks_with(&s, url, "on");
+    cr_expect(s.status == 5 && strstr(s.err, "You must set `--enable-prompt-embeds`") != NULL && strstr(s.err, "--prompt-embeds try") != NULL,
+              "%d: %s", s.status, s.err);
+    cr_expect_str_eq(s.out, "");
+    shell_free(&s);
+    asks_with(&s, url, "try");
+    cr_expect(s.status == 0 && strstr(s.err, "the prompt is sent as token ids") != NULL, "%d: %s", s.status, s.err);
+    cr_expect_str_eq(s.out, want);
+    shell_free(&s);
+    asks_with(&s, url, "maybe");
+    cr_expect(s.status == 2 && strstr(s.err, "expected off, on or try") != NULL, "%d: %s", s.status, s.err);
+    shell_free(&s);
+    toy_engine_stop(&e);
+    free(want);
+    tempdir_remove(dir);
+}
+
 static void fails(enum toy_mood mood, int status, const char *why)
 {
     struct toy_engine e;
@@ -125,6 +170,9 @@ Test(engine, an_engine_that_does_otherwise_is_named_with_the_reason)
     shell_free(&s);
     shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--logprobs", "1"));
     cr_expect(s.status == 2 && strstr(s.err, "--logprobs") != NULL, "%d: %s", s.status, s.err);
+    shell_free(&s);
+    shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--prompt-embeds", "on"));
+    cr_expect(s.status == 2 && strstr(s.err, "this grant has no rows") != NULL, "%d: %s", s.status, s.err);
     shell_free(&s);
     shell_run(&s, SHELL_ARGV("stip-user", "score", "--config", path("user.json"), "--file", DEMO_LM "/sample.txt"));
     cr_expect(s.status == 2 && strstr(s.err, "serves generate only") != NULL, "%d: %s", s.status, s.err);
