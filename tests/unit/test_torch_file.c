@@ -1,6 +1,7 @@
 /* user/torch_file: the archive, byte by byte where a reader looks. torch.load of 1.13 reads the same bytes as the tensor that went in
  * (scripts/engine_check.sh does so in every run, where PyTorch is). */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
