@@ -139,14 +139,15 @@ static void put_decoder(struct json_doc *doc)
     json_put_str(doc, json_put_object(doc, json_put_array(doc, node, "decoders"), NULL), "type", "Fuse");
 }
 
-/* Special tokens, which engines leave out of their texts: the ends of a text. */
+/* Engines leave special tokens out of their texts. The first end is one: all engines stop at it. Others are plain tokens: llama.cpp knows
+ * one end only, and must show the user that another one came. */
 static void put_special(struct json_doc *doc, const struct config *c, const struct perm *inverse)
 {
     struct json *list = json_put_array(doc, json_node(doc), "added_tokens");
     char text[TOKEN_TEXT];
-    for (int i = 0; i < c->eos_count; i++) {
+    if (c->eos_count > 0) {
         struct json *token = json_put_object(doc, list, NULL);
-        const int64_t place = inverse->to[c->eos[i]];
+        const int64_t place = inverse->to[c->eos[0]];
         token_text(text, place);
         json_put_int(doc, token, "id", place);
         json_put_str(doc, token, "content", text);

@@ -55,7 +55,7 @@ struct answer {
     struct buf places; /* text that is not yet whole places */
     struct buf text;
     CURL *curl;
-    bool streams, done;
+    bool streams, done; /* done: nothing more is wanted */
     uint64_t start_us, first_us, bytes;
     struct err *err;
     bool failed; /* err says why */
@@ -138,6 +138,17 @@ static const char *refusal_of(const struct json *root)
     return text;
 }
 
+/* Engines leave the end token's text out. One that stops where the model knows no end has cut the answer. */
+static int take_end(struct answer *a, const char *why)
+{
+    const bool stop = strcmp(why, "stop") == 0;
+    if (stop && a->grant->eos_count == 0)
+        return err_set(a->err, ERR_PEER, "%s ended its answer after %d tokens at an end token, and this model has none: the engine takes "
+                                         "another token for one (llama.cpp does so; docs/ENGINES.md)", a->url, a->out->count);
+    a->out->finish_reason = stop ? "stop" : "length";
+    return 0;
+}
+
 static int take_event(struct answer *a, const char *data, size_t len)
 {
     struct json_doc *doc;
@@ -159,7 +170,7 @@ static int take_event(struct answer *a, const char *data, size_t len)
     if (rc == 0 && text != NULL)
         rc = take_places(a, text);
     if (rc == 0 && end != NULL && a->out->stop_token < 0)
-        a->out->finish_reason = strcmp(end, "stop") == 0 ? "stop" : "length";
+        rc = take_end(a, end);
     json_free(doc);
     return rc;
 }
@@ -196,7 +207,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
         a->failed = true;
         return 0;
     }
-    return n;
+    return a->done ? 0 : n; /* an engine that does not know this end would go on */
 }
 
 /* ------------------------------------------------------------------ one request */
@@ -247,7 +258,7 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
     curl_slist_free_all(headers);
     if (a->failed)
         return -1;
-    if (rc != CURLE_OK)
+    if (rc != CURLE_OK && !a->done)
         return err_set(a->err, ERR_PEER, "%s: %s; is the engine running?", url, curl_easy_strerror(rc));
     return a->status == 200 ? 0 : refused(a, a->status);
 }

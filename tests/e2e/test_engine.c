@@ -30,13 +30,12 @@ static const char *path(const char *name)
 }
 
 /* Exported model, joined user; user.json names `backend` unless it is NULL. rows: the grant has them. */
-static void make_with(const char *backend, bool rows)
+static void make_of(const char *model, const char *backend, bool rows)
 {
     char text[1024], field[256] = "";
-    tempdir_make(dir);
-    run(SHELL_ARGV("stip-model-dev", "export", "--model", DEMO_LM, "--out", path("exported")));
+    run(SHELL_ARGV("stip-model-dev", "export", "--model", model, "--out", path("exported")));
     run(SHELL_ARGV("stip-user", "keygen", "--out", path("user.id")));
-    run(SHELL_ARGV("stip-model-dev", "grant", "--user", path("user.id/identity.pub"), "--protected", path("exported"), "--model", DEMO_LM,
+    run(SHELL_ARGV("stip-model-dev", "grant", "--user", path("user.id/identity.pub"), "--protected", path("exported"), "--model", model,
                    "--out", path("user.sealed"), rows ? "--prompt-embeds" : NULL));
     if (backend != NULL)
         (void)snprintf(field, sizeof field, "\"backend\":{\"url\":\"%s\"},", backend);
@@ -46,6 +45,12 @@ static void make_with(const char *backend, bool rows)
                      field, backend != NULL ? "" : "\"server\":{\"endpoint\":\"tcp://127.0.0.1:1\",\"key\":\"@user.id/identity.pub\"},");
     tempdir_spill(path("user.json"), text, (size_t)n);
     run(SHELL_ARGV("stip-user", "join", "--config", path("user.json"), "--grant", path("user.sealed")));
+}
+
+static void make_with(const char *backend, bool rows)
+{
+    tempdir_make(dir);
+    make_of(DEMO_LM, backend, rows);
 }
 
 static void make(const char *backend)
@@ -97,6 +102,66 @@ Test(engine, an_engine_without_keys_writes_the_same_answer)
     shell_free(&s);
     toy_engine_stop(&e);
     free(want);
+    tempdir_remove(dir);
+}
+
+/* Mutation: what follows an end is printed; the end of a text is waited for where the engine does not know it. */
+Test(engine, an_end_that_the_engine_does_not_know_ends_the_answer_all_the_same)
+{
+    struct toy_engine e;
+    struct shell s, want;
+    char url[64];
+    shell_run(&want, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", PROMPT, "--max-tokens", "200"));
+    make("openai:http://127.0.0.1:1/v1");
+    toy_engine_start(&e, path("exported/package"), TOY_GOES_ON);
+    url_of(url, &e);
+    shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--max-tokens", "200", "--backend",
+                             url));
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    cr_expect_str_eq(s.out, want.out);
+    shell_free(&s);
+    shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--max-tokens", "200", "--backend",
+                             url, "--json"));
+    struct json_doc *doc = shell_json(&s);
+    cr_expect_str_eq(json_string(json_get(json_root(doc), "finish_reason")), "stop");
+    cr_expect_lt(json_count(json_get(json_root(doc), "tokens")), 199, "the demo model's text ends before that");
+    json_free(doc);
+    shell_free(&s);
+    toy_engine_stop(&e);
+    shell_free(&want);
+    tempdir_remove(dir);
+}
+
+/* Mutation: such an end is believed. */
+Test(engine, an_end_of_the_engines_own_is_no_answer_of_a_model_without_one)
+{
+    static const char *const files[] = {"config.json", "tokenizer.json", "model.safetensors"};
+    struct toy_engine e;
+    struct shell s;
+    struct err err;
+    char url[64], *data, *at;
+    size_t len;
+    tempdir_make(dir);
+    cr_assert_eq(file_mkdirs(path("endless"), 0700, &err), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+        cr_assert_eq(file_join(from, DEMO_LM, files[i], &err) | file_join(to, path("endless"), files[i], &err), 0);
+        cr_assert_eq(file_read(from, 64 << 20, &data, &len, &err), 0, "%s", err.text);
+        if (i == 0) {
+            cr_assert_not_null(at = strstr(data, "\"eos_token_id\": 1"));
+            memcpy(at, "\"eos_none\":     1", 17);
+        }
+        cr_assert_eq(file_write(to, data, len, 0600, &err), 0, "%s", err.text);
+        free(data);
+    }
+    make_of(path("endless"), "openai:http://127.0.0.1:1/v1", false);
+    toy_engine_start(&e, path("exported/package"), TOY_STOPS);
+    url_of(url, &e);
+    shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--max-tokens", "8", "--backend", url));
+    cr_expect_eq(s.status, 5, "%d: %s", s.status, s.err);
+    cr_expect_not_null(strstr(s.err, "ended its answer after 3 tokens at an end token, and this model has none"), "%s", s.err);
+    shell_free(&s);
+    toy_engine_stop(&e);
     tempdir_remove(dir);
 }
 

@@ -107,13 +107,13 @@ static void complete(int fd, const char *body, struct plain *p, enum toy_mood mo
     if (rows != NULL)
         n = places_of(rows, p, ids);
     const int total = n + (int)json_number(json_get(json_root(doc), "max_tokens"));
-    const bool ignore = json_true(json_get(json_root(doc), "ignore_eos"));
+    const bool ignore = mood == TOY_GOES_ON || json_true(json_get(json_root(doc), "ignore_eos"));
     json_free(doc);
     must(n > 0 && total <= CAP && plain_greedy(p, ids, n, total, &err) == 0, "greedy");
     say(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hello\n\n");
     const char *why = "length";
     for (int i = n; i < total; i++) {
-        if (!ignore && p->config->eos_count > 0 && ids[i] == p->config->eos[0]) {
+        if ((!ignore && p->config->eos_count > 0 && ids[i] == p->config->eos[0]) || (mood == TOY_STOPS && i == n + 3)) {
             why = "stop";
             break;
         }
