@@ -149,7 +149,8 @@ static int take_end(struct answer *a, const char *why)
     return 0;
 }
 
-static int take_event(struct answer *a, const char *data, size_t len)
+/* failed: the event says so. */
+static int take_event(struct answer *a, bool failed, const char *data, size_t len)
 {
     struct json_doc *doc;
     int rc = 0;
@@ -163,7 +164,7 @@ static int take_event(struct answer *a, const char *data, size_t len)
     }
     const struct json *root = json_root(doc), *choice = json_first(json_get(root, "choices"));
     const char *text = json_string(json_get(choice, "text")), *end = json_string(json_get(choice, "finish_reason"));
-    if (json_get(root, "error") != NULL) {
+    if (failed || json_get(root, "error") != NULL) {
         const char *why = refusal_of(root);
         rc = err_set(a->err, ERR_PEER, "%s ended the answer: %.300s", a->url, why == NULL ? "it does not say why" : why);
     }
@@ -175,6 +176,13 @@ static int take_event(struct answer *a, const char *data, size_t len)
     return rc;
 }
 
+/* Length of the event's name with its colon: "data:", or llama.cpp's "error:"; 0 for comments and the empty lines between events. */
+static size_t event_name(const char *line, size_t len, bool *failed)
+{
+    *failed = len >= 6 && memcmp(line, "error:", 6) == 0;
+    return *failed ? 6 : len >= 5 && memcmp(line, "data:", 5) == 0 ? 5 : 0;
+}
+
 static int take_lines(struct answer *a)
 {
     size_t at = 0;
@@ -183,11 +191,13 @@ static int take_lines(struct answer *a)
         size_t from = at, len = (size_t)(end - s) - at;
         if (len > 0 && s[from + len - 1] == '\r')
             len--;
-        if (len < 5 || memcmp(s + from, "data:", 5) != 0)
-            continue; /* comments, empty lines between events */
-        for (from += 5, len -= 5; len > 0 && s[from] == ' '; len--)
+        bool failed;
+        const size_t name = event_name(s + from, len, &failed);
+        if (name == 0)
+            continue;
+        for (from += name, len -= name; len > 0 && s[from] == ' '; len--)
             from++;
-        if (take_event(a, s + from, len) != 0)
+        if (take_event(a, failed, s + from, len) != 0)
             return -1;
     }
     memmove(a->body.data, a->body.data + at, a->body.len - at);

@@ -225,6 +225,7 @@ Test(engine, an_engine_that_does_otherwise_is_named_with_the_reason)
     make("openai:http://127.0.0.1:1/v1");
     fails(TOY_OTHER_VOCABULARY, 5, "not of the exported vocabulary");
     fails(TOY_BREAKS_OFF, 5, "broke off its answer after 2 tokens");
+    fails(TOY_FAILS, 5, "ended the answer: context shift is disabled");
     fails(TOY_REFUSES, 5, "answered 400: no such thing");
     /* Nobody there; a name that is no engine's; what this way cannot do. */
     shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT));

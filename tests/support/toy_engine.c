@@ -117,7 +117,9 @@ static void complete(int fd, const char *body, struct plain *p, enum toy_mood mo
             why = "stop";
             break;
         }
-        if (mood == TOY_BREAKS_OFF && i == n + 2)
+        if (mood == TOY_FAILS && i == n + 2)
+            say(fd, "error: {\"code\":500,\"message\":\"context shift is disabled\"}\n\ndata: [DONE]\n\n");
+        if ((mood == TOY_BREAKS_OFF || mood == TOY_FAILS) && i == n + 2)
             return;
         (void)snprintf(text, sizeof text, mood == TOY_OTHER_VOCABULARY ? "data: {\"choices\":[{\"text\":\"word%d \"}]}\r\n\r\n" : "data: {\"choices\":[{\"text\":\"<%d", ids[i]);
         say(fd, text);

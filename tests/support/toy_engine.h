@@ -18,6 +18,7 @@ enum toy_mood {
     TOY_OTHER_VOCABULARY, /* answers with words */
     TOY_BREAKS_OFF,       /* the connection ends after two tokens */
     TOY_REFUSES,          /* 400 with a reason */
+    TOY_FAILS,            /* after two tokens, with a reason, as llama.cpp does */
     TOY_GOES_ON,          /* shows the end token, and what would come after it */
     TOY_STOPS,            /* at an end of its own, after three tokens */
 };
