@@ -1,6 +1,7 @@
 #include "user/backend.h"
 
 #include <curl/curl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,12 @@
 #define BODY_MAX ((size_t)16 << 20) /* of one answer that is not a stream, of one event, of all text */
 #define URL_MAX 1024
 
+static bool is_loopback(const char *url)
+{
+    const char *host = strstr(url, "://") + 3;
+    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 || strncmp(host, "[::1]", 5) == 0;
+}
+
 int backend_parse(struct backend *out, const char *value, struct err *err)
 {
     static const char kind[] = "openai:";
@@ -24,6 +31,8 @@ int backend_parse(struct backend *out, const char *value, struct err *err)
     if (strncmp(value, kind, sizeof kind - 1) != 0 || (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) ||
         strlen(url) > URL_MAX - 32)
         return err_set(err, ERR_USAGE, "backend: expected openai:http://HOST:PORT/v1 (or https), found '%.80s'", value);
+    if (strncmp(url, "https://", 8) != 0 && !is_loopback(url))
+        log_warn("%s is not https: whoever is on the way sees the permuted tokens, and can change the answer", url);
     out->url = url;
     return 0;
 }
@@ -70,6 +79,12 @@ static int give_piece(struct answer *a, const char *piece, size_t len)
     return buf_check(&a->text, "the answer", a->err);
 }
 
+static void cancel(struct answer *a)
+{
+    a->out->finish_reason = "cancelled";
+    a->done = true;
+}
+
 static int take_place(struct answer *a, uint32_t place)
 {
     const struct perm *order = &a->grant->output;
@@ -92,7 +107,11 @@ static int take_place(struct answer *a, uint32_t place)
     if (a->first_us == 0)
         a->first_us = clock_us();
     a->out->tokens[a->out->count++] = id;
-    return tokenizer_stream_feed(a->stream, id, &piece, &len, a->err) != 0 ? -1 : give_piece(a, piece, len);
+    if (tokenizer_stream_feed(a->stream, id, &piece, &len, a->err) != 0 || give_piece(a, piece, len) != 0)
+        return -1;
+    if (a->opts->token != NULL && !a->opts->token(a->opts->arg, a->out))
+        cancel(a);
+    return 0;
 }
 
 /* Whole "<digits>" are taken, the rest waits for more. */
@@ -139,13 +158,18 @@ static const char *refusal_of(const struct json *root)
 }
 
 /* Engines leave the end token's text out. One that stops where the model knows no end has cut the answer. */
-static int take_end(struct answer *a, const char *why)
+static int take_end(struct answer *a, const char *why, const struct json *token)
 {
     const bool stop = strcmp(why, "stop") == 0;
     if (stop && a->grant->eos_count == 0)
         return err_set(a->err, ERR_PEER, "%s ended its answer after %d tokens at an end token, and this model has none: the engine takes "
                                          "another token for one (llama.cpp does so; docs/ENGINES.md)", a->url, a->out->count);
     a->out->finish_reason = stop ? "stop" : "length";
+    if (stop) { /* the first, or the one that vLLM names as stop_reason */
+        int64_t place;
+        const bool named = json_integer(token, &place) && place >= 0 && place < a->grant->output.n;
+        a->out->stop_token = named ? (int32_t)a->grant->output.to[place] : a->grant->eos[0];
+    }
     return 0;
 }
 
@@ -170,8 +194,8 @@ static int take_event(struct answer *a, bool failed, const char *data, size_t le
     }
     if (rc == 0 && text != NULL)
         rc = take_places(a, text);
-    if (rc == 0 && end != NULL && a->out->stop_token < 0)
-        rc = take_end(a, end);
+    if (rc == 0 && end != NULL && !a->done)
+        rc = take_end(a, end, json_get(choice, "stop_reason"));
     json_free(doc);
     return rc;
 }
@@ -220,13 +244,18 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     return a->done ? 0 : n; /* an engine that does not know this end would go on */
 }
 
-/* ------------------------------------------------------------------ one request */
-
-static bool is_loopback(const char *url)
+/* Between data; libcurl asks at least once a second. */
+static int on_wait(void *arg, curl_off_t a1, curl_off_t a2, curl_off_t a3, curl_off_t a4)
 {
-    const char *host = strstr(url, "://") + 3;
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 || strncmp(host, "[::1]", 5) == 0;
+    struct answer *a = arg;
+    (void)a1, (void)a2, (void)a3, (void)a4;
+    if (a->done || !a->streams || a->opts->wanted == NULL || a->opts->wanted(a->opts->arg))
+        return 0;
+    cancel(a);
+    return 1;
 }
+
+/* ------------------------------------------------------------------ one request */
 
 static int refused(const struct answer *a, long status)
 {
@@ -261,6 +290,9 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
     (void)curl_easy_setopt(a->curl, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
     (void)curl_easy_setopt(a->curl, CURLOPT_WRITEFUNCTION, on_data);
     (void)curl_easy_setopt(a->curl, CURLOPT_WRITEDATA, a);
+    (void)curl_easy_setopt(a->curl, CURLOPT_NOPROGRESS, 0L);
+    (void)curl_easy_setopt(a->curl, CURLOPT_XFERINFOFUNCTION, on_wait);
+    (void)curl_easy_setopt(a->curl, CURLOPT_XFERINFODATA, a);
     if (post != NULL)
         (void)curl_easy_setopt(a->curl, CURLOPT_POSTFIELDS, post);
     CURLcode rc = curl_easy_perform(a->curl);
@@ -268,7 +300,9 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
     curl_slist_free_all(headers);
     if (a->failed)
         return -1;
-    if (rc != CURLE_OK && !a->done)
+    if (a->done)
+        return 0;
+    if (rc != CURLE_OK)
         return err_set(a->err, ERR_PEER, "%s: %s; is the engine running?", url, curl_easy_strerror(rc));
     return a->status == 200 ? 0 : refused(a, a->status);
 }
@@ -351,6 +385,10 @@ static int make_request(char **out, const struct answer *a, const char *model, b
         json_put_int(doc, root, "top_k", s->top_k > 0 ? s->top_k : -1); /* all */
         json_put_num(doc, root, "min_p", s->min_p);
     }
+    if (s->frequency_penalty < 0 || s->frequency_penalty > 0)
+        json_put_num(doc, root, "frequency_penalty", s->frequency_penalty);
+    if (s->presence_penalty < 0 || s->presence_penalty > 0)
+        json_put_num(doc, root, "presence_penalty", s->presence_penalty);
     if (s->repeat_penalty < 1 || s->repeat_penalty > 1) {
         json_put_num(doc, root, "repetition_penalty", s->repeat_penalty);
         json_put_num(doc, root, "repeat_penalty", s->repeat_penalty);
@@ -440,22 +478,50 @@ done:
     return rc;
 }
 
+/* curl_easy_init does this too, but not where several threads begin at once. */
+static void prepare_curl(void)
+{
+    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static int open_curl(struct answer *a)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, prepare_curl);
+    return (a->curl = curl_easy_init()) != NULL ? 0 : err_oom(a->err, 1);
+}
+
+int backend_check(const struct backend *b, struct err *err)
+{
+    struct answer a = {.url = b->url, .err = err};
+    buf_init(&a.body, BODY_MAX);
+    int rc = open_curl(&a) == 0 ? perform(&a, b, "/models", NULL) : -1;
+    curl_easy_cleanup(a.curl);
+    buf_free(&a.body);
+    return rc;
+}
+
+static int check_opts(const struct generate_opts *o, struct err *err)
+{
+    if (o->logprobs >= 0)
+        return err_set(err, ERR_INPUT, "log-probabilities: engines give them by token text, in ways of their own; not with profile 'engine'");
+    return o->sample.bias_count == 0 ? 0 : err_set(err, ERR_INPUT, "logit_bias: engines take it in ways of their own; not with profile 'engine'");
+}
+
 int backend_generate(struct generated *out, const struct grant *g, const struct backend *b, const int32_t *ids, int n,
                      const struct generate_opts *opts, struct backend_wire *wire, struct err *err)
 {
     struct generated result = {.prompt_count = n, .stop_token = -1};
     struct answer a = {.grant = g, .opts = opts, .url = b->url, .out = &result, .err = err};
     int rc = -1;
-    if (strncmp(b->url, "https://", 8) != 0 && !is_loopback(b->url))
-        log_warn("%s is not https: whoever is on the way sees the permuted tokens, and can change the answer", b->url);
+    if (check_opts(opts, err) != 0)
+        return -1;
     buf_init(&a.body, BODY_MAX);
     buf_init(&a.places, BODY_MAX);
     buf_init(&a.text, BODY_MAX);
     if ((result.tokens = malloc((size_t)opts->max_tokens * sizeof *result.tokens)) == NULL)
         err_oom(err, (size_t)opts->max_tokens * sizeof *result.tokens);
-    else if ((a.curl = curl_easy_init()) == NULL)
-        err_oom(err, 1);
-    else if (ask(&a, b, ids, n, wire) == 0 && ((result.text = buf_take(&a.text, &result.text_len)) != NULL || err_oom(err, 1) == 0))
+    else if (open_curl(&a) == 0 && ask(&a, b, ids, n, wire) == 0 && ((result.text = buf_take(&a.text, &result.text_len)) != NULL || err_oom(err, 1) == 0))
         rc = 0;
     curl_easy_cleanup(a.curl);
     tokenizer_stream_free(a.stream);

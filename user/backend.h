@@ -35,7 +35,10 @@ struct backend_wire {
 MUST_CHECK int backend_parse(struct backend *out, const char *value, struct err *err);
 /* value: "off", "on" or "try"; rows need a grant that has them. */
 MUST_CHECK int backend_parse_rows(struct backend *out, const char *value, const struct grant *g, struct err *err);
-/* The prompt of n ids, continued. Of opts, logprobs, speculation and the callback `token` are not used. */
+/* 0 if the engine answers now. */
+MUST_CHECK int backend_check(const struct backend *b, struct err *err);
+/* The prompt of n ids, continued. ERR_INPUT for log-probabilities and biases, which engines take in ways of their own. Speculation is the
+ * engine's business. Any thread. *wire is filled when the answer came to its end. */
 MUST_CHECK int backend_generate(struct generated *out, const struct grant *g, const struct backend *b, const int32_t *ids, int n,
                                 const struct generate_opts *opts, struct backend_wire *wire, struct err *err);
 

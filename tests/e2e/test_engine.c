@@ -3,12 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "tests/support/gateway.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/toy_engine.h"
 #include "tests/support/trio.h"
 
-#define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define PROMPT "Once upon a time"
 #define TOKENS "24"
 
@@ -205,6 +206,113 @@ Test(engine, rows_in_place_of_ids_give_the_same_answer_where_they_are_taken)
     tempdir_remove(dir);
 }
 
+/* The plain model's text after a prompt, without the line's end. */
+static void plain_after(char out[1024], const char *prompt)
+{
+    struct shell s;
+    shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", prompt, "--max-tokens", "40"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    (void)snprintf(out, 1024, "%.*s", (int)strlen(s.out) - 1, s.out);
+    shell_free(&s);
+}
+
+/* The whole talk goes up with each turn, in the model's own turns.
+ * Mutation: the end of an answer, which engines leave out, is not put behind it; a turn without those before it. */
+Test(engine, a_talk_through_an_engine_is_the_plain_model_s)
+{
+    struct toy_engine e;
+    struct shell s;
+    char url[64], first[1024], second[1024], prompt[4096], command[FILE_PATH_MAX * 2];
+    plain_after(first, "<|user|>Who are you?<|end|><|assistant|>");
+    (void)snprintf(prompt, sizeof prompt, "<|user|>Who are you?<|end|><|assistant|>%s<|end|><|user|>And who am I?<|end|><|assistant|>", first);
+    plain_after(second, prompt);
+    make("openai:http://127.0.0.1:1/v1");
+    toy_engine_start(&e, path("exported/package"), TOY_WELL);
+    url_of(url, &e);
+    static const char *const turns[] = {"", "--turn '<|user|>%s<|end|><|assistant|>'"};
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(command, sizeof command, "printf '%%s\\n' 'Who are you?' 'And who am I?' | '%s' chat --config '%s' --max-tokens 40 --backend %s %s",
+                       shell_program("stip-user"), path("user.json"), url, turns[i]);
+        shell_run(&s, SHELL_ARGV("/bin/sh", "-c", command));
+        cr_expect_eq(s.status, 0, "%s", s.err);
+        (void)snprintf(prompt, sizeof prompt, "%s\n%s\n", first, second);
+        cr_expect_str_eq(s.out, prompt);
+        cr_expect_not_null(strstr(s.err, "profile engine"), "%s", s.err);
+        shell_free(&s);
+    }
+    shell_run(&s, SHELL_ARGV("stip-user", "chat", "--config", path("user.json"), "--speculate", "4"));
+    cr_expect(s.status == 2 && strstr(s.err, "--speculate: of the line to a stip-server") != NULL, "%d: %s", s.status, s.err);
+    shell_free(&s);
+    toy_engine_stop(&e);
+    tempdir_remove(dir);
+}
+
+static void gateway_to(struct gateway *g, const char *url)
+{
+    struct trio t = {0};
+    (void)snprintf(t.dir, sizeof t.dir, "%s", dir);
+    gateway_open(g, &t, SHELL_ARGV("--backend", url));
+}
+
+/* Mutation: log-probabilities that nobody computed; the server's promise on the page and in /stip/info. */
+Test(engine, the_gateway_answers_from_an_engine_and_refuses_what_it_cannot_do)
+{
+    struct toy_engine e;
+    struct gateway g;
+    struct heard h;
+    struct web w;
+    char url[64], want[1024];
+    plain_after(want, "<|user|>Who are you?<|end|><|assistant|>");
+    make("openai:http://127.0.0.1:1/v1");
+    toy_engine_start(&e, path("exported/package"), TOY_WELL);
+    url_of(url, &e);
+    gateway_to(&g, url);
+    struct json_doc *doc = gateway_ask(&g, CHAT, "{" GREEDY "\"max_tokens\":40," SAY("Who are you?") "}");
+    cr_expect_str_eq(gateway_answer(doc), want);
+    json_free(doc);
+    gateway_stream(&g, CHAT, "{" GREEDY "\"max_tokens\":40,\"stream\":true,\"stip\":{\"trace\":true}," SAY("Who are you?") "}", &h);
+    cr_expect_str_eq((const char *)h.text.data, want);
+    cr_expect(h.role && h.done && !h.error);
+    buf_free(&h.text);
+    doc = gateway_ask(&g, TEXT, "{" GREEDY "\"max_tokens\":24,\"prompt\":\"" PROMPT "\",\"stop\":\"boy\"}");
+    cr_expect(strstr(gateway_answer(doc), "friendly ") != NULL && strstr(gateway_answer(doc), "boy") == NULL, "%s", gateway_answer(doc));
+    json_free(doc);
+    cr_expect_eq(gateway_status(&g, TEXT, "", "{\"prompt\":\"x\",\"logprobs\":1}"), 400);
+    cr_expect_eq(gateway_status(&g, TEXT, "", "{\"prompt\":\"x\",\"logit_bias\":{\"7\":1}}"), 400);
+    cr_expect_eq(gateway_status(&g, "/v1/embeddings", "", "{\"input\":\"x\"}"), 400);
+    web_call(g.port, "/stip/info", "", NULL, &w);
+    cr_expect(w.status == 200 && strstr(w.body, "\"profile\":\"engine\"") != NULL && strstr(w.body, url + 7) != NULL, "%s", w.body);
+    web_free(&w);
+    cr_expect_gt(gateway_metric(&g, "wire_up_bytes_total"), 0);
+    toy_engine_stop(&e);
+    cr_expect_eq(gateway_status(&g, TEXT, "", "{\"prompt\":\"x\"}"), 503);
+    cr_expect_eq(gateway_close(&g), 0);
+    tempdir_remove(dir);
+}
+
+/* Mutation: a job that waits for the engine's next word before it looks whether anybody still listens. */
+Test(engine, a_client_that_leaves_does_not_keep_a_place_at_a_silent_engine)
+{
+    struct toy_engine e;
+    struct gateway g;
+    struct web w;
+    char url[64];
+    static const char body[] = "{\"prompt\":\"x\",\"model\":\"stip\"}";
+    make("openai:http://127.0.0.1:1/v1");
+    toy_engine_start(&e, path("exported/package"), TOY_SILENT);
+    url_of(url, &e);
+    gateway_to(&g, url);
+    int fd = web_send(g.port, "POST", TEXT, "", body, sizeof body - 1);
+    gateway_wait_metric(&g, "connections_busy", 1, 60000);
+    (void)shutdown(fd, SHUT_RDWR);
+    gateway_wait_metric(&g, "connections_busy", 0, 60000);
+    web_finish(fd, &w);
+    web_free(&w);
+    cr_expect_eq(gateway_close(&g), 0);
+    toy_engine_stop(&e);
+    tempdir_remove(dir);
+}
+
 static void fails(enum toy_mood mood, int status, const char *why)
 {
     struct toy_engine e;
@@ -241,7 +349,7 @@ Test(engine, an_engine_that_does_otherwise_is_named_with_the_reason)
     cr_expect(s.status == 2 && strstr(s.err, "this grant has no rows") != NULL, "%d: %s", s.status, s.err);
     shell_free(&s);
     shell_run(&s, SHELL_ARGV("stip-user", "score", "--config", path("user.json"), "--file", DEMO_LM "/sample.txt"));
-    cr_expect(s.status == 2 && strstr(s.err, "serves generate only") != NULL, "%d: %s", s.status, s.err);
+    cr_expect(s.status == 2 && strstr(s.err, "serves generate, chat and serve only") != NULL, "%d: %s", s.status, s.err);
     shell_free(&s);
     tempdir_remove(dir);
 }

@@ -144,6 +144,9 @@ static void serve(int listener, const char *model, enum toy_mood mood)
             say(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"exported\"}]}");
         else if (body != NULL && mood == TOY_REFUSES)
             say(fd, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"error\":{\"message\":\"no such thing\"}}");
+        else if (body != NULL && mood == TOY_SILENT)
+            while (recv(fd, buf, 1, 0) > 0)
+                ;
         else if (body != NULL && strncmp(buf, "POST /v1/completions ", 21) == 0)
             complete(fd, body, &p, mood);
         else if (body != NULL)
