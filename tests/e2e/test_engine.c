@@ -37,7 +37,7 @@ static void make_of(const char *model, const char *backend, bool rows)
     run(SHELL_ARGV("stip-model-dev", "export", "--model", model, "--out", path("exported")));
     run(SHELL_ARGV("stip-user", "keygen", "--out", path("user.id")));
     run(SHELL_ARGV("stip-model-dev", "grant", "--user", path("user.id/identity.pub"), "--protected", path("exported"), "--model", model,
-                   "--out", path("user.sealed"), rows ? "--prompt-embeds" : NULL));
+                   "--out", path("user.sealed"), "--canaries", "0", rows ? "--prompt-embeds" : NULL));
     if (backend != NULL)
         (void)snprintf(field, sizeof field, "\"backend\":{\"url\":\"%s\"},", backend);
     int n = snprintf(text, sizeof text,
