@@ -117,14 +117,11 @@ Test(engine, an_end_that_the_engine_does_not_know_ends_the_answer_all_the_same)
     toy_engine_start(&e, path("exported/package"), TOY_GOES_ON);
     url_of(url, &e);
     shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--max-tokens", "200", "--backend",
-                             url));
-    cr_expect_eq(s.status, 0, "%s", s.err);
-    cr_expect_str_eq(s.out, want.out);
-    shell_free(&s);
-    shell_run(&s, SHELL_ARGV("stip-user", "generate", "--config", path("user.json"), "--prompt", PROMPT, "--max-tokens", "200", "--backend",
                              url, "--json"));
     struct json_doc *doc = shell_json(&s);
     cr_expect_str_eq(json_string(json_get(json_root(doc), "finish_reason")), "stop");
+    cr_expect(strncmp(want.out, json_string(json_get(json_root(doc), "text")), strlen(want.out) - 1) == 0, "%s", s.out);
+    cr_expect_eq(strlen(json_string(json_get(json_root(doc), "text"))), strlen(want.out) - 1);
     cr_expect_lt(json_count(json_get(json_root(doc), "tokens")), 199, "the demo model's text ends before that");
     json_free(doc);
     shell_free(&s);
@@ -210,41 +207,10 @@ Test(engine, rows_in_place_of_ids_give_the_same_answer_where_they_are_taken)
 static void plain_after(char out[1024], const char *prompt)
 {
     struct shell s;
-    shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", prompt, "--max-tokens", "40"));
+    shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--", "generate", "--prompt", prompt, "--max-tokens", "16"));
     cr_assert_eq(s.status, 0, "%s", s.err);
     (void)snprintf(out, 1024, "%.*s", (int)strlen(s.out) - 1, s.out);
     shell_free(&s);
-}
-
-/* The whole talk goes up with each turn, in the model's own turns.
- * Mutation: the end of an answer, which engines leave out, is not put behind it; a turn without those before it. */
-Test(engine, a_talk_through_an_engine_is_the_plain_model_s)
-{
-    struct toy_engine e;
-    struct shell s;
-    char url[64], first[1024], second[1024], prompt[4096], command[FILE_PATH_MAX * 2];
-    plain_after(first, "<|user|>Who are you?<|end|><|assistant|>");
-    (void)snprintf(prompt, sizeof prompt, "<|user|>Who are you?<|end|><|assistant|>%s<|end|><|user|>And who am I?<|end|><|assistant|>", first);
-    plain_after(second, prompt);
-    make("openai:http://127.0.0.1:1/v1");
-    toy_engine_start(&e, path("exported/package"), TOY_WELL);
-    url_of(url, &e);
-    static const char *const turns[] = {"", "--turn '<|user|>%s<|end|><|assistant|>'"};
-    for (int i = 0; i < 2; i++) {
-        (void)snprintf(command, sizeof command, "printf '%%s\\n' 'Who are you?' 'And who am I?' | '%s' chat --config '%s' --max-tokens 40 --backend %s %s",
-                       shell_program("stip-user"), path("user.json"), url, turns[i]);
-        shell_run(&s, SHELL_ARGV("/bin/sh", "-c", command));
-        cr_expect_eq(s.status, 0, "%s", s.err);
-        (void)snprintf(prompt, sizeof prompt, "%s\n%s\n", first, second);
-        cr_expect_str_eq(s.out, prompt);
-        cr_expect_not_null(strstr(s.err, "profile engine"), "%s", s.err);
-        shell_free(&s);
-    }
-    shell_run(&s, SHELL_ARGV("stip-user", "chat", "--config", path("user.json"), "--speculate", "4"));
-    cr_expect(s.status == 2 && strstr(s.err, "--speculate: of the line to a stip-server") != NULL, "%d: %s", s.status, s.err);
-    shell_free(&s);
-    toy_engine_stop(&e);
-    tempdir_remove(dir);
 }
 
 static void gateway_to(struct gateway *g, const char *url)
@@ -254,23 +220,20 @@ static void gateway_to(struct gateway *g, const char *url)
     gateway_open(g, &t, SHELL_ARGV("--backend", url));
 }
 
-/* Mutation: log-probabilities that nobody computed; the server's promise on the page and in /stip/info. */
-Test(engine, the_gateway_answers_from_an_engine_and_refuses_what_it_cannot_do)
+/* The gateway, by the model's template.
+ * Mutation: log-probabilities that nobody computed; the server's promise on the page and in /stip/info. */
+static void asks_gateway(struct toy_engine *e, const char *want)
 {
-    struct toy_engine e;
     struct gateway g;
     struct heard h;
     struct web w;
-    char url[64], want[1024];
-    plain_after(want, "<|user|>Who are you?<|end|><|assistant|>");
-    make("openai:http://127.0.0.1:1/v1");
-    toy_engine_start(&e, path("exported/package"), TOY_WELL);
-    url_of(url, &e);
+    char url[64];
+    url_of(url, e);
     gateway_to(&g, url);
-    struct json_doc *doc = gateway_ask(&g, CHAT, "{" GREEDY "\"max_tokens\":40," SAY("Who are you?") "}");
+    struct json_doc *doc = gateway_ask(&g, CHAT, "{" GREEDY "\"max_tokens\":16," SAY("Who are you?") "}");
     cr_expect_str_eq(gateway_answer(doc), want);
     json_free(doc);
-    gateway_stream(&g, CHAT, "{" GREEDY "\"max_tokens\":40,\"stream\":true,\"stip\":{\"trace\":true}," SAY("Who are you?") "}", &h);
+    gateway_stream(&g, CHAT, "{" GREEDY "\"max_tokens\":16,\"stream\":true,\"stip\":{\"trace\":true}," SAY("Who are you?") "}", &h);
     cr_expect_str_eq((const char *)h.text.data, want);
     cr_expect(h.role && h.done && !h.error);
     buf_free(&h.text);
@@ -284,9 +247,36 @@ Test(engine, the_gateway_answers_from_an_engine_and_refuses_what_it_cannot_do)
     cr_expect(w.status == 200 && strstr(w.body, "\"profile\":\"engine\"") != NULL && strstr(w.body, url + 7) != NULL, "%s", w.body);
     web_free(&w);
     cr_expect_gt(gateway_metric(&g, "wire_up_bytes_total"), 0);
-    toy_engine_stop(&e);
+    toy_engine_stop(e);
     cr_expect_eq(gateway_status(&g, TEXT, "", "{\"prompt\":\"x\"}"), 503);
     cr_expect_eq(gateway_close(&g), 0);
+}
+
+/* The whole talk goes up with each turn, in the model's own turns.
+ * Mutation: the end of an answer, which engines leave out, is not put behind it; a turn without those before it. */
+Test(engine, a_talk_and_the_gateway_through_an_engine_give_the_plain_model_s_words)
+{
+    struct toy_engine e;
+    struct shell s;
+    char url[64], first[1024], second[1024], prompt[4096], command[FILE_PATH_MAX * 2];
+    plain_after(first, "<|user|>Who are you?<|end|><|assistant|>");
+    (void)snprintf(prompt, sizeof prompt, "<|user|>Who are you?<|end|><|assistant|>%s<|end|><|user|>And who am I?<|end|><|assistant|>", first);
+    plain_after(second, prompt);
+    make("openai:http://127.0.0.1:1/v1");
+    toy_engine_start(&e, path("exported/package"), TOY_WELL);
+    url_of(url, &e);
+    (void)snprintf(command, sizeof command, "printf '%%s\\n' 'Who are you?' 'And who am I?' | '%s' chat --config '%s' --max-tokens 16 --backend %s "
+                                            "--turn '<|user|>%%s<|end|><|assistant|>'", shell_program("stip-user"), path("user.json"), url);
+    shell_run(&s, SHELL_ARGV("/bin/sh", "-c", command));
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    (void)snprintf(prompt, sizeof prompt, "%s\n%s\n", first, second);
+    cr_expect_str_eq(s.out, prompt);
+    cr_expect_not_null(strstr(s.err, "profile engine"), "%s", s.err);
+    shell_free(&s);
+    shell_run(&s, SHELL_ARGV("stip-user", "chat", "--config", path("user.json"), "--speculate", "4"));
+    cr_expect(s.status == 2 && strstr(s.err, "--speculate: of the line to a stip-server") != NULL, "%d: %s", s.status, s.err);
+    shell_free(&s);
+    asks_gateway(&e, first);
     tempdir_remove(dir);
 }
 
