@@ -198,6 +198,10 @@ Test(engine, rows_in_place_of_ids_give_the_same_answer_where_they_are_taken)
     asks_with(&s, url, "maybe");
     cr_expect(s.status == 2 && strstr(s.err, "expected off, on or try") != NULL, "%d: %s", s.status, s.err);
     shell_free(&s);
+    run(SHELL_ARGV("/bin/cp", "-f", DEMO_LM "/model.safetensors", path("grant/rows.safetensors")));
+    asks_with(&s, url, "off");
+    cr_expect(s.status == 3 && strstr(s.err, "rows.safetensors: expected tensor 'rows'") != NULL, "%d: %s", s.status, s.err);
+    shell_free(&s);
     toy_engine_stop(&e);
     free(want);
     tempdir_remove(dir);
@@ -351,6 +355,10 @@ Test(engine, a_stip_server_does_not_take_what_an_engine_is_given)
     struct shell s;
     trio_make(&t, DEMO_LM, "server");
     run(SHELL_ARGV("stip-model-dev", "export", "--model", DEMO_LM, "--out", trio_path(&t, "exported"), "--identity", trio_path(&t, "model_dev.id")));
+    shell_run(&s, SHELL_ARGV("stip-model-dev", "grant", "--user", trio_path(&t, "user.id/identity.pub"), "--protected", trio_path(&t, "protected"),
+                             "--identity", trio_path(&t, "model_dev.id"), "--model", DEMO_LM, "--out", trio_path(&t, "x.grant"), "--prompt-embeds"));
+    cr_expect(s.status == 2 && strstr(s.err, "has profile stip; only an export") != NULL, "%d: %s", s.status, s.err);
+    shell_free(&s);
     trio_start_server(&t, NULL);
     shell_run(&s, SHELL_ARGV("stip-model-dev", "push", "--protected", trio_path(&t, "exported"), "--identity", trio_path(&t, "model_dev.id"),
                              "--to", t.developers_at, "--key", trio_path(&t, "server.id/identity.pub")));
