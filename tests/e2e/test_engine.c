@@ -295,9 +295,9 @@ Test(engine, a_client_that_leaves_does_not_keep_a_place_at_a_silent_engine)
     url_of(url, &e);
     gateway_to(&g, url);
     int fd = web_send(g.port, "POST", TEXT, "", body, sizeof body - 1);
-    gateway_wait_metric(&g, "connections_busy", 1, 60000);
+    gateway_wait_metric(&g, "connections_busy", 1);
     (void)shutdown(fd, SHUT_RDWR);
-    gateway_wait_metric(&g, "connections_busy", 0, 60000);
+    gateway_wait_metric(&g, "connections_busy", 0);
     web_finish(fd, &w);
     web_free(&w);
     cr_expect_eq(gateway_close(&g), 0);
