@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/secret.h"
 #include "model/arch.h"
@@ -27,6 +28,7 @@ struct private {
     float *x, *x_p, *y_p, *y;
     void *work;
     int cap;
+    uint64_t server_us;
 };
 
 int private_protect(const struct private *p, const char *model, const char *out, struct err *err)
@@ -173,7 +175,9 @@ static int pass(struct private *p, int T, int out_from, int out_n, struct err *e
         return -1;
     struct sealed_rows x_p = seal_rows(p->x_p, p->x, (size_t)T, &g->residual);
     struct forward_seq seq = {.kv = p->server->kv, .x = x_p.data, .T = T, .out_from = out_from, .out_n = out_n, .out = p->y_p};
+    const uint64_t start = clock_us();
     forward(p->server->net, p->server->scratch, &seq, 1);
+    p->server_us += clock_us() - start;
     return 0;
 }
 
@@ -232,6 +236,11 @@ int private_image(struct private *p, const float *pixels, float *logits, struct 
 void private_restart(struct private *p)
 {
     kvcache_truncate(p->server->kv, 0);
+}
+
+uint64_t private_server_us(const struct private *p)
+{
+    return p->server_us;
 }
 
 const struct grant *private_grant(const struct private *p)

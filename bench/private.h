@@ -29,6 +29,8 @@ MUST_CHECK int private_hidden(struct private *p, const int32_t *ids, const int32
 /* A whole image, its pixels prepared. */
 MUST_CHECK int private_image(struct private *p, const float *pixels, float *logits, struct err *err);
 void private_restart(struct private *p);
+/* Microseconds that the servers have computed so far. */
+uint64_t private_server_us(const struct private *p);
 const struct grant *private_grant(const struct private *p);
 /* What the server would hold. */
 const struct net *private_net(const struct private *p);

@@ -14,17 +14,19 @@
 #include "model_dev/audit_drift.h"
 #include "model_dev/audit_judge.h"
 #include "model_dev/audit_match.h"
+#include "model_dev/audit_pictures.h"
 #include "model_dev/audit_text.h"
 #include "model_dev/grant.h"
 #include "model_dev/rules.h"
 
 #define STAGING ".audit.tmp"
 #define TO(t) (1u << AUDIT_##t)
+#define KEYS TO(RESIDUAL) | TO(WEIGHTS) | TO(EXPERTS) | TO(TOKENS)
 
 static const struct audit_attack attacks[] = {
-    {"A1", "gain fingerprint", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gain},
-    {"A2", "sorted columns", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_sorted},
-    {"A3", "inner products", TO(RESIDUAL) | TO(WEIGHTS) | TO(TOKENS), AUDIT_NEEDS_BASE, false, audit_gram},
+    {"A1", "gain fingerprint", KEYS, AUDIT_NEEDS_BASE, false, audit_gain},
+    {"A2", "sorted columns", KEYS, AUDIT_NEEDS_BASE, false, audit_sorted},
+    {"A3", "inner products", KEYS, AUDIT_NEEDS_BASE, false, audit_gram},
     {"A4", "embedding dictionary", TO(TOKENS), AUDIT_NEEDS_TABLES, false, audit_dictionary},
     {"A5", "output table", TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_tied},
     {"A6", "equal rows, frequency", TO(EQUALITY) | TO(TOKENS), AUDIT_NEEDS_PACKAGE, false, audit_equality},
@@ -36,11 +38,11 @@ const struct audit_attack *audit_attack_at(size_t i)
     return i < sizeof attacks / sizeof *attacks ? &attacks[i] : NULL;
 }
 
-const char *audit_target_name(enum audit_target t)
+const char *audit_target_name(enum audit_target t, bool images)
 {
-    static const char *const names[] = {[AUDIT_RESIDUAL] = "pi", [AUDIT_WEIGHTS] = "weights", [AUDIT_TOKENS] = "tokens",
-                                        [AUDIT_EQUALITY] = "equality"};
-    return names[t];
+    static const char *const names[] = {[AUDIT_RESIDUAL] = "pi", [AUDIT_WEIGHTS] = "weights", [AUDIT_EXPERTS] = "experts",
+                                        [AUDIT_TOKENS] = "tokens", [AUDIT_EQUALITY] = "equality"};
+    return images && t == AUDIT_TOKENS ? "patches" : names[t];
 }
 
 void audit_answer_free(struct audit_answer *a)
@@ -50,6 +52,7 @@ void audit_answer_free(struct audit_answer *a)
     free(a->place);
     free(a->neuron);
     free(a->token);
+    free(a->pixels);
     free(a->label);
     free(a->symbol);
     *a = (struct audit_answer){0};
@@ -87,31 +90,28 @@ struct audit {
     struct keyset *keys;
     struct checkpoint *plain, *package, *base;
     struct audit_text text;
-    float *rows; /* [n,D] as the server gets them */
+    float *rows, *patches; /* [n,D] as the server gets them; [n,M] what images are made of, NULL: texts */
     struct audit_truth truth;
     char staging[FILE_PATH_MAX];
     struct progress progress;
     uint64_t done;
 };
 
-/* An attack that looks at one expert only would find less than there is, which is worse than no answer. */
-static int check_family(const struct checkpoint *plain, struct err *err)
-{
-    if (config_reads_images(checkpoint_config(plain)))
-        return err_set(err, ERR_USAGE, "%s: audit puts texts to the model, and %s reads images", checkpoint_dir(plain),
-                       checkpoint_config(plain)->architecture);
-    return checkpoint_config(plain)->experts == 0
-               ? 0
-               : err_set(err, ERR_USAGE, "%s: audit does not know models with experts (%s)", checkpoint_dir(plain),
-                         checkpoint_config(plain)->architecture);
-}
-
 static int check_base(const struct audit *s, struct err *err)
 {
     const struct config *a = checkpoint_config(s->plain), *b = checkpoint_config(s->base);
     if (strcmp(a->arch->model_type, b->arch->model_type) == 0 && a->D == b->D && a->L == b->L && a->H == b->H && a->G == b->G &&
-        a->K == b->K && a->F == b->F && a->V == b->V)
+        a->K == b->K && a->F == b->F && a->V == b->V && a->experts == b->experts && a->channels == b->channels &&
+        a->image[0] == b->image[0] && a->image[1] == b->image[1] && a->patch[0] == b->patch[0] && a->patch[1] == b->patch[1])
         return 0;
+    if (a->experts != b->experts)
+        return err_set(err, ERR_INPUT, "--base %s has %d experts, the model %s has %d: a base has the same shape", s->o->base, b->experts,
+                       s->o->model, a->experts);
+    if (a->channels != b->channels || a->image[0] != b->image[0] || a->image[1] != b->image[1] || a->patch[0] != b->patch[0] ||
+        a->patch[1] != b->patch[1])
+        return err_set(err, ERR_INPUT, "--base %s reads images of %dx%dx%d in patches of %dx%d; the model %s of %dx%dx%d in patches of "
+                       "%dx%d: a base has the same shape", s->o->base, b->channels, b->image[0], b->image[1], b->patch[0], b->patch[1],
+                       s->o->model, a->channels, a->image[0], a->image[1], a->patch[0], a->patch[1]);
     return err_set(err, ERR_INPUT, "--base %s is %s with D=%d L=%d H=%d G=%d K=%d F=%d V=%d; the model %s is %s with D=%d L=%d H=%d "
                    "G=%d K=%d F=%d V=%d: a base has the same shape", s->o->base, b->arch->model_type, b->D, b->L, b->H, b->G, b->K,
                    b->F, b->V, s->o->model, a->arch->model_type, a->D, a->L, a->H, a->G, a->K, a->F, a->V);
@@ -128,10 +128,14 @@ static int open_files(struct audit *s, struct err *err)
         return err_oom(err, sizeof *s->key);
     const struct grant_source match = {.model = s->o->model, .from = &s->release};
     if (grant_check(&match, err) != 0 || release_key(&s->release, s->key, err) != 0 ||
-        keyset_new(&s->keys, &s->key->shape, s->key->seed, err) != 0 ||
         checkpoint_open(&s->plain, s->o->model, CHECKPOINT_ALL, err) != 0 ||
-        checkpoint_open(&s->package, s->release.package, CHECKPOINT_CORE, err) != 0 || check_family(s->plain, err) != 0)
+        checkpoint_open(&s->package, s->release.package, CHECKPOINT_CORE, err) != 0)
         return -1;
+    s->key->shape.experts = checkpoint_config(s->plain)->experts; /* which key files do not have */
+    if (keyset_new(&s->keys, &s->key->shape, s->key->seed, err) != 0)
+        return -1;
+    if (s->o->ids != NULL && config_reads_images(checkpoint_config(s->plain)))
+        return err_set(err, ERR_USAGE, "--ids: %s reads images; its audit makes some up", checkpoint_config(s->plain)->architecture);
     if (s->o->base != NULL &&
         (checkpoint_open(&s->base, s->o->base, CHECKPOINT_EMBED | CHECKPOINT_CORE, err) != 0 || check_base(s, err) != 0))
         return -1;
@@ -141,8 +145,9 @@ static int open_files(struct audit *s, struct err *err)
 /* The layers that users run themselves, in place over x [n,D]. */
 static int run_local(const struct audit *s, float *x, struct err *err)
 {
-    const int layers = (int)s->release.manifest.local_layers;
-    const size_t D = (size_t)checkpoint_config(s->plain)->D;
+    const struct config *c = checkpoint_config(s->plain);
+    const int layers = (int)s->release.manifest.local_layers, most = config_reads_images(c) ? c->positions : AUDIT_SEQUENCE;
+    const size_t D = (size_t)c->D;
     struct net *net = NULL;
     struct scratch *scratch = NULL;
     struct kvcache *kv = NULL;
@@ -150,9 +155,9 @@ static int run_local(const struct audit *s, float *x, struct err *err)
         return 0;
     int rc = net_load_first(&net, s->plain, layers, s->release.manifest.compute, err);
     if (rc == 0)
-        rc = scratch_new(&scratch, net, AUDIT_SEQUENCE, AUDIT_SEQUENCE, err);
+        rc = scratch_new(&scratch, net, most, most, err);
     if (rc == 0)
-        rc = kvcache_new_alone(&kv, &net->config, KV_F32, AUDIT_SEQUENCE, err);
+        rc = kvcache_new_alone(&kv, &net->config, KV_F32, most, err);
     for (size_t i = 0; rc == 0 && i < s->text.n;) {
         int T = 1;
         while (i + (size_t)T < s->text.n && s->text.sequence[i + (size_t)T] == s->text.sequence[i])
@@ -171,27 +176,41 @@ static int run_local(const struct audit *s, float *x, struct err *err)
     return rc;
 }
 
+/* Plain rows of made-up images or of a text. */
+static int embed_sample(struct audit *s, float **x, struct err *err)
+{
+    const struct config *c = checkpoint_config(s->plain);
+    struct embed *embed = NULL;
+    int rc = embed_load(&embed, s->plain, err);
+    if (rc == 0 && config_reads_images(c))
+        rc = audit_pictures_open(&s->text, &s->patches, x, embed, c, s->o->sample, err);
+    else if (rc == 0 && (rc = audit_text_open(&s->text, s->o->ids, c, s->o->sample, err)) == 0)
+        rc = floats_alloc(x, s->text.n, (size_t)c->D, err);
+    for (size_t i = 0; rc == 0 && s->patches == NULL && i < s->text.n; i++)
+        rc = embed_rows(embed, &s->text.traffic[i], NULL, 1, s->text.position[i], *x + i * (size_t)c->D, err);
+    embed_free(embed);
+    return rc;
+}
+
 /* What users would send: the plain rows exist here only. */
 static int make_rows(struct audit *s, struct err *err)
 {
     const struct config *c = checkpoint_config(s->plain);
     const bool gauge = strcmp(s->release.manifest.profile, "gauge") == 0;
-    struct embed *embed = NULL;
     float *x = NULL;
-    int rc = -1;
-    if (audit_text_open(&s->text, s->o->ids, c, s->o->sample, err) != 0 || embed_load(&embed, s->plain, err) != 0 ||
-        floats_alloc(&x, s->text.n, (size_t)c->D, err) != 0 || floats_alloc(&s->rows, s->text.n, (size_t)c->D, err) != 0)
-        goto done;
-    for (size_t i = 0; i < s->text.n; i++)
-        if (embed_rows(embed, &s->text.traffic[i], NULL, 1, s->text.position[i], x + i * (size_t)c->D, err) != 0)
-            goto done;
-    rc = run_local(s, x, err);
+    int rc = embed_sample(s, &x, err);
+    if (rc == 0)
+        rc = floats_alloc(&s->rows, s->text.n, (size_t)c->D, err);
+    if (rc == 0)
+        rc = run_local(s, x, err);
     if (rc == 0)
         rc = audit_seal(s->keys, c, gauge, s->rows, x, s->text.n, err);
     if (rc == 0)
         rc = audit_truth_open(&s->truth, s->keys, c, gauge, (int)s->release.manifest.local_layers, s->text.traffic, s->text.n, err);
-done:
-    embed_free(embed);
+    if (rc == 0 && s->patches != NULL) {
+        s->truth.patches = s->patches;
+        s->truth.M = audit_patch_width(c);
+    }
     free(x);
     return rc;
 }
@@ -203,6 +222,7 @@ static void close_all(struct audit *s)
         (void)!file_remove_tree(s->staging, &left);
     audit_truth_close(&s->truth);
     free(s->rows);
+    free(s->patches);
     audit_text_close(&s->text);
     checkpoint_close(s->base);
     checkpoint_close(s->package);
@@ -228,11 +248,14 @@ static void describe(struct audit *s)
     (void)snprintf(r->architecture, sizeof r->architecture, "%s", c->architecture);
     (void)snprintf(r->profile, sizeof r->profile, "%s", s->release.manifest.profile);
     (void)snprintf(r->head, sizeof r->head, "%s", s->release.manifest.head);
-    (void)snprintf(r->text, sizeof r->text, "%s", s->o->ids == NULL ? "made-up tokens, frequent by Zipf's law" : "tokens of the given file");
+    (void)snprintf(r->text, sizeof r->text, "%s", s->patches != NULL ? "made-up images, their upper halves the same" : s->o->ids == NULL
+                   ? "made-up tokens, frequent by Zipf's law" : "tokens of the given file");
     r->D = c->D;
     r->F = c->F;
     r->L = c->L;
     r->V = c->V;
+    r->experts = c->experts;
+    r->images = s->patches != NULL;
     r->local_layers = (int)s->release.manifest.local_layers;
     r->rows = s->text.n;
     r->tied = c->tied && (c->head == HEAD_LM || c->head == HEAD_MLM);
@@ -255,12 +278,14 @@ static void describe(struct audit *s)
     }
     for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++)
         for (int t = 0; t < AUDIT_TARGETS; t++)
-            if ((attacks[i].targets & 1u << t) != 0)
+            if ((attacks[i].targets & 1u << t) != 0 && (t != AUDIT_EXPERTS || c->experts > 0))
                 r->lines[r->line_count++] = (struct audit_line){.attack = &attacks[i], .target = (enum audit_target)t};
     static const struct { const char *name; enum key key; } keys[] = {
         {"residual", KEY_RESIDUAL}, {"output", KEY_OUTPUT}, {"query and key, a layer", KEY_QUERY},
-        {"value and mix, a layer", KEY_VALUE}, {"feed-forward, a layer", KEY_FFN}};
-    for (; r->key_count < sizeof keys / sizeof *keys; r->key_count++) {
+        {"value and mix, a layer", KEY_VALUE}, {"feed-forward, a layer", KEY_FFN},
+        {"experts, a layer", KEY_EXPERTS}};
+    const size_t count = sizeof keys / sizeof *keys - (c->experts == 0);
+    for (; r->key_count < count; r->key_count++) {
         r->keys[r->key_count].name = keys[r->key_count].name;
         r->keys[r->key_count].bits = keyset_bits(s->keys, keys[r->key_count].key);
     }
@@ -282,6 +307,8 @@ static int attack(const struct audit *s, const struct audit_attack *t, const str
         skip(a, "left out by --skip-slow");
     else if (s->o->only != NULL && strcmp(s->o->only, t->id) != 0)
         skip(a, "left out by --only");
+    else if (t->slow && s->patches != NULL)
+        skip(a, "not applicable: patches are of no vocabulary that could be tried");
     else if (t->slow && k->residual != NULL && k->first == 0)
         skip(a, "rows are open to this user: see A4");
     else if ((t->targets & TO(RESIDUAL)) != 0 && k->residual != NULL)

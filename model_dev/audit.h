@@ -3,7 +3,8 @@
  * Data flow   package + the rows that a server would get + what else the server knows -> attack -> its answer -> judged with the
  *             developer's keys -> table of recovery rates, attack by knowledge.
  *             An attack gets struct audit_known and nothing else: no key and no token of the sample is in it.
- * Shapes      letters of model/shape.h. Matrices are [out,in], whichever way they are stored.
+ * Shapes      letters of model/shape.h. Matrices are [out,in], whichever way they are stored. The neurons of a layer are those of all
+ *             its experts, one expert after the other: N = F of a layer without experts, E F with them.
  * Units       rates are hits of tries; drift is in percent of the root mean square of each tensor.
  * Errors      packages, checkpoints and texts that do not belong together; memory, disk. An attack that cannot be run here is a
  *             cell with its reason, not an error.
@@ -22,7 +23,7 @@
 #include "model/compute.h"
 
 #define AUDIT_COLUMNS 12
-#define AUDIT_LINES 16
+#define AUDIT_LINES 18
 #define AUDIT_BITS 12
 #define AUDIT_REASON 160
 #define AUDIT_DRIFTS (AUDIT_COLUMNS - 3) /* "nothing", "base" and "base and a user" have columns of their own */
@@ -51,9 +52,10 @@ struct audit_known {
 struct audit_answer {
     uint32_t *channel; /* [D] the plain channel that stands at each place of a sealed row */
     float *matrix;     /* [D,D] or the residual key as a matrix, like audit_known.residual */
-    uint32_t *place, *neuron; /* [neurons] feed-forward neurons of the package's layer 0: their places in the package, and who they are */
+    uint32_t *place, *neuron; /* [neurons] of the feed-forward neurons of the package's layer 0: places in the package, and who they are */
     size_t neurons;
     int32_t *token; /* [n] token of a row; -1: no idea; -2: not tried */
+    float *pixels;  /* [n,M] the patch that made a row, of models that read images */
     int32_t *label; /* [n] or its place in the package's output table, in the output key's order */
     uint32_t *symbol; /* [n] rows of one symbol are the same token */
     bool closed; /* the package does not have what the attack needs, and that is what protects */
@@ -83,8 +85,9 @@ int audit_vocabulary(const struct audit_known *k, struct audit_answer *a, struct
 
 /* ------------------------------------------------------------------ the developer's side */
 
-enum audit_target { AUDIT_RESIDUAL, AUDIT_WEIGHTS, AUDIT_TOKENS, AUDIT_EQUALITY, AUDIT_TARGETS };
-const char *audit_target_name(enum audit_target t);
+enum audit_target { AUDIT_RESIDUAL, AUDIT_WEIGHTS, AUDIT_EXPERTS, AUDIT_TOKENS, AUDIT_EQUALITY, AUDIT_TARGETS };
+/* What models of images send are patches, not tokens. */
+const char *audit_target_name(enum audit_target t, bool images);
 
 enum audit_status {
     AUDIT_MEASURED,
@@ -128,7 +131,8 @@ struct audit_options {
 struct audit_report {
     char architecture[64], profile[16], head[8];
     char text[AUDIT_REASON]; /* where the tokens came from */
-    int D, F, L, V, local_layers;
+    int D, F, L, V, experts, local_layers;
+    bool images;
     size_t rows;
     struct audit_column columns[AUDIT_COLUMNS];
     size_t column_count;

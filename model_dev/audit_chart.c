@@ -50,7 +50,7 @@ int audit_chart(const char *path, const struct audit_report *r, struct err *err)
     for (size_t i = 0; i < r->line_count; i++) {
         const struct audit_line *line = &r->lines[i];
         const double y = TOP + (double)i * HEIGHT;
-        (void)snprintf(text, sizeof text, "%s %s: %s", line->attack->id, line->attack->name, audit_target_name(line->target));
+        (void)snprintf(text, sizeof text, "%s %s: %s", line->attack->id, line->attack->name, audit_target_name(line->target, r->images));
         svg_text(&b, LEFT - 10, y + HEIGHT / 2.0 + 3, "end", 12, "", text);
         for (size_t c = 0; c < r->column_count; c++)
             put_cell(&b, LEFT + (double)c * WIDTH, y, &line->cells[c]);

@@ -7,6 +7,7 @@
 #include "engine/embed.h"
 #include "engine/floats.h"
 #include "model_dev/audit_match.h"
+#include "model_dev/audit_pictures.h"
 
 #define WORK 1e10 /* numbers of dictionaries that are made at most: learned positions need one each */
 
@@ -87,6 +88,8 @@ static int prepare_rows(float *rows, const struct audit_known *k, const struct a
 
 int audit_dictionary(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
+    if (config_reads_images(k->c))
+        return audit_pictures(k, a, err);
     if (k->tables == NULL)
         return 0;
     const struct config *c = checkpoint_config(k->tables);

@@ -98,11 +98,13 @@ done:
 
 int audit_equality(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
-    a->symbol = calloc(k->n, sizeof *a->symbol);
-    a->token = calloc(k->n, sizeof *a->token);
-    if (a->symbol == NULL || a->token == NULL)
+    if ((a->symbol = calloc(k->n, sizeof *a->symbol)) == NULL)
         return err_oom(err, k->n * sizeof *a->symbol);
     if (find_symbols(k, a->symbol, err) != 0)
         return -1;
+    if (config_reads_images(k->c)) /* no patch is frequent in all images */
+        return 0;
+    if ((a->token = calloc(k->n, sizeof *a->token)) == NULL)
+        return err_oom(err, k->n * sizeof *a->token);
     return match_ranks(k, a->symbol, a->token, err);
 }

@@ -14,14 +14,10 @@
 #define MAX_D 2048  /* products of D x D matrices, some hundred of them */
 #define BLOCK ((size_t)64)
 
-/* Sorted inner products of each neuron with all, at POINTS places, and its own length: [F, POINTS + 1]. */
-static int invariants(float **out, const float *w, size_t F, size_t D, struct err *err)
+/* products: [BLOCK,F]. */
+static int invariants_of_one(float *features, float *products, const float *w, size_t F, size_t D, struct err *err)
 {
-    float *features = NULL, *products = NULL;
-    int rc = -1;
-    if (floats_alloc(&features, F, POINTS + 1, err) != 0 || floats_alloc(&products, BLOCK, F, err) != 0)
-        goto done;
-    rc = 0;
+    int rc = 0;
     for (size_t f = 0; rc == 0 && f < F; f += BLOCK) {
         size_t n = F - f < BLOCK ? F - f : BLOCK;
         if ((rc = audit_product(products, w + f * D, n, w, F, D, err)) != 0)
@@ -34,7 +30,20 @@ static int invariants(float **out, const float *w, size_t F, size_t D, struct er
             for (size_t p = 0; p < POINTS; p++)
                 features[(f + i) * (POINTS + 1) + p] = products[i * F + (2 * p + 1) * F / (2 * POINTS)];
     }
-    audit_standardise(features, F, POINTS + 1);
+    return rc;
+}
+
+/* Sorted inner products of each neuron with all of its expert, at POINTS places, and its own length: [experts F, POINTS + 1]. */
+static int invariants(float **out, const float *w, size_t experts, size_t F, size_t D, struct err *err)
+{
+    float *features = NULL, *products = NULL;
+    int rc = -1;
+    if (floats_alloc(&features, experts * F, POINTS + 1, err) != 0 || floats_alloc(&products, BLOCK, F, err) != 0)
+        goto done;
+    rc = 0;
+    for (size_t e = 0; rc == 0 && e < experts; e++)
+        rc = invariants_of_one(features + e * F * (POINTS + 1), products, w + e * F * D, F, D, err);
+    audit_standardise(features, experts * F, POINTS + 1);
 done:
     free(products);
     if (rc == 0)
@@ -176,16 +185,16 @@ static int keep_neurons(const struct audit_known *k, struct audit_answer *a, con
 
 int audit_gram(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
-    const size_t D = (size_t)k->c->D, F = (size_t)k->c->F;
+    const size_t D = (size_t)k->c->D, experts = (size_t)config_feeds(k->c), F = (size_t)k->c->F, N = experts * F;
     float *package = NULL, *base = NULL, *seen = NULL, *known = NULL, *key = NULL;
-    uint32_t *who = calloc(F, sizeof *who);
-    int rc = who == NULL ? err_oom(err, F * sizeof *who) : audit_neurons(&package, k->package, 0, err);
+    uint32_t *who = calloc(N, sizeof *who);
+    int rc = who == NULL ? err_oom(err, N * sizeof *who) : audit_neurons(&package, k->package, 0, err);
     if (rc == 0)
         rc = audit_neurons(&base, k->base, k->first, err);
-    if (rc == 0 && (rc = invariants(&seen, package, F, D, err)) == 0)
-        rc = invariants(&known, base, F, D, err);
+    if (rc == 0 && (rc = invariants(&seen, package, experts, F, D, err)) == 0)
+        rc = invariants(&known, base, experts, F, D, err);
     if (rc == 0)
-        rc = audit_nearest(who, seen, F, known, F, POINTS + 1, err);
+        rc = audit_nearest(who, seen, N, known, N, POINTS + 1, err);
     if (rc == 0 && D > MAX_D) {
         (void)snprintf(a->reason, sizeof a->reason, "width %zu: Procrustes is measured up to %d; weights by their neurons only", D, MAX_D);
         rc = keep_neurons(k, a, who, err);
@@ -194,8 +203,8 @@ int audit_gram(const struct audit_known *k, struct audit_answer *a, struct err *
     if (rc == 0)
         rc = floats_alloc(&key, D, D, err);
     for (int round = 0; rc == 0 && round < ROUNDS; round++)
-        if ((rc = find_key(key, base, package, who, F, D, err)) == 0)
-            rc = match_again(who, key, base, package, F, D, err);
+        if ((rc = find_key(key, base, package, who, N, D, err)) == 0)
+            rc = match_again(who, key, base, package, N, D, err);
     if (rc == 0 && k->permuted)
         rc = round_key(&a->channel, key, D, err);
     else if (rc == 0) {

@@ -12,6 +12,7 @@
 #include "permute/gauge.h"
 
 #define CLOSE 0.99 /* cosine of a key's row and the guess of it */
+#define PICTURE 0.9 /* cosine of a patch's pixels and the guess of them */
 #define ELEMENTS 4096 /* of a matrix that are looked at */
 
 static int turn(const struct keyset *keys, const struct config *c, float *rows, size_t n, struct err *err)
@@ -40,10 +41,29 @@ int audit_seal(const struct keyset *keys, const struct config *c, bool gauge, fl
     return rc;
 }
 
+/* Experts stand in the order of their key, the neurons of each in the order of the place's. */
+static int neurons_of(struct perm *out, const struct keyset *keys, const struct config *c, int layer, struct err *err)
+{
+    const uint32_t E = (uint32_t)config_feeds(c), F = (uint32_t)c->F;
+    struct perm order = {0};
+    int rc = c->experts > 0 ? keyset_perm(keys, KEY_EXPERTS, layer, &order, err) : perm_identity(&order, E, err);
+    if (rc == 0)
+        rc = perm_identity(out, E * F, err);
+    for (uint32_t e = 0; rc == 0 && e < E; e++) {
+        struct perm own = {0};
+        rc = keyset_perm(keys, KEY_FFN, layer * (int)E + (int)e, &own, err);
+        for (uint32_t f = 0; rc == 0 && f < F; f++)
+            out->to[e * F + f] = order.to[e] * F + own.to[f];
+        perm_wipe(&own);
+    }
+    perm_wipe(&order);
+    return rc;
+}
+
 int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, bool gauge, int first,
                      const int32_t *ids, size_t n, struct err *err)
 {
-    struct audit_truth t = {.D = (size_t)c->D, .F = (size_t)c->F, .V = (size_t)c->V, .outputs = (size_t)config_outputs(c), .n = n,
+    struct audit_truth t = {.D = (size_t)c->D, .F = (size_t)c->F, .V = (size_t)c->V, .experts = (size_t)config_feeds(c), .outputs = (size_t)config_outputs(c), .n = n,
                             .ids = ids};
     float *units = calloc(t.D, t.D * sizeof *units);
     int rc = units == NULL ? err_oom(err, t.D * t.D * sizeof *units) : floats_alloc(&t.residual, t.D, t.D, err);
@@ -52,7 +72,7 @@ int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const s
     if (rc == 0)
         rc = audit_seal(keys, c, gauge, t.residual, units, t.D, err);
     if (rc == 0)
-        rc = keyset_perm(keys, KEY_FFN, first, &t.ffn, err);
+        rc = neurons_of(&t.neurons, keys, c, first, err);
     if (rc == 0)
         rc = keyset_perm(keys, KEY_OUTPUT, 0, &t.output, err);
     free(units);
@@ -67,13 +87,13 @@ void audit_truth_close(struct audit_truth *t)
 {
     free(t->residual);
     t->residual = NULL;
-    perm_wipe(&t->ffn);
+    perm_wipe(&t->neurons);
     perm_wipe(&t->output);
 }
 
 /* ------------------------------------------------------------------ targets */
 
-static bool points_to(const float *guess, const float *truth, size_t D)
+static bool points_to(const float *guess, const float *truth, size_t D, double close)
 {
     double both = 0, a = 0, b = 0;
     for (size_t d = 0; d < D; d++) {
@@ -81,7 +101,7 @@ static bool points_to(const float *guess, const float *truth, size_t D)
         a += (double)guess[d] * (double)guess[d];
         b += (double)truth[d] * (double)truth[d];
     }
-    return a > 0 && b > 0 && both >= CLOSE * sqrt(a * b);
+    return a > 0 && b > 0 && both >= close * sqrt(a * b);
 }
 
 /* hit[i]: plain column i was found. Where the answer names a plain column for each place, one place must be right about it. */
@@ -97,7 +117,7 @@ static void columns_found(bool *hit, const struct audit_truth *t, const struct a
             hit[a->channel[j]] = true;
     }
     for (size_t i = 0; !known && a->matrix != NULL && i < t->D; i++)
-        hit[i] = points_to(a->matrix + i * t->D, t->residual + i * t->D, t->D);
+        hit[i] = points_to(a->matrix + i * t->D, t->residual + i * t->D, t->D, CLOSE);
 }
 
 static int judge_columns(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a, bool weights,
@@ -115,10 +135,30 @@ static int judge_columns(struct audit_cell *cell, const struct audit_truth *t, c
         cell->tries = ELEMENTS;
         for (size_t e = 0; e < ELEMENTS; e++) {
             size_t q = audit_noise(1, e) % a->neurons, column = audit_noise(2, e) % t->D;
-            cell->hits += t->ffn.to[a->place[q]] == a->neuron[q] && hit[column];
+            cell->hits += t->neurons.to[a->place[q]] == a->neuron[q] && hit[column];
         }
     }
     free(hit);
+    return 0;
+}
+
+/* An expert of the package is the one that most of its neurons were taken for. */
+static int judge_experts(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a, struct err *err)
+{
+    uint32_t *votes = calloc(t->experts * t->experts, sizeof *votes);
+    if (votes == NULL)
+        return err_oom(err, t->experts * t->experts * sizeof *votes);
+    for (size_t i = 0; i < a->neurons; i++)
+        votes[a->place[i] / t->F * t->experts + a->neuron[i] / t->F]++;
+    for (size_t e = 0; e < t->experts; e++) {
+        const uint32_t *own = votes + e * t->experts;
+        size_t most = 0;
+        for (size_t i = 1; i < t->experts; i++)
+            most = own[i] > own[most] ? i : most;
+        cell->tries += own[most] > 0;
+        cell->hits += own[most] > 0 && t->neurons.to[e * t->F] / t->F == most;
+    }
+    free(votes);
     return 0;
 }
 
@@ -135,12 +175,23 @@ static void judge_tokens(struct audit_cell *cell, const struct audit_truth *t, c
     }
 }
 
+static void judge_patches(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (t->ids[i] >= 0) {
+            cell->tries++;
+            cell->hits += points_to(a->pixels + i * t->M, t->patches + i * t->M, t->M, PICTURE);
+        }
+}
+
 /* Of the pairs of rows that are the same token or were said to be: those that are both. */
 static void judge_equality(struct audit_cell *cell, const struct audit_truth *t, const struct audit_answer *a)
 {
     for (size_t i = 0; i < t->n; i++)
         for (size_t j = 0; j < i; j++) {
             bool same = t->ids[i] == t->ids[j], said = a->symbol[i] == a->symbol[j];
+            if (t->ids[i] < 0 || t->ids[j] < 0) /* class tokens are the same in every image */
+                continue;
             cell->tries += same || said;
             cell->hits += same && said;
         }
@@ -152,11 +203,13 @@ int audit_judge(struct audit_cell *cell, const struct audit_truth *t, const stru
     const bool there[AUDIT_TARGETS] = {
         [AUDIT_RESIDUAL] = a->channel != NULL || a->matrix != NULL,
         [AUDIT_WEIGHTS] = a->neuron != NULL,
-        [AUDIT_TOKENS] = a->token != NULL || a->label != NULL,
+        [AUDIT_EXPERTS] = a->neuron != NULL,
+        [AUDIT_TOKENS] = a->token != NULL || a->label != NULL || a->pixels != NULL,
         [AUDIT_EQUALITY] = a->symbol != NULL,
     };
     *cell = (struct audit_cell){.chance = target == AUDIT_RESIDUAL ? 1.0 / (double)t->D
-                                        : target == AUDIT_WEIGHTS ? 1.0 / (double)t->F : 1.0 / (double)t->V};
+                                        : target == AUDIT_WEIGHTS ? 1.0 / (double)(t->experts * t->F)
+                                        : target == AUDIT_EXPERTS ? 1.0 / (double)t->experts : t->V > 0 ? 1.0 / (double)t->V : 0};
     (void)snprintf(cell->reason, sizeof cell->reason, "%s", a->reason);
     (void)snprintf(cell->method, sizeof cell->method, "%s", a->method);
     if (a->closed)
@@ -164,12 +217,18 @@ int audit_judge(struct audit_cell *cell, const struct audit_truth *t, const stru
     else if (target == AUDIT_RESIDUAL && known) {
         cell->status = AUDIT_GIVEN;
         (void)snprintf(cell->reason, sizeof cell->reason, "users hold this key");
-    } else if (!there[target])
+    } else if (!there[target]) {
         cell->status = AUDIT_SKIPPED;
+        if (t->patches != NULL && cell->reason[0] == '\0')
+            (void)snprintf(cell->reason, sizeof cell->reason, "not applicable: patches are of no vocabulary");
+    } else if (target == AUDIT_TOKENS && a->pixels != NULL)
+        judge_patches(cell, t, a);
     else if (target == AUDIT_TOKENS)
         judge_tokens(cell, t, a);
     else if (target == AUDIT_EQUALITY)
         judge_equality(cell, t, a);
+    else if (target == AUDIT_EXPERTS)
+        return judge_experts(cell, t, a, err);
     else
         return judge_columns(cell, t, a, target == AUDIT_WEIGHTS, known, err);
     return 0;

@@ -14,11 +14,13 @@
 #include "permute/keyset.h"
 
 struct audit_truth {
-    size_t D, F, V, outputs, n;
+    size_t D, F, V, experts, outputs, n; /* experts: 1 without */
     float *residual;     /* [D,D] row i: what becomes of the plain unit row i */
-    struct perm ffn;     /* of the package's layer 0 */
+    struct perm neurons; /* of the package's layer 0, [experts F]: which neuron stands at a place */
     struct perm output;
-    const int32_t *ids;  /* [n] */
+    const int32_t *ids;  /* [n] tokens; of images the numbers of patches, -1 for rows that no patch made */
+    const float *patches; /* [n,M], NULL: texts */
+    size_t M;
 };
 
 MUST_CHECK int audit_truth_open(struct audit_truth *out, const struct keyset *keys, const struct config *c, bool gauge,

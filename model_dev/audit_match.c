@@ -284,16 +284,42 @@ int audit_vector(float **out, const struct checkpoint *cp, enum role role, int l
     return 0;
 }
 
+size_t audit_neuron_count(const struct config *c)
+{
+    return (size_t)config_feeds(c) * (size_t)c->F;
+}
+
+/* The matrix of a role of all experts of a layer, one below the other; without experts the matrix. */
+static int read_feeds(float **out, const struct checkpoint *cp, enum role role, int layer, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    const size_t size = (size_t)c->F * (size_t)c->D;
+    float *all = NULL, *one = NULL;
+    if (c->experts == 0)
+        return audit_matrix(out, cp, role, layer, err);
+    int rc = floats_alloc(&all, (size_t)c->experts, size, err);
+    for (int e = 0; rc == 0 && e < c->experts; e++)
+        if ((rc = audit_matrix(&one, cp, role, layer * c->experts + e, err)) == 0) {
+            memcpy(all + (size_t)e * size, one, size * sizeof *one);
+            free(one);
+        }
+    if (rc == 0)
+        *out = all;
+    else
+        free(all);
+    return rc;
+}
+
 int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
-    const size_t D = (size_t)c->D, F = (size_t)c->F;
+    const size_t D = (size_t)c->D, N = audit_neuron_count(c);
     float *w = NULL, *gain = NULL;
-    const enum role role = !c->gated ? ROLE_UP : checkpoint_tensor(cp, ROLE_GATE, layer) != NULL ? ROLE_GATE : ROLE_GATE_UP;
-    int rc = audit_matrix(&w, cp, role, layer, err); /* fused: gates lie first */
+    const enum role role = !c->gated ? ROLE_UP : arch_tensor(c, ROLE_GATE) != NULL ? ROLE_GATE : ROLE_GATE_UP;
+    int rc = read_feeds(&w, cp, role, layer, err); /* fused: gates lie first */
     if (rc == 0 && !c->post_norm)
         rc = audit_vector(&gain, cp, ROLE_MLP_NORM_W, layer, err);
-    for (size_t f = 0; rc == 0 && gain != NULL && f < F; f++) {
+    for (size_t f = 0; rc == 0 && gain != NULL && f < N; f++) {
         float *row = w + f * D;
         double mean = 0;
         for (size_t d = 0; d < D; d++) {
@@ -313,13 +339,13 @@ int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct er
 
 int audit_pick_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
-    const size_t F = (size_t)k->c->F, n = F < k->sample ? F : k->sample;
+    const size_t N = audit_neuron_count(k->c), n = N < k->sample ? N : k->sample;
     a->place = calloc(n, sizeof *a->place);
     a->neuron = calloc(n, sizeof *a->neuron);
     if (a->place == NULL || a->neuron == NULL)
         return err_oom(err, n * sizeof *a->place);
     for (size_t i = 0; i < n; i++)
-        a->place[i] = (uint32_t)(i * F / n);
+        a->place[i] = (uint32_t)(i * N / n);
     a->neurons = n;
     return 0;
 }
@@ -361,7 +387,7 @@ static void unit_rows(float *x, size_t n, size_t width)
 
 static int match_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err)
 {
-    const size_t D = (size_t)k->c->D, F = (size_t)k->c->F;
+    const size_t D = (size_t)k->c->D, N = audit_neuron_count(k->c);
     float *package = NULL, *base = NULL, *picked = NULL, *plain = NULL;
     int rc = -1;
     if ((a->place == NULL && audit_pick_neurons(k, a, err) != 0) || audit_neurons(&package, k->package, 0, err) != 0 ||
@@ -373,8 +399,8 @@ static int match_neurons(const struct audit_known *k, struct audit_answer *a, st
     if (audit_open_rows(plain, picked, a->neurons, D, a->channel, a->matrix != NULL ? a->matrix : k->residual, err) != 0)
         goto done;
     unit_rows(plain, a->neurons, D);
-    unit_rows(base, F, D);
-    rc = audit_nearest(a->neuron, plain, a->neurons, base, F, D, err);
+    unit_rows(base, N, D);
+    rc = audit_nearest(a->neuron, plain, a->neurons, base, N, D, err);
 done:
     free(package);
     free(base);

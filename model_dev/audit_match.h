@@ -25,10 +25,11 @@ void audit_standardise(float *x, size_t n, size_t width);
 MUST_CHECK int audit_matrix(float **out, const struct checkpoint *cp, enum role role, int layer, struct err *err);
 /* A vector, or NULL. */
 MUST_CHECK int audit_vector(float **out, const struct checkpoint *cp, enum role role, int layer, struct err *err);
-/* What the feed-forward neurons of a layer read, [F,D]: gate (or up) with the norm before it multiplied in, so that it does not
+size_t audit_neuron_count(const struct config *c);
+/* What the feed-forward neurons of a layer read, [N,D]: gate (or up) with the norm before it multiplied in, so that it does not
  * matter whether a package ships gains or has them folded. */
 MUST_CHECK int audit_neurons(float **out, const struct checkpoint *cp, int layer, struct err *err);
-/* Places of the k->sample (or F) neurons that are looked at, into a->place; a->neurons and room in a->neuron. */
+/* Places of the k->sample (or N) neurons that are looked at, into a->place; a->neurons and room in a->neuron. */
 MUST_CHECK int audit_pick_neurons(const struct audit_known *k, struct audit_answer *a, struct err *err);
 /* What the residual key is good for that the attack found (a->channel or a->matrix) or knows (k->residual): fills a->neuron from
  * neurons in plain order against those of the base, and a->token from rows in plain order against the tables. */

@@ -33,11 +33,13 @@ double audit_worst(const struct audit_report *r, char what[128])
     (void)snprintf(what, 128, "nothing");
     for (size_t c = 0; c < r->column_count; c++)
         for (int t = AUDIT_RESIDUAL; r->columns[c].knows != AUDIT_USER && t <= AUDIT_TOKENS; t++) {
+            if (t == AUDIT_EXPERTS) /* one of few is often guessed */
+                continue;
             const struct audit_line *line = NULL;
             double rate = best(r, c, (enum audit_target)t, &line);
             if (rate > most) {
                 most = rate;
-                (void)snprintf(what, 128, "%s: %s, knowing %s", line->attack->id, audit_target_name((enum audit_target)t),
+                (void)snprintf(what, 128, "%s: %s, knowing %s", line->attack->id, audit_target_name((enum audit_target)t, r->images),
                                r->columns[c].name);
             }
         }
@@ -64,8 +66,12 @@ static bool say_equal(const struct audit_report *r, char text[256])
     double rate = line == NULL ? NAN : rate_of(&line->cells[0]);
     if (!(rate > 0))
         return false;
-    (void)snprintf(text, 256, "Of pairs of equal tokens %.0f %% are seen as equal rows: a substitution cipher over tokens%s; renew the context "
-                   "before much traffic builds up.", 100 * rate, rate < 0.5 ? " at equal positions" : "");
+    if (r->images)
+        (void)snprintf(text, 256, "Of pairs of patches that two images share at one place %.0f %% are seen as equal rows: what stays the same "
+                       "before a camera shows.", 100 * rate);
+    else
+        (void)snprintf(text, 256, "Of pairs of equal tokens %.0f %% are seen as equal rows: a substitution cipher over tokens%s; renew the context "
+                       "before much traffic builds up.", 100 * rate, rate < 0.5 ? " at equal positions" : "");
     return true;
 }
 
@@ -82,7 +88,8 @@ static bool say_column(const struct audit_report *r, size_t c, char text[256])
     char who[128];
     const struct audit_column *col = &r->columns[c];
     if (col->knows == AUDIT_NOTHING) {
-        (void)snprintf(text, 256, "A server that knows nothing else recovers tokens: %s.", parts[AUDIT_TOKENS]);
+        (void)snprintf(text, 256, "A server that knows nothing else recovers %s: %s.", audit_target_name(AUDIT_TOKENS, r->images),
+                       parts[AUDIT_TOKENS]);
         return true;
     }
     if (col->knows == AUDIT_DRIFT)
@@ -90,8 +97,8 @@ static bool say_column(const struct audit_report *r, size_t c, char text[256])
     else
         (void)snprintf(who, sizeof who, "%s", col->knows == AUDIT_BASE ? "A server that has --base"
                                                                      : "A server and one user of the context together");
-    (void)snprintf(text, 256, "%s: pi %s, weights %s, tokens %s.", who, parts[AUDIT_RESIDUAL], parts[AUDIT_WEIGHTS],
-                   parts[AUDIT_TOKENS]);
+    (void)snprintf(text, 256, "%s: pi %s, weights %s, %s %s.", who, parts[AUDIT_RESIDUAL], parts[AUDIT_WEIGHTS],
+                   audit_target_name(AUDIT_TOKENS, r->images), parts[AUDIT_TOKENS]);
     return true;
 }
 
@@ -130,7 +137,7 @@ static void print_reasons(FILE *to, const struct audit_report *r, const struct a
             said |= strcmp(why, line->cells[b].reason) == 0;
         if (said)
             continue;
-        (void)fprintf(to, "  %s %s, knowing", line->attack->id, audit_target_name(line->target));
+        (void)fprintf(to, "  %s %s, knowing", line->attack->id, audit_target_name(line->target, r->images));
         const char *comma = " ";
         for (size_t b = c; b < r->column_count; b++)
             if (strcmp(why, line->cells[b].reason) == 0) {
@@ -145,7 +152,7 @@ static void print_tries(FILE *to, const struct audit_line *line, const struct au
 {
     for (size_t c = 0; c < r->column_count; c++)
         if (line->cells[c].tries > 0) {
-            (void)fprintf(to, "  %s %s: of %llu%s%s, guessing finds %.2g %%\n", line->attack->id, audit_target_name(line->target),
+            (void)fprintf(to, "  %s %s: of %llu%s%s, guessing finds %.2g %%\n", line->attack->id, audit_target_name(line->target, r->images),
                           (unsigned long long)line->cells[c].tries, line->cells[c].method[0] != '\0' ? "; " : "",
                           line->cells[c].method, 100 * line->cells[c].chance);
             return;
@@ -155,15 +162,15 @@ static void print_tries(FILE *to, const struct audit_line *line, const struct au
 void audit_print(FILE *to, const struct audit_report *r)
 {
     char text[256];
-    (void)fprintf(to, "%s, profile %s, head: %s, local layers: %d; D=%d F=%d L=%d V=%d; %zu rows of %s\n\nrecovered, in percent [95 %% interval], by what the "
-                  "server knows beside the package\n\n%-38s", r->architecture, r->profile, r->head, r->local_layers, r->D, r->F, r->L, r->V, r->rows,
+    (void)fprintf(to, "%s, profile %s, head: %s, local layers: %d; D=%d F=%d L=%d V=%d experts=%d; %zu rows of %s\n\nrecovered, in percent [95 %% interval], by what the "
+                  "server knows beside the package\n\n%-38s", r->architecture, r->profile, r->head, r->local_layers, r->D, r->F, r->L, r->V, r->experts, r->rows,
                   r->text, "attack");
     for (size_t c = 0; c < r->column_count; c++)
         (void)fprintf(to, " %*s", CELL, r->columns[c].name);
     (void)fprintf(to, "\n");
     for (size_t i = 0; i < r->line_count; i++) {
         const struct audit_line *line = &r->lines[i];
-        (void)fprintf(to, "%-3s %-24s %-9s", line->attack->id, line->attack->name, audit_target_name(line->target));
+        (void)fprintf(to, "%-3s %-24s %-9s", line->attack->id, line->attack->name, audit_target_name(line->target, r->images));
         for (size_t c = 0; c < r->column_count; c++) {
             char cell[CELL + 8];
             cell_text(cell, &line->cells[c]);
@@ -231,7 +238,7 @@ int audit_json(struct json_doc **out, const struct audit_report *r, struct err *
         struct json *a = json_put_object(doc, attacks, NULL);
         json_put_str(doc, a, "id", line->attack->id);
         json_put_str(doc, a, "name", line->attack->name);
-        json_put_str(doc, a, "of", audit_target_name(line->target));
+        json_put_str(doc, a, "of", audit_target_name(line->target, r->images));
         struct json *cells = json_put_array(doc, a, "cells");
         for (size_t c = 0; c < r->column_count; c++)
             put_cell(doc, cells, &r->columns[c], &line->cells[c]);

@@ -1,6 +1,7 @@
 /* A2: what a residual column has in a matrix, sorted, does not depend on the inner key; over some matrices it names the column. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/floats.h"
 #include "model_dev/audit_match.h"
@@ -8,22 +9,43 @@
 #define POINTS 24      /* places of a sorted column that are kept */
 #define MAX_MATRICES 32
 
-/* A matrix as [D, other]: what each residual column has in it, with the gain of the norm before it multiplied in. */
+/* The down matrices of a layer's experts side by side, [D,N]: what is added to a residual column. */
+static int downs_of(float **out, const struct checkpoint *cp, int layer, struct err *err)
+{
+    const struct config *c = checkpoint_config(cp);
+    const size_t D = (size_t)c->D, F = (size_t)c->F, N = audit_neuron_count(c);
+    float *all = NULL, *one = NULL;
+    int rc = floats_alloc(&all, D, N, err);
+    for (int e = 0; rc == 0 && e < config_feeds(c); e++)
+        if ((rc = audit_matrix(&one, cp, ROLE_DOWN, layer * config_feeds(c) + e, err)) == 0) {
+            for (size_t d = 0; d < D; d++)
+                memcpy(all + d * N + (size_t)e * F, one + d * F, F * sizeof *one);
+            free(one);
+        }
+    if (rc == 0)
+        *out = all;
+    else
+        free(all);
+    return rc;
+}
+
+/* A matrix as [D, other]: what each residual column has in it, with the gain of the norm before it multiplied in. Of experts all
+ * together: sorted, their order does not matter either. */
 static int columns_of(float **out, size_t *width, const struct checkpoint *cp, bool down, int layer, struct err *err)
 {
     const struct config *c = checkpoint_config(cp);
-    const size_t D = (size_t)c->D, F = (size_t)c->F;
+    const size_t D = (size_t)c->D, N = audit_neuron_count(c);
     float *w = NULL, *turned = NULL;
-    *width = F;
-    if (down) /* its outputs are the residual already */
-        return audit_matrix(out, cp, ROLE_DOWN, layer, err);
-    if (audit_neurons(&w, cp, layer, err) != 0 || floats_alloc(&turned, D, F, err) != 0) {
+    *width = N;
+    if (down)
+        return downs_of(out, cp, layer, err);
+    if (audit_neurons(&w, cp, layer, err) != 0 || floats_alloc(&turned, D, N, err) != 0) {
         free(w);
         return -1;
     }
-    for (size_t f = 0; f < F; f++)
+    for (size_t f = 0; f < N; f++)
         for (size_t d = 0; d < D; d++)
-            turned[d * F + f] = w[f * D + d];
+            turned[d * N + f] = w[f * D + d];
     free(w);
     *out = turned;
     return 0;

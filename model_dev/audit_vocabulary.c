@@ -19,11 +19,11 @@
 struct view {
     struct net *net;
     bool gates;
-    int F;
-    struct linear gate; /* of the last layer; fused ones have the ups behind the gates */
+    size_t F, experts;
+    struct linear *gate; /* [experts] of the last layer; fused ones have the ups behind the gates */
     struct scratch *scratch;
     void *work;
-    float *normed, *values; /* [BATCH,D], [BATCH, width of gate] */
+    float *normed, *values; /* [BATCH,D], [BATCH, width of a gate] */
 };
 
 static int put_zero(struct linear *at, int out, int in, struct err *err)
@@ -48,7 +48,21 @@ static struct net_layer *last_layer(const struct view *v)
     return &v->net->layers[v->net->config.L - 1];
 }
 
-/* The gates of the last layer, and nothing left there that adds or costs time: one layer alone keeps one neuron. */
+/* The first of a layer's experts is all that is left of them. */
+static void keep_one_expert(struct net_layer *layer, size_t experts)
+{
+    layer->up = layer->experts[0].up;
+    layer->down = layer->experts[0].down;
+    for (size_t e = 1; e < experts; e++) {
+        linear_free(&layer->experts[e].up);
+        linear_free(&layer->experts[e].down);
+    }
+    free(layer->experts);
+    layer->experts = NULL;
+}
+
+/* The gates of the last layer, of all its experts: a server can put every row to every one. Nothing is left there that adds or costs
+ * time: one layer alone keeps one neuron. */
 static int take_gates(struct view *v, const struct checkpoint *cp, enum compute compute, struct err *err)
 {
     struct config *c = &v->net->config;
@@ -56,8 +70,14 @@ static int take_gates(struct view *v, const struct checkpoint *cp, enum compute 
     struct net_layer *last = last_layer(v);
     const bool fused = arch_tensor(whole, ROLE_GATE_UP) != NULL, alone = c->L == 1;
     const enum role role = fused ? ROLE_GATE_UP : c->gated ? ROLE_GATE : ROLE_UP, bias = c->gated ? ROLE_GATE_BIAS : ROLE_UP_BIAS;
-    if (linear_load(&v->gate, cp, compute, &role, fused ? NULL : &bias, 1, c->L - 1, err) != 0 ||
-        put_zero(&last->down, c->D, alone ? 1 : c->F, err) != 0)
+    if ((v->gate = calloc(v->experts, sizeof *v->gate)) == NULL)
+        return err_oom(err, v->experts * sizeof *v->gate);
+    for (size_t e = 0; e < v->experts; e++)
+        if (linear_load(&v->gate[e], cp, compute, &role, fused ? NULL : &bias, 1, (c->L - 1) * (int)v->experts + (int)e, err) != 0)
+            return -1;
+    if (last->experts != NULL)
+        keep_one_expert(last, v->experts);
+    if (put_zero(&last->down, c->D, alone ? 1 : c->F, err) != 0)
         return -1;
     if (!alone)
         return 0;
@@ -70,14 +90,15 @@ static int view_open(struct view *v, const struct checkpoint *cp, int layers, bo
     if (net_load_first(&v->net, cp, layers, compute, err) != 0)
         return -1;
     v->gates = gates;
-    v->F = v->net->config.F;
+    v->F = (size_t)v->net->config.F;
+    v->experts = (size_t)config_feeds(&v->net->config);
     if (gates && take_gates(v, cp, compute, err) != 0)
         return -1;
-    const size_t bytes = gates ? (linear_work_bytes(&v->gate, BATCH) + 63) / 64 * 64 : 0;
+    const size_t bytes = gates ? (linear_work_bytes(&v->gate[0], BATCH) + 63) / 64 * 64 : 0;
     if ((v->work = aligned_alloc(64, bytes + 64)) == NULL)
         return err_oom(err, bytes);
     if (floats_alloc(&v->normed, BATCH, (size_t)v->net->config.D, err) != 0 ||
-        floats_alloc(&v->values, BATCH, gates ? (size_t)v->gate.w.out : 1, err) != 0)
+        floats_alloc(&v->values, BATCH, gates ? (size_t)v->gate[0].w.out : 1, err) != 0)
         return -1;
     return scratch_new(&v->scratch, v->net, BATCH, BATCH, err);
 }
@@ -85,27 +106,32 @@ static int view_open(struct view *v, const struct checkpoint *cp, int layers, bo
 static void view_close(struct view *v)
 {
     net_free(v->net);
-    linear_free(&v->gate);
+    for (size_t e = 0; v->gate != NULL && e < v->experts; e++)
+        linear_free(&v->gate[e]);
+    free(v->gate);
     scratch_free(v->scratch);
     free(v->work);
     free(v->normed);
     free(v->values);
 }
 
-/* What is compared of rows x [n,D]: themselves, or the sorted gate values that they lead to. [n,F] */
+/* What is compared of rows x [n,D]: themselves, or the sorted gate values that they lead to. [n,N] */
 static int compared(struct view *v, const float *x, int n, float *out, struct err *err)
 {
     const struct config *c = &v->net->config;
-    const size_t D = (size_t)c->D, F = (size_t)v->F, width = (size_t)v->gate.w.out;
+    const size_t D = (size_t)c->D, F = v->F, N = v->experts * F;
     if (!v->gates) {
         memcpy(out, x, (size_t)n * D * sizeof *out);
         return 0;
     }
     norm_apply(c, &last_layer(v)->mlp_norm, v->normed, x, n);
-    linear_apply(&v->gate, v->values, v->normed, n, v->work);
-    for (size_t i = 0; i < (size_t)n; i++)
-        memcpy(out + i * F, v->values + i * width, F * sizeof *out); /* gates lie first */
-    return audit_sort_rows(out, (size_t)n, F, err);
+    for (size_t e = 0; e < v->experts; e++) {
+        const size_t width = (size_t)v->gate[e].w.out;
+        linear_apply(&v->gate[e], v->values, v->normed, n, v->work);
+        for (size_t i = 0; i < (size_t)n; i++)
+            memcpy(out + i * N + e * F, v->values + i * width, F * sizeof *out); /* gates lie first */
+    }
+    return audit_sort_rows(out, (size_t)n, N, err);
 }
 
 /* ------------------------------------------------------------------ both sides of the comparison */
@@ -117,7 +143,7 @@ struct trying {
     struct kvcache *seen, *cache[BATCH]; /* all BATCH hold the tokens that were accepted so far */
     struct forward_seq seqs[BATCH];
     float *rows, *out; /* [BATCH,D] */
-    size_t width;      /* of what is compared: F or D */
+    size_t width;      /* of what is compared: N or D */
     float *target;     /* [AUDIT_SEQUENCE,width] what the server sees */
     float *values;     /* [BATCH,width] */
 };
@@ -127,7 +153,7 @@ static int open_all(struct trying *s, struct err *err)
     const struct audit_known *k = s->k;
     const size_t D = (size_t)k->c->D;
     const bool open = k->residual != NULL; /* then the users' own layers are known too, and nothing of the server's is needed */
-    s->width = open ? D : (size_t)k->c->F;
+    s->width = open ? D : audit_neuron_count(k->c);
     if ((open ? view_open(&s->own, k->tables, k->first, false, k->compute, err)
               : view_open(&s->own, k->base, k->first + 1, true, COMPUTE_F32, err)) != 0 ||
         (!open && (view_open(&s->server, k->package, 1, true, k->compute, err) != 0 ||
@@ -223,8 +249,8 @@ static size_t places(const struct audit_known *k)
     const struct config *c = k->c;
     if (k->places > 0)
         return k->places;
-    const double D = c->D, attention = D * (double)(2 * (c->H + c->G) * c->K), gates = D * c->F;
-    const double local = attention + (c->gated ? 3 : 2) * gates;
+    const double D = c->D, attention = D * (double)(2 * (c->H + c->G) * c->K), gates = D * (double)audit_neuron_count(c);
+    const double local = attention + (c->gated ? 3 : 2) * D * c->F * (c->experts > 0 ? c->experts_used : 1);
     const double fit = WORK / ((local * k->first + attention + gates) * (double)c->V);
     return fit < 4 ? 4 : fit > 64 ? 64 : (size_t)fit;
 }

@@ -19,10 +19,9 @@
 #include "tests/support/tempdir.h"
 #include "transport/identity.h"
 
-TestSuite(leaks, .timeout = 290);
-
 #define PROMPT "Lily found a secret zebra under the violet staircase and whispered marmalade"
-#define TEXT_BYTES 8 /* pieces of the text that are looked for */
+#define PROMPT_BYTES 8  /* pieces of the text that are looked for */
+#define ANSWER_BYTES 16 /* its words are common ones, which stand in the help of a figure, too */
 
 /* ------------------------------------------------------------------ what is looked for */
 
@@ -57,10 +56,10 @@ static void add_key(struct needles *all, const char *what, const uint8_t key[32]
     add(all, what, text, 42); /* without its last quantum: padding and neighbours differ */
 }
 
-static void add_text(struct needles *all, const char *what, const char *text)
+static void add_text(struct needles *all, const char *what, const char *text, size_t bytes)
 {
-    for (size_t at = 0; at + TEXT_BYTES <= strlen(text); at += 4)
-        add(all, what, text + at, TEXT_BYTES);
+    for (size_t at = 0; at + bytes <= strlen(text); at += 4)
+        add(all, what, text + at, bytes);
 }
 
 /* Six ids of a prompt that follow one another: the developer's own canaries may well have three that are the same. */
@@ -257,8 +256,8 @@ static void collect(struct needles *said, struct needles *secret, struct needles
     cr_assert_gt(n, 20);
     struct needles *both[] = {said, secret};
     for (size_t i = 0; i < 2; i++) {
-        add_text(both[i], "the prompt", PROMPT);
-        add_text(both[i], "the answer", json_string(json_get(root, "text")));
+        add_text(both[i], "the prompt", PROMPT, PROMPT_BYTES);
+        add_text(both[i], "the answer", json_string(json_get(root, "text")), ANSWER_BYTES);
     }
     add_runs(said, ids, prompt);
     add_ids(secret, ids, n);
@@ -299,6 +298,39 @@ static void go_wrong(const struct trio *t, const struct gateway *g)
     shell_free(&s);
 }
 
+static int port_of(const char *listen)
+{
+    return atoi(strrchr(listen, ':') + 1);
+}
+
+/* A command that tells of keys and packages: what it prints has none of them. */
+static void tells_nothing(const struct needles *secret, const struct needles *keys, const char *const argv[])
+{
+    struct shell s;
+    shell_run(&s, argv);
+    cr_expect_eq(s.status, 0, "%s: %s", s.command, s.err);
+    cr_expect_gt(s.out_len, 100, "%s: %s", s.command, s.out);
+    (void)found(secret, s.out, s.out_len, s.command, false);
+    (void)found(keys, s.out, s.out_len, s.command, false);
+    (void)found(keys, s.err, strlen(s.err), s.command, false);
+    shell_free(&s);
+}
+
+/* A server and a developer with figures, and a user that joined. */
+static void open_with_metrics(struct trio *t)
+{
+    struct shell s;
+    trio_make(t, DEMO_LM, "user");
+    t->metrics = true;
+    trio_start_server(t, NULL);
+    trio_start_model_dev(t);
+    trio_wait_serving(t);
+    trio_write_user(t, "user");
+    trio_user(t, &s, SHELL_ARGV("join"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    shell_free(&s);
+}
+
 static void at_level(const char *level)
 {
     struct trio t;
@@ -307,7 +339,7 @@ static void at_level(const char *level)
     struct needles said = {0}, secret = {0}, keys = {0}, developers = {0};
     char trace[FILE_PATH_MAX], sealed[FILE_PATH_MAX];
     cr_assert_eq(setenv("STIP_LOG", level, 1), 0);
-    trio_open(&t, DEMO_LM, "user");
+    open_with_metrics(&t);
     (void)snprintf(trace, sizeof trace, "%s", trio_path(&t, "trace"));
     (void)snprintf(sealed, sizeof sealed, "%s", trio_path(&t, "sealed.grant"));
     trio_user(&t, &s, SHELL_ARGV("generate", "--prompt", PROMPT, "--max-tokens", "24", "--trace", trace, "--json"));
@@ -320,6 +352,11 @@ static void at_level(const char *level)
     json_free(gateway_ask(&g, TEXT, "{\"prompt\":\"" PROMPT "\",\"max_tokens\":8," GREEDY "\"logprobs\":2}"));
     go_wrong(&t, &g);
     metrics(&secret, &keys, g.port, "the gateway's metrics");
+    metrics(&secret, &keys, port_of(t.server_metrics), "the server's metrics");
+    metrics(&secret, &keys, port_of(t.model_dev_metrics), "the developer's metrics");
+    tells_nothing(&secret, &keys, SHELL_ARGV("stip-model-dev", "inspect", "--check", trio_path(&t, "protected")));
+    tells_nothing(&secret, &keys, SHELL_ARGV("stip-model-dev", "inspect", "--json", trio_path(&t, "protected")));
+    tells_nothing(&secret, &keys, SHELL_ARGV("stip-server", "inspect", "--json", trio_path(&t, "protected/package")));
     shell_run(&s, SHELL_ARGV("stip-model-dev", "grant", "--config", trio_path(&t, "model_dev.json"), "--user",
                              trio_path(&t, "user.id/identity.pub"), "--out", sealed));
     cr_assert_eq(s.status, 0, "%s", s.err);

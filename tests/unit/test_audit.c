@@ -58,7 +58,7 @@ static void audit(const struct audit_options *o)
 static const struct audit_cell *cell(const char *id, enum audit_target target, enum audit_knows knows)
 {
     const struct audit_line *line = audit_find(&r, id, target);
-    cr_assert_not_null(line, "%s %s", id, audit_target_name(target));
+    cr_assert_not_null(line, "%s %s", id, audit_target_name(target, false));
     for (size_t c = 0; c < r.column_count; c++)
         if (r.columns[c].knows == knows)
             return &line->cells[c];
@@ -73,9 +73,22 @@ static double rate(const char *id, enum audit_target target, enum audit_knows kn
     return p;
 }
 
-#define ALL(id, target, knows) cr_expect_eq(rate(id, target, knows), 1.0, "%s %s: %g", id, audit_target_name(target), rate(id, target, knows))
+/* Cells that were not measured; each must say why. */
+static size_t without_figure(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r.line_count; i++)
+        for (size_t c = 0; c < r.column_count; c++) {
+            const struct audit_cell *x = &r.lines[i].cells[c];
+            cr_expect(x->status == AUDIT_MEASURED ? x->tries > 0 : x->reason[0] != '\0', "%s", r.lines[i].attack->id);
+            count += x->status == AUDIT_SKIPPED;
+        }
+    return count;
+}
+
+#define ALL(id, target, knows) cr_expect_eq(rate(id, target, knows), 1.0, "%s %s: %g", id, audit_target_name(target, false), rate(id, target, knows))
 /* Of 64 columns, 128 neurons, 300 tokens guessing finds one or two. */
-#define CHANCE(id, target, knows) cr_expect_lt(rate(id, target, knows), 0.08, "%s %s: %g", id, audit_target_name(target), rate(id, target, knows))
+#define CHANCE(id, target, knows) cr_expect_lt(rate(id, target, knows), 0.08, "%s %s: %g", id, audit_target_name(target, false), rate(id, target, knows))
 
 /* ------------------------------------------------------------------ where they must work */
 
@@ -88,11 +101,12 @@ static void reads_everything(const char *architecture)
     struct audit_options o = options();
     o.drift_count = 1; /* drift 0: these very weights */
     audit(&o);
-    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++) {
-        ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
-        ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
-        ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
-    }
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++)
+        if (t != AUDIT_EXPERTS || r.experts > 0) {
+            ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
+            ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+            ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
+        }
     ALL("A4", AUDIT_TOKENS, AUDIT_DRIFT);
     const struct audit_cell *vocabulary = cell("A7", AUDIT_TOKENS, AUDIT_DRIFT);
     if (vocabulary->status == AUDIT_MEASURED)
@@ -119,6 +133,116 @@ Test(audit, who_has_the_weights_of_a_gpt2_reads_everything)
 Test(audit, who_has_the_weights_of_a_bert_reads_everything)
 {
     reads_everything("BertForSequenceClassification");
+}
+
+/* Catches: an attack on one expert only, neurons that are looked for in the place of their expert, a judge that forgets the order of
+ * the experts. */
+Test(audit, who_has_the_weights_of_experts_reads_everything)
+{
+    reads_everything("MixtralForCausalLM");
+    cr_expect_eq(r.experts, 5);
+    cr_expect_str_eq(r.keys[r.key_count - 1].name, "experts, a layer");
+}
+
+Test(audit, fine_experts_in_int8_too)
+{
+    struct synth_shape shape = small;
+    struct protect_report report;
+    struct protect_opts p = protected_opts(dir, 7);
+    struct audit_options o = options();
+    shape.F = 48;
+    shape.experts = 12;
+    shape.experts_used = 3;
+    protected_synth(dir, "Qwen3MoeForCausalLM", &shape, 1);
+    p.dtype = "int8";
+    cr_assert_eq(protect_checkpoint(&p, &report, &err), 0, "%s", err.text);
+    o.drift_count = 1;
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_EXPERTS; t++) {
+        ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+        ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
+    }
+    ALL("A2", AUDIT_EXPERTS, AUDIT_USER);
+    cr_expect_eq(cell("A2", AUDIT_EXPERTS, AUDIT_DRIFT)->tries, 12);
+}
+
+/* ------------------------------------------------------------------ images */
+
+static const struct synth_shape pictures = {.D = 64, .H = 4, .L = 3, .F = 128, .image = 24, .wide = 16, .patch = 4, .channels = 3};
+
+static bool says(const char *id, enum audit_target target, enum audit_knows knows, const char *reason)
+{
+    const struct audit_cell *c = cell(id, target, knows);
+    return c->status == AUDIT_SKIPPED && strstr(c->reason, reason) != NULL;
+}
+
+/* Catches: pixels in the wrong order or of the wrong place, a projection with the place in it, class tokens that are judged as patches,
+ * an attack for texts that is put to images. */
+static void reads_images(const char *architecture)
+{
+    protect(architecture, &pictures, NULL);
+    struct audit_options o = options();
+    o.drift_count = 1;
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++)
+        if (t != AUDIT_EXPERTS) {
+            ALL("A1", (enum audit_target)t, AUDIT_DRIFT);
+            ALL("A2", (enum audit_target)t, AUDIT_DRIFT);
+            ALL("A3", (enum audit_target)t, AUDIT_DRIFT);
+        }
+    ALL("A4", AUDIT_TOKENS, AUDIT_USER);
+    ALL("A6", AUDIT_EQUALITY, AUDIT_NOTHING); /* the upper halves of the made-up images are the same */
+    cr_expect_gt(cell("A6", AUDIT_EQUALITY, AUDIT_NOTHING)->tries, 60);
+    cr_expect_eq(cell("A2", AUDIT_TOKENS, AUDIT_DRIFT)->tries % 24, 0); /* patches, without class tokens */
+    cr_expect(says("A4", AUDIT_TOKENS, AUDIT_DRIFT, "not applicable: patches are of no dictionary"));
+    cr_expect(says("A6", AUDIT_TOKENS, AUDIT_NOTHING, "not applicable: patches are of no vocabulary"));
+    cr_expect(says("A7", AUDIT_TOKENS, AUDIT_DRIFT, "not applicable: patches are of no vocabulary"));
+    cr_expect_eq(cell("A5", AUDIT_TOKENS, AUDIT_NOTHING)->status, AUDIT_CLOSED);
+    cr_expect_str_eq(audit_target_name(AUDIT_TOKENS, r.images), "patches");
+    cr_expect_gt(without_figure(), 0);
+}
+
+Test(audit, who_has_the_weights_of_a_vit_computes_the_pixels_back)
+{
+    reads_images("ViTForImageClassification");
+}
+
+Test(audit, and_of_a_deit_whose_rows_begin_two_places_before)
+{
+    reads_images("DeiTForImageClassificationWithTeacher");
+}
+
+Test(audit, unrelated_weights_of_a_vit_are_worth_nothing)
+{
+    protect("ViTForImageClassification", &pictures, NULL);
+    cr_assert_eq(synth_checkpoint(base_dir, "ViTForImageClassification", &pictures, 2, &err), 0, "%s", err.text);
+    struct audit_options o = options();
+    o.base = base_dir;
+    audit(&o);
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++)
+        if (t != AUDIT_EXPERTS) {
+            CHANCE("A1", (enum audit_target)t, AUDIT_BASE);
+            CHANCE("A2", (enum audit_target)t, AUDIT_BASE);
+            CHANCE("A3", (enum audit_target)t, AUDIT_BASE);
+        }
+    ALL("A4", AUDIT_TOKENS, AUDIT_USER); /* users hold the projection */
+}
+
+/* Catches: rows behind the users' layers that are taken for projections of patches. */
+Test(audit, local_layers_close_the_pixels_and_equal_patches)
+{
+    struct protect_report report;
+    struct protect_opts p = protected_opts(dir, 7);
+    struct audit_options o = options();
+    protected_synth(dir, "ViTForImageClassification", &pictures, 1);
+    p.local_layers = 1;
+    cr_assert_eq(protect_checkpoint(&p, &report, &err), 0, "%s", err.text);
+    o.drift_count = 1;
+    audit(&o);
+    ALL("A2", AUDIT_RESIDUAL, AUDIT_DRIFT);
+    CHANCE("A2", AUDIT_TOKENS, AUDIT_DRIFT);
+    CHANCE("A6", AUDIT_EQUALITY, AUDIT_NOTHING);
 }
 
 Test(audit, a_little_drift_does_not_help)
@@ -302,11 +426,12 @@ static void reads_nothing(const char *architecture)
     struct audit_options o = options();
     o.base = base_dir;
     audit(&o);
-    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++) {
-        CHANCE("A1", (enum audit_target)t, AUDIT_BASE);
-        CHANCE("A2", (enum audit_target)t, AUDIT_BASE);
-        CHANCE("A3", (enum audit_target)t, AUDIT_BASE);
-    }
+    for (int t = AUDIT_RESIDUAL; t <= AUDIT_TOKENS; t++)
+        if (t != AUDIT_EXPERTS) { /* one of five is found by guessing */
+            CHANCE("A1", (enum audit_target)t, AUDIT_BASE);
+            CHANCE("A2", (enum audit_target)t, AUDIT_BASE);
+            CHANCE("A3", (enum audit_target)t, AUDIT_BASE);
+        }
     CHANCE("A4", AUDIT_TOKENS, AUDIT_BASE);
     if (cell("A7", AUDIT_TOKENS, AUDIT_BASE)->status == AUDIT_MEASURED)
         CHANCE("A7", AUDIT_TOKENS, AUDIT_BASE);
@@ -321,6 +446,11 @@ Test(audit, unrelated_weights_of_a_llama_are_worth_nothing)
 Test(audit, unrelated_weights_of_a_gpt2_are_worth_nothing)
 {
     reads_nothing("GPT2LMHeadModel");
+}
+
+Test(audit, unrelated_experts_are_worth_nothing)
+{
+    reads_nothing("MixtralForCausalLM");
 }
 
 Test(audit, unrelated_weights_of_a_bert_are_worth_nothing)
@@ -548,14 +678,7 @@ Test(audit, what_is_not_measured_has_a_reason)
     struct audit_options o = options();
     protect("LlamaForCausalLM", &small, NULL);
     audit(&o);
-    size_t seen = 0;
-    for (size_t i = 0; i < r.line_count; i++)
-        for (size_t c = 0; c < r.column_count; c++) {
-            const struct audit_cell *x = &r.lines[i].cells[c];
-            cr_expect(x->status == AUDIT_MEASURED ? x->tries > 0 : x->reason[0] != '\0', "%s", r.lines[i].attack->id);
-            seen += x->status == AUDIT_SKIPPED;
-        }
-    cr_expect_gt(seen, 0);
+    cr_expect_gt(without_figure(), 0);
     cr_expect_not(file_exists(tempdir_path(dir, "out/.audit.tmp")));
 }
 
@@ -592,12 +715,42 @@ Test(audit, int8_packages_are_read_as_well)
 
 /* ------------------------------------------------------------------ refusals */
 
-static void refused(const struct audit_options *o, const char *one, const char *other)
+static void refused_as(enum err_code code, const struct audit_options *o, const char *one, const char *other)
 {
     err = (struct err){0};
     cr_assert_neq(audit_run(o, &r, &err), 0);
-    cr_expect_eq(err.code, ERR_INPUT, "%s", err.text);
+    cr_expect_eq(err.code, code, "%s", err.text);
     cr_expect(strstr(err.text, one) != NULL && strstr(err.text, other) != NULL, "%s", err.text);
+}
+
+static void refused(const struct audit_options *o, const char *one, const char *other)
+{
+    refused_as(ERR_INPUT, o, one, other);
+}
+
+Test(audit, a_base_with_other_experts_is_refused)
+{
+    struct synth_shape other = small;
+    struct audit_options o = options();
+    protect("MixtralForCausalLM", &small, NULL);
+    other.experts = 6;
+    cr_assert_eq(synth_checkpoint(base_dir, "MixtralForCausalLM", &other, 2, &err), 0, "%s", err.text);
+    o.base = base_dir;
+    refused(&o, "has 6 experts", "has 5");
+}
+
+Test(audit, a_base_of_other_images_and_a_text_for_images_are_refused)
+{
+    struct synth_shape other = pictures;
+    struct audit_options o = options();
+    protect("ViTForImageClassification", &pictures, NULL);
+    other.patch = 8;
+    cr_assert_eq(synth_checkpoint(base_dir, "ViTForImageClassification", &other, 2, &err), 0, "%s", err.text);
+    o.base = base_dir;
+    refused(&o, "in patches of 8x8", "of 4x4");
+    o.base = NULL;
+    o.ids = ids_path;
+    refused_as(ERR_USAGE, &o, "--ids: ViTForImageClassification reads images", "makes some up");
 }
 
 Test(audit, a_base_of_another_shape_is_refused)
