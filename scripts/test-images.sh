@@ -45,7 +45,9 @@ CONF
   cp "$0" "$dir/test-images.sh"
   for part in build run; do
     say "$part"
-    timeout -k 10 3600 setsid unshare -mpfCi $([ $part = build ] || echo -un) --kill-child --mount-proc \
+    own=-mpfCi # namespaces; those who run get a network of their own too
+    [ $part = build ] || own=-mpfCiun
+    timeout -k 10 3600 setsid unshare $own --kill-child --mount-proc \
       sh "$dir/test-images.sh" --inside $part "$dir" </dev/null || fail "failed in: $part"
   done
   say ok
