@@ -20,14 +20,16 @@
  * of it: nobody waits for a thread that the system has put aside. */
 struct start {
     unsigned generation;
-    int place; /* CPU to stay on, counted among those allowed; 0: any */
+    int cpu; /* that the thread stays on, ANY_CPU for none */
 };
+#define ANY_CPU (-1)
 
 struct pool {
     int helpers;
     struct start start[THREADS_MAX];
     pthread_t thread[THREADS_MAX];
     pthread_mutex_t busy; /* held by the one caller */
+    int free_cpu; /* the one that no helper stays on, ANY_CPU where helpers go anywhere; under busy */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     int sleeping; /* under lock */
@@ -83,18 +85,44 @@ static unsigned await_generation(unsigned seen)
     }
 }
 
+static void stay_on(int helper, int cpu)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    (void)pthread_setaffinity_np(pool.thread[helper], sizeof one, &one); /* a refusal costs speed only */
+    pool.start[helper].cpu = cpu;
+}
+
 /* With a thread for every CPU there is nowhere to move to, and moving costs the caches. The caller stays free: threads that it makes
  * later would inherit its place. */
-static void stay_on(int place)
+static void settle(void)
 {
-    cpu_set_t allowed, one;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    cpu_set_t allowed;
+    int helper = 0;
+    pool.free_cpu = ANY_CPU;
+    if (pool.helpers == 0 || pool.helpers + 1 != threads_cpus() || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         return;
-    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &allowed) && place-- == 0) {
-            CPU_ZERO(&one);
-            CPU_SET(cpu, &one);
-            (void)sched_setaffinity(0, sizeof one, &one); /* a refusal costs speed only */
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (!CPU_ISSET((size_t)cpu, &allowed))
+            continue;
+        else if (pool.free_cpu == ANY_CPU)
+            pool.free_cpu = cpu;
+        else
+            stay_on(helper++, cpu);
+}
+
+/* The system may have put the caller where a helper stays, and would take milliseconds to see that another CPU idles: the helper goes
+ * there at once. */
+static void make_way(void)
+{
+    const int cpu = pool.free_cpu == ANY_CPU ? ANY_CPU : sched_getcpu();
+    if (cpu == pool.free_cpu)
+        return;
+    for (int i = 0; i < pool.helpers; i++)
+        if (pool.start[i].cpu == cpu) {
+            stay_on(i, pool.free_cpu);
+            pool.free_cpu = cpu;
             return;
         }
 }
@@ -103,8 +131,6 @@ static void *run(void *arg)
 {
     const struct start *start = arg;
     unsigned seen = start->generation;
-    if (start->place > 0)
-        stay_on(start->place);
     for (;;) {
         seen = await_generation(seen);
         if (atomic_load_explicit(&pool.stop, memory_order_relaxed))
@@ -149,7 +175,7 @@ int threads_start(int n, struct err *err)
     threads_stop();
     unsigned generation = atomic_load(&pool.generation);
     for (int i = 0; i < n - 1; i++) {
-        pool.start[i] = (struct start){generation, n == threads_cpus() ? i + 1 : 0};
+        pool.start[i] = (struct start){generation, ANY_CPU};
         int error = pthread_create(&pool.thread[i], NULL, run, &pool.start[i]);
         if (error != 0) {
             threads_stop();
@@ -157,6 +183,7 @@ int threads_start(int n, struct err *err)
         }
         pool.helpers = i + 1;
     }
+    settle();
     return 0;
 }
 
@@ -191,6 +218,7 @@ void threads_for(int n, void (*task)(void *arg, int i), void *arg)
             task(arg, i);
         return;
     }
+    make_way();
     pool.tasks = n;
     pool.task = task;
     pool.arg = arg;

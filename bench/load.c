@@ -194,6 +194,8 @@ static int request(struct worker *w, uint64_t arrived, struct err *err)
         rc = -1;
     else
         rc = o->way == LOAD_GENERATE ? ask_generate(w, s, &whole, err) : ask_session(w, s, &whole, err);
+    if (s != NULL)
+        w->r.pass_us += session_timing(s).server_us;
     session_close(s);
     if (rc != 0)
         return -1;
@@ -298,6 +300,7 @@ static int collect(struct load_result *out, const struct worker *w, int sessions
         out->unserved += r->unserved;
         out->tokens += r->tokens;
         out->prompt_tokens += r->prompt_tokens;
+        out->pass_us += r->pass_us;
         join_list(&out->first, &r->first);
         join_list(&out->between, &r->between);
         join_list(&out->request, &r->request);

@@ -62,6 +62,7 @@ struct load_result {
     uint64_t bucket[LOAD_BUCKETS];          /* tokens over time */
     struct load_error errors[LOAD_ERRORS];
     int error_count;
+    uint64_t pass_us;   /* of the passes that each step was in, summed over steps (not through a gateway) */
     struct msg_stats before, after;         /* counters of the server, all its users together */
     double users_s, wall_s;                 /* processor time of this process, and real time, from the first request to the last answer */
 };

@@ -20,6 +20,13 @@ static double busy(const struct load_result *r)
     return wall <= 0 ? 0 : (double)(r->after.busy_us - r->before.busy_us) / wall;
 }
 
+/* Users that the server computed for together, a mean over the time in which it computed: each of them waited through their pass. */
+static double together(const struct load_result *r)
+{
+    const uint64_t busy_us = r->after.busy_us - r->before.busy_us;
+    return busy_us == 0 ? 0 : (double)r->pass_us / (double)busy_us;
+}
+
 /* Share of this machine's processors that the users took. */
 static double users_share(const struct load_result *r)
 {
@@ -57,8 +64,11 @@ void load_report_text(const struct load_result *r, const struct load_opts *o)
     print_latency("to the first token", &r->first);
     print_latency("between tokens", &r->between);
     print_latency("whole answer", &r->request);
-    printf("server               computing %.0f %% of the time, %llu sessions\n", 100 * busy(r),
+    printf("server               computing %.0f %% of the time, %llu sessions", 100 * busy(r),
            (unsigned long long)(r->after.sessions_total - r->before.sessions_total));
+    if (r->pass_us > 0)
+        printf(", %.1f of them in a pass", together(r));
+    printf("\n");
     printf("users                took %.0f %% of this machine's %d processors; a server here: %.1f tokens per second of the rest\n",
            100 * users_share(r), threads_cpus(), rest_per_second(r, o));
     for (int i = 0; i < r->error_count; i++)
@@ -107,6 +117,7 @@ int load_report_json(const struct load_result *r, const struct load_opts *o, str
     node = json_put_object(doc, root, "server");
     json_put_num(doc, node, "busy_frac", busy(r));
     json_put_int(doc, node, "sessions", (int64_t)(r->after.sessions_total - r->before.sessions_total));
+    json_put_num(doc, node, "together", together(r));
     json_put_int(doc, node, "rows_in", (int64_t)(r->after.rows_in - r->before.rows_in));
     json_put_int(doc, node, "rows_reused", (int64_t)(r->after.rows_reused - r->before.rows_reused));
     json_put_int(doc, node, "rows_out", (int64_t)(r->after.rows_out - r->before.rows_out));

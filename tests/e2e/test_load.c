@@ -42,6 +42,8 @@ static void expect_sound(const struct json_doc *doc)
     cr_expect_eq(number(doc, "server", "sessions"), n);
     double busy = number(doc, "server", "busy_frac");
     cr_expect(busy > 0 && busy <= 1.01, "%g", busy);
+    double together = number(doc, "server", "together");
+    cr_expect(together > 0.9 && together <= number(doc, NULL, "sessions"), "%g", together); /* none of a pass is left out, none counted twice */
     double users = number(doc, "users", "processor_frac"), rest = number(doc, "users", "tok_s_of_the_rest");
     cr_expect(users > 0 && users < 1, "%g", users);
     cr_expect_float_eq(rest * (1 - users), number(doc, NULL, "tok_s"), 1e-6 * rest);

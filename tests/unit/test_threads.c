@@ -1,6 +1,7 @@
 /* base/threads: how many there are, and that every task runs once. */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,4 +61,44 @@ Test(threads, every_task_of_every_caller_runs_once)
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < 500; i++)
             cr_assert_eq(atomic_load(&counts[k].done[i]), 200, "task %d of caller %d", i, k);
+}
+
+struct meeting {
+    atomic_int there;
+    int n;
+    int cpu[CPU_SETSIZE];
+};
+
+/* Ends when every thread of the pool is in it. */
+static void meet(void *arg, int i)
+{
+    struct meeting *m = arg;
+    m->cpu[i] = sched_getcpu();
+    atomic_fetch_add(&m->there, 1);
+    while (atomic_load(&m->there) < m->n)
+        (void)sched_yield();
+}
+
+/* Mutation: nobody makes way for a caller that the system has put elsewhere, who then waits behind a helper while a CPU idles. */
+Test(threads, with_one_for_every_cpu_no_two_meet_on_one_wherever_the_caller_is, .timeout = 60)
+{
+    static struct meeting m;
+    cpu_set_t all, one;
+    const int n = threads_cpus();
+    cr_assert_eq(sched_getaffinity(0, sizeof all, &all), 0);
+    cr_assert_eq(threads_start(n, &err), 0, "%s", err.text);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &all))
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET((size_t)cpu, &one);
+        cr_assert_eq(sched_setaffinity(0, sizeof one, &one), 0);
+        m = (struct meeting){.n = n};
+        threads_for(n, meet, &m);
+        cr_assert_eq(sched_setaffinity(0, sizeof all, &all), 0);
+        for (int i = 0; i < n; i++)
+            for (int k = 0; k < i; k++)
+                cr_expect_neq(m.cpu[i], m.cpu[k], "the caller on CPU %d", cpu);
+    }
+    threads_stop();
 }
