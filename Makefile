@@ -1,6 +1,6 @@
 # Thin: each goal does its own set-up, CMake does the work.
 #   make demo [MODEL=HFDIR] [PROMPT="..."]   three processes, one private answer
-#   make test                                every suite, then the same under address and undefined-behaviour sanitizers
+#   make test [JOBS=...]                     every suite, then the same under address and undefined-behaviour sanitizers
 #   make test-long                          faults, floods, crowds and disturbances in full: hours
 #   make test-valgrind | test-tsan          the programs under valgrind, the tests with threads under the thread sanitizer
 #   make soak SECONDS=3600 SESSIONS=8         users without pause, a server that is killed at random; curves in build/soak.svg
@@ -16,6 +16,7 @@ SECONDS ?= 60
 RUNS ?= 0
 SESSIONS ?= 8
 CLIENTS ?= 32
+JOBS ?= $(shell nproc)
 MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
@@ -28,17 +29,17 @@ demo: build
 test: test-release test-asan
 
 test-release: build
-	ctest --preset release -j1
+	ctest --preset release -j$(JOBS)
 
 test-asan: deps
 	cmake --preset asan >/dev/null
 	cmake --build --preset asan
-	ctest --preset asan -j1
+	ctest --preset asan -j$(JOBS)
 
 test-clang: deps
 	cmake --preset clang >/dev/null
 	cmake --build --preset clang
-	ctest --preset clang -j1
+	ctest --preset clang -j$(JOBS)
 
 test-long: build
 	scripts/test-long.sh build

@@ -145,6 +145,41 @@ void file_unmap(struct file_map *map)
     *map = (struct file_map){0};
 }
 
+int file_in_open(struct file_in *in, const char *path, struct err *err)
+{
+    struct stat st;
+    in->fd = -1;
+    if (strlen(path) >= sizeof in->path)
+        return err_set(err, ERR_INPUT, "path too long: %.80s...", path);
+    if ((in->fd = open_regular(path, 0, &st, err)) < 0)
+        return -1;
+    (void)strcpy(in->path, path);
+    in->size = (uint64_t)st.st_size;
+    return 0;
+}
+
+int file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t n, struct err *err)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(in->fd, (uint8_t *)dst + done, n - done, (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return sys_fail("read", in->path, err);
+        if (got == 0)
+            return err_set(err, ERR_INPUT, "%s: the file became shorter while it was read", in->path);
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+void file_in_close(struct file_in *in)
+{
+    if (in->fd >= 0)
+        close(in->fd);
+    in->fd = -1;
+}
+
 /* ------------------------------------------------------------------ writing */
 
 int file_out_open(struct file_out *out, const char *path, mode_t mode, struct err *err)

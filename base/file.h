@@ -35,6 +35,17 @@ struct file_map {
 MUST_CHECK int file_map(struct file_map *map, const char *path, struct err *err);
 void file_unmap(struct file_map *map);
 
+/* A file read piece by piece, at any place and from any thread. */
+struct file_in {
+    int fd; /* -1: not open */
+    uint64_t size;
+    char path[FILE_PATH_MAX];
+};
+MUST_CHECK int file_in_open(struct file_in *in, const char *path, struct err *err);
+/* All n bytes from `at` on, or an error. */
+MUST_CHECK int file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t n, struct err *err);
+void file_in_close(struct file_in *in); /* no-op when not open */
+
 /* A file written piece by piece, then committed or dropped. */
 struct file_out {
     int fd;

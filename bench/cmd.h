@@ -25,6 +25,7 @@ MUST_CHECK int cmd_load(const struct cli_cmd *cmd, int argc, char **argv, struct
 MUST_CHECK int cmd_loopback(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_profiles(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_start(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_synth(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 
 /* Refuses a model of images. */

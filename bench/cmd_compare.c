@@ -524,14 +524,23 @@ static void close_compare(struct compare *c)
 static int show_matmul(bool json, struct err *err)
 {
     static const int shapes[][3] = {{128, 768, 768}, {128, 768, 3072}, {128, 3072, 768}};
-    const double limit = ring_speed_limit();
+    struct ring_speed_limit limits[RING_SPEED_UNITS];
     struct json_doc *doc = json_new_object("matmul");
-    struct json *list = json_put_array(doc, json_node(doc), "products");
+    struct json *units = json_put_array(doc, json_node(doc), "limits"), *list = json_put_array(doc, json_node(doc), "products");
     int rc = 0;
+    ring_speed_limits(limits);
+    const double limit = limits[0].per_s;
     json_put_str(doc, json_node(doc), "event", "matmul");
-    json_put_num(doc, json_node(doc), "limit_per_s", limit);
     if (!json)
-        printf("64-bit integers, one core: at most %.1f billion multiply-adds a second (vpmullq, vpaddq)\n", limit / 1e9);
+        printf("multiply-adds of 64-bit integers, billions in a second of one core; on registers alone:\n");
+    for (int i = 0; i < RING_SPEED_UNITS; i++) {
+        struct json *one = json_put_object(doc, units, NULL);
+        json_put_str(doc, one, "unit", limits[i].unit);
+        json_put_int(doc, one, "steps", limits[i].steps);
+        json_put_num(doc, one, "per_s", limits[i].per_s);
+        if (!json)
+            printf("  %-22s %6.1f, %d for one\n", limits[i].unit, limits[i].per_s / 1e9, limits[i].steps);
+    }
     for (size_t i = 0; rc == 0 && i < sizeof shapes / sizeof *shapes; i++) {
         const int *s = shapes[i];
         double rate;
@@ -543,7 +552,7 @@ static int show_matmul(bool json, struct err *err)
         json_put_int(doc, one, "n", s[2]);
         json_put_num(doc, one, "per_s", rate);
         if (!json)
-            printf("  %4d x %4d x %4d  %6.1f billion, %.0f %%\n", s[0], s[1], s[2], rate / 1e9, limit > 0 ? 100 * rate / limit : 0);
+            printf("  %4d x %4d x %4d      %6.1f, %.0f %%\n", s[0], s[1], s[2], rate / 1e9, limit > 0 ? 100 * rate / limit : 0);
     }
     if (rc == 0 && json)
         return report_print(doc, err);

@@ -115,6 +115,11 @@ int main(int argc, char **argv)
                                 {"prompt", "TEXT", "what the tokens are of (default: a film review)", NULL, false},
                                 {"json", NULL, "print one JSON object", NULL, false},
                                 END};
+    struct cli_opt start_opts[] = {{"package", "DIR", "a package as protect writes it", NULL, true},
+                                   {"threads", "N", "threads (default 0: all)", NULL, false},
+                                   {"repeats", "N", "rounds, all ways in turn, that the medians are of (default 5)", NULL, false},
+                                   {"json", NULL, "print one JSON object", NULL, false},
+                                   END};
     struct cli_opt synth_opts[] = {{"shape", "NAME", shapes_names(), NULL, false},
                                    {"architecture", "NAME", "or a few small layers of this architecture", NULL, false},
                                    {"architectures", NULL, "print the names that --architecture takes", NULL, false},
@@ -172,6 +177,8 @@ int main(int argc, char **argv)
          "stip-bench cheats --model examples/demo-lm --trials 1000", cheats_opts, cmd_cheats, NULL},
         {"he", "times of homomorphic encryption, for comparison; protects nothing",
          "stip-bench he --params 8192 --json", he_opts, cmd_he, NULL},
+        {"start", "time until a package is checked and in memory, beside reading and hashing its bytes", "stip-bench start --package DIR --json",
+         start_opts, cmd_start, NULL},
         {"synth", "a checkpoint of random weights of a named shape",
          "stip-bench synth --shape tinyllama-1.1b --dtype bf16 --out /tmp/tinyllama", synth_opts, cmd_synth, NULL},
         {"loopback", "three roles as three processes on loopback, one stip-user command",

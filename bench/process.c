@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,6 +11,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+
+#define STOP_MS 30000 /* of a program that was asked to end; a busy machine takes its time */
 
 int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log, struct err *err)
 {
@@ -143,11 +144,13 @@ int process_stop(struct process *p)
     int raw = 0, status = -1;
     if (p->pid != 0) {
         (void)kill(p->pid, SIGTERM);
-        for (int i = 0; i < 500 && waitpid(p->pid, &raw, WNOHANG) == 0; i++) {
-            (void)poll(NULL, 0, 10);
-            if (i == 499) {
+        const uint64_t end = clock_ms() + STOP_MS;
+        while (waitpid(p->pid, &raw, WNOHANG) == 0) {
+            (void)poll(NULL, 0, 5);
+            if (clock_ms() >= end) {
                 (void)kill(p->pid, SIGKILL);
                 (void)waitpid(p->pid, &raw, 0);
+                break;
             }
         }
         status = status_of(raw);
@@ -163,5 +166,5 @@ void process_keep_pages(void)
 {
     (void)mallopt(M_ARENA_MAX, 1); /* the library's thread allocates what another one releases */
     (void)mallopt(M_MMAP_MAX, 0);
-    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    (void)mallopt(M_TRIM_THRESHOLD, -1); /* never: a number would end at 2 GB, and tables of a layer of Primer are more */
 }

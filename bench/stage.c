@@ -55,8 +55,11 @@ static int run(const struct stage *st, char *const argv[], struct err *err)
     struct err ignored;
     if (file_read(log, 1 << 20, &text, &len, &ignored) != 0)
         len = 0;
-    err_set(err, status > 0 && status <= ERR_INTERNAL ? (enum err_code)status : ERR_INTERNAL, "%.*s",
-            len > 0 ? (int)len - 1 : 0, len > 0 ? text : "");
+    if (len > 0)
+        err_set(err, status > 0 && status <= ERR_INTERNAL ? (enum err_code)status : ERR_INTERNAL, "%.*s", (int)len - 1, text);
+    else
+        err_set(err, ERR_INTERNAL, "%s %s ended with status %d and said nothing%s", argv[0], argv[1], status,
+                status == 127 ? ": it is not there (expected beside stip-bench)" : "");
     free(text);
     return -1;
 }

@@ -10,15 +10,19 @@
 #include "model/arch.h"
 #include "model/quant.h"
 
+/* Bytes of a tensor that are read and packed together: what was read is still in the cache when it is packed. */
+#define SLAB ((uint64_t)16 << 20)
+
 /* One tensor on its way into outputs at..at+rows-1 of a matrix; a task takes WEIGHT_PANEL of them. */
 struct reading {
     struct weights *w;
-    const struct tensor *tensor;
-    const struct tensor *scale; /* of an I8 tensor, else NULL */
+    const struct tensor *tensor; /* a view of the rows that are being read */
+    const float *scale;          /* [rows], of an I8 tensor, else NULL */
     bool conv1d;
     int heads, width;     /* of a tensor fused head by head; else 0 */
     const float *columns; /* a float Conv1D tensor [in,rows], read already; NULL: rows are read as they are needed */
     int at, rows;
+    int first; /* panel of the first task */
     pthread_mutex_t lock;
     int failed_task; /* the first one in order, so that the error does not depend on the threads */
     struct err err;  /* its error */
@@ -51,8 +55,7 @@ static int put_int8(struct reading *r, int first, int n, struct err *err)
     size_t in = (size_t)r->w->in;
     int8_t *moved = NULL;
     for (int o = 0; o < n; o++)
-        if (checkpoint_rows_f32(r->scale, source(r, first + o), 1, &scale[o], err) != 0)
-            return -1;
+        scale[o] = r->scale[source(r, first + o)];
     if ((r->conv1d || r->heads != 0) && (moved = malloc((size_t)n * in)) == NULL)
         return err_oom(err, (size_t)n * in);
     for (size_t i = 0; r->conv1d && i < in; i++)
@@ -65,10 +68,20 @@ static int put_int8(struct reading *r, int first, int n, struct err *err)
     return 0;
 }
 
-static void read_panel(void *arg, int task)
+/* Rows first.. where they are, if they are stored as floats that can be read there. */
+static const float *stored_floats(const struct reading *r, int first)
+{
+    const struct tensor *t = r->tensor;
+    if (r->columns != NULL || r->heads != 0 || t->dtype != DTYPE_F32 || (uintptr_t)t->data % _Alignof(float) != 0)
+        return NULL;
+    return (const float *)(const void *)t->data + (size_t)first * (size_t)r->w->in;
+}
+
+static void read_panel(void *arg, int number)
 {
     struct reading *r = arg;
     struct err err;
+    const int task = r->first + number;
     int first = task * WEIGHT_PANEL, n = r->rows - first < WEIGHT_PANEL ? r->rows - first : WEIGHT_PANEL;
     if (r->scale != NULL) {
         if (put_int8(r, first, n, &err) != 0)
@@ -77,6 +90,11 @@ static void read_panel(void *arg, int task)
     }
     size_t in = (size_t)r->w->in;
     float *rows;
+    const float *stored = stored_floats(r, first);
+    if (stored != NULL && dtype_first_nonfinite(DTYPE_F32, stored, (size_t)n * in) == (size_t)n * in) {
+        weights_put_rows(r->w, r->at + first, n, stored);
+        return;
+    }
     if (floats_alloc(&rows, (size_t)n, in, &err) != 0) {
         fail(r, task, &err);
         return;
@@ -95,43 +113,67 @@ static void read_panel(void *arg, int task)
     free(rows);
 }
 
+/* Panels of rows, slab by slab. Rows that do not become neighbours, or columns, are taken all at once. */
+static int read_rows(struct reading *r, const struct checkpoint *cp, const struct tensor *t, struct err *err)
+{
+    const int panels = (r->rows + WEIGHT_PANEL - 1) / WEIGHT_PANEL;
+    const uint64_t slab = SLAB / (t->bytes / (uint64_t)panels + 1) + 1;
+    const bool whole = r->conv1d || r->heads != 0 || slab > (uint64_t)panels;
+    for (int panel = 0, n; panel < panels && r->failed_task == INT32_MAX; panel += n) {
+        struct tensor view;
+        n = whole || slab > (uint64_t)(panels - panel) ? panels - panel : (int)slab;
+        uint64_t row = (uint64_t)panel * WEIGHT_PANEL, end = panel + n == panels ? (uint64_t)r->rows : row + (uint64_t)n * WEIGHT_PANEL;
+        if (whole)
+            end = t->dim[0];
+        if (r->columns == NULL && checkpoint_view(&view, cp, t, row, end - row, err) != 0)
+            return -1;
+        r->tensor = &view;
+        r->first = panel;
+        threads_for(n, read_panel, r);
+    }
+    if (r->failed_task == INT32_MAX)
+        return 0;
+    *err = r->err;
+    return -1;
+}
+
+/* Values of a tensor that is small, or of some rows of one. */
+static int read_values(float *to, const struct checkpoint *cp, const struct tensor *t, uint64_t row, uint64_t rows, struct err *err)
+{
+    struct tensor view;
+    return checkpoint_view(&view, cp, t, row, rows, err) != 0 ? -1 : checkpoint_rows_f32(&view, row, rows, to, err);
+}
+
 /* A [out,in] tensor, or a Conv1D one [in,out], to outputs at... of w. */
 static int read_matrix(struct weights *w, int at, const struct checkpoint *cp, const struct tensor *t,
                        const struct arch_tensor *row, struct err *err)
 {
     const bool conv1d = row->conv1d;
-    struct reading r = {.w = w,
-                        .tensor = t,
-                        .scale = checkpoint_scale(cp, t),
-                        .conv1d = conv1d,
-                        .at = at,
-                        .rows = (int)t->dim[conv1d ? 1 : 0],
-                        .failed_task = INT32_MAX};
-    float *columns = NULL;
+    const struct tensor *scale = checkpoint_scale(cp, t);
+    struct reading r = {.w = w, .conv1d = conv1d, .at = at, .rows = (int)t->dim[conv1d ? 1 : 0], .failed_task = INT32_MAX};
+    float *values = NULL; /* of the scales, or of a float Conv1D tensor */
     if (row->out == AX_QKV_HEADS) {
         r.heads = checkpoint_config(cp)->H;
         r.width = checkpoint_config(cp)->K;
     }
-    if (r.scale != NULL && w->format != WEIGHT_INT8)
+    if (scale != NULL && w->format != WEIGHT_INT8)
         return err_set(err, ERR_INPUT, "%s: tensor '%s' is I8, which products in %s cannot read; they need compute int8", t->file,
                        t->name, compute_name(w->compute));
-    if (conv1d && r.scale == NULL) {
-        if (floats_alloc(&columns, (size_t)t->dim[0], (size_t)t->dim[1], err) != 0)
+    if (scale != NULL || conv1d) {
+        const struct tensor *from = scale != NULL ? scale : t;
+        if (floats_alloc(&values, (size_t)from->dim[0], (size_t)from->dim[1], err) != 0)
             return -1;
-        if (checkpoint_rows_f32(t, 0, t->dim[0], columns, err) != 0) {
-            free(columns);
+        if (read_values(values, cp, from, 0, from->dim[0], err) != 0) {
+            free(values);
             return -1;
         }
-        r.columns = columns;
+        *(scale != NULL ? &r.scale : &r.columns) = values;
     }
     (void)pthread_mutex_init(&r.lock, NULL);
-    threads_for((r.rows + WEIGHT_PANEL - 1) / WEIGHT_PANEL, read_panel, &r);
+    int rc = read_rows(&r, cp, t, err);
     (void)pthread_mutex_destroy(&r.lock);
-    free(columns);
-    if (r.failed_task == INT32_MAX)
-        return 0;
-    *err = r.err;
-    return -1;
+    free(values);
+    return rc;
 }
 
 static int read_vector(float **out, const struct checkpoint *cp, enum role role, int layer, struct err *err)
@@ -140,7 +182,7 @@ static int read_vector(float **out, const struct checkpoint *cp, enum role role,
     float *v;
     if (floats_alloc(&v, (size_t)t->dim[0], 1, err) != 0)
         return -1;
-    if (checkpoint_rows_f32(t, 0, t->dim[0], v, err) != 0) {
+    if (read_values(v, cp, t, 0, t->dim[0], err) != 0) {
         free(v);
         return -1;
     }
@@ -178,7 +220,7 @@ int linear_load(struct linear *out, const struct checkpoint *cp, enum compute co
             const struct reading r = {.heads = row->out == AX_QKV_HEADS ? c->H : 0, .width = c->K};
             const struct tensor *b = checkpoint_tensor(cp, biases[i], layer);
             for (int o = 0; o < (int)b->dim[0]; o++)
-                if (checkpoint_rows_f32(b, source(&r, o), 1, l.b + at + o, err) != 0)
+                if (read_values(l.b + at + o, cp, b, source(&r, o), 1, err) != 0)
                     goto fail;
         }
         at += (int)arch_axis_size(c, row->out);

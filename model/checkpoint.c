@@ -9,13 +9,16 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "model/checked.h"
 
+#define INDEX_NAME "model.safetensors.index.json"
 #define INDEX_CAP ((size_t)64 << 20)
 #define SHARDS_MAX 4096
 #define NAME_CAP 512
 
 struct checkpoint {
     char *dir;
+    const struct manifest *manifest; /* NULL: not signed */
     struct json_doc *json;
     struct config config;
     struct safetensors **shards;
@@ -27,12 +30,42 @@ struct checkpoint {
 
 /* ------------------------------------------------------------------ files */
 
+static int load_json(const struct checkpoint *cp, const char *name, size_t cap, struct json_doc **out, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    struct checked *file;
+    const uint8_t *text;
+    if (file_join(path, cp->dir, name, err) != 0)
+        return -1;
+    if (cp->manifest == NULL)
+        return json_load(out, path, cap, false, err);
+    if (checked_open(&file, cp->manifest, cp->dir, name, err) != 0)
+        return -1;
+    const size_t size = checked_size(file);
+    int rc = size > cap ? err_set(err, ERR_INPUT, "%s: %zu bytes, at most %zu are accepted", path, size, cap)
+                        : checked_read(file, 0, size, &text, err);
+    if (rc == 0)
+        rc = json_parse(out, (const char *)text, size, false, path, err);
+    checked_close(file);
+    return rc;
+}
+
+static int open_shard(struct safetensors **out, const struct checkpoint *cp, const char *name, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    struct checked *file;
+    if (file_join(path, cp->dir, name, err) != 0)
+        return -1;
+    if (cp->manifest == NULL)
+        return safetensors_open(out, path, err);
+    return checked_open(&file, cp->manifest, cp->dir, name, err) != 0 ? -1 : safetensors_open_checked(out, file, path, err);
+}
+
 static int add_shard(struct checkpoint *cp, const char *name, struct err *err)
 {
     for (size_t i = 0; i < cp->shard_count; i++)
         if (strcmp(cp->shard_names[i], name) == 0)
             return 0;
-    char path[FILE_PATH_MAX];
     if (cp->shard_count == SHARDS_MAX)
         return err_set(err, ERR_INPUT, "%s: more than %d weight files", cp->dir, SHARDS_MAX);
     struct safetensors **shards = realloc(cp->shards, (cp->shard_count + 1) * sizeof *shards);
@@ -43,7 +76,7 @@ static int add_shard(struct checkpoint *cp, const char *name, struct err *err)
     if (names == NULL)
         return err_oom(err, (cp->shard_count + 1) * sizeof *names);
     cp->shard_names = names;
-    if (file_join(path, cp->dir, name, err) != 0 || safetensors_open(&cp->shards[cp->shard_count], path, err) != 0)
+    if (open_shard(&cp->shards[cp->shard_count], cp, name, err) != 0)
         return -1;
     if ((cp->shard_names[cp->shard_count] = strdup(name)) == NULL) {
         safetensors_close(cp->shards[cp->shard_count]);
@@ -56,7 +89,7 @@ static int add_shard(struct checkpoint *cp, const char *name, struct err *err)
 static int open_index(struct checkpoint *cp, const char *path, struct err *err)
 {
     struct json_doc *doc;
-    if (json_load(&doc, path, INDEX_CAP, false, err) != 0)
+    if (load_json(cp, INDEX_NAME, INDEX_CAP, &doc, err) != 0)
         return -1;
     int rc = -1;
     const struct json *map = json_get(json_root(doc), "weight_map");
@@ -96,7 +129,7 @@ done:
 static int open_files(struct checkpoint *cp, struct err *err)
 {
     char index[FILE_PATH_MAX], single[FILE_PATH_MAX], pickle[FILE_PATH_MAX];
-    if (file_join(index, cp->dir, "model.safetensors.index.json", err) != 0 ||
+    if (file_join(index, cp->dir, INDEX_NAME, err) != 0 ||
         file_join(single, cp->dir, "model.safetensors", err) != 0 ||
         file_join(pickle, cp->dir, "pytorch_model.bin", err) != 0)
         return -1;
@@ -165,9 +198,12 @@ static int check_scale(const struct checkpoint *cp, const struct arch_tensor *ro
     if (scale->dtype != DTYPE_F32 || scale->rank != 2 || scale->dim[0] != out || scale->dim[1] != 1)
         return err_set(err, ERR_INPUT, "%s: tensor '%s': expected F32 [%" PRIu64 ",1], one scale for each output, found %s [%s]",
                        scale->file, scale->name, out, dtype_name(scale->dtype), found);
+    struct tensor view;
+    if (checkpoint_view(&view, cp, scale, 0, out, err) != 0)
+        return -1;
     for (uint64_t o = 0; o < out; o++) {
         float value;
-        dtype_to_f32(DTYPE_F32, scale->data + o * sizeof value, &value, 1);
+        dtype_to_f32(DTYPE_F32, view.data + o * sizeof value, &value, 1);
         if (!isfinite(value) || value < 0.0f)
             return err_set(err, ERR_INPUT, "%s: tensor '%s': expected finite scales from 0 up, found %g for output %" PRIu64, scale->file,
                            scale->name, (double)value, o);
@@ -342,7 +378,11 @@ static int check_parts(const struct checkpoint *cp, unsigned need, struct err *e
 
 int checkpoint_open(struct checkpoint **out, const char *dir, unsigned need, struct err *err)
 {
-    char path[FILE_PATH_MAX];
+    return checkpoint_open_signed(out, dir, need, NULL, err);
+}
+
+int checkpoint_open_signed(struct checkpoint **out, const char *dir, unsigned need, const struct manifest *m, struct err *err)
+{
     size_t used = 0;
     if (!file_is_dir(dir))
         return err_set(err, ERR_INPUT, "%s: no such folder; expected the folder of a Hugging Face checkpoint", dir);
@@ -353,10 +393,12 @@ int checkpoint_open(struct checkpoint **out, const char *dir, unsigned need, str
         err_oom(err, strlen(dir));
         goto fail;
     }
-    if (config_read(&cp->config, dir, err) != 0)
+    cp->manifest = m;
+    /* A signed folder's config.json is read once: what was checked is what is used. */
+    if (m == NULL && config_read(&cp->config, dir, err) != 0)
         goto fail;
-    if (file_join(path, dir, "config.json", err) != 0 || json_load(&cp->json, path, JSON_CAP_CONFIG, false, err) != 0 ||
-        open_files(cp, err) != 0 || fill_slots(cp, &used, err) != 0 || check_unknown(cp, used, err) != 0 ||
+    if (load_json(cp, "config.json", JSON_CAP_CONFIG, &cp->json, err) != 0 ||
+        (m != NULL && config_parse(&cp->config, cp->json, err) != 0) || open_files(cp, err) != 0 || fill_slots(cp, &used, err) != 0 || check_unknown(cp, used, err) != 0 ||
         check_parts(cp, need, err) != 0)
         goto fail;
     *out = cp;
@@ -382,6 +424,12 @@ void checkpoint_close(struct checkpoint *cp)
     config_free(&cp->config);
     free(cp->dir);
     free(cp);
+}
+
+int checkpoint_view(struct tensor *view, const struct checkpoint *cp, const struct tensor *t, uint64_t row, uint64_t rows, struct err *err)
+{
+    *view = *t;
+    return cp->manifest == NULL ? 0 : safetensors_view(view, cp->shards[checkpoint_file_of(cp, t)], t, row, rows, err);
 }
 
 const char *checkpoint_dir(const struct checkpoint *cp)

@@ -28,6 +28,12 @@ struct checkpoint;
 
 /* Parts in `need` must be complete; parts outside it may be missing. Tensors that no table row explains are refused. */
 MUST_CHECK int checkpoint_open(struct checkpoint **out, const char *dir, unsigned need, struct err *err);
+/* The same of a package: what is read of its files is what `m` says, byte by byte (model/checked.h). NULL: as above. */
+struct manifest;
+MUST_CHECK int checkpoint_open_signed(struct checkpoint **out, const char *dir, unsigned need, const struct manifest *m, struct err *err);
+/* `view` is t, of which rows [row, row+rows) can be read until the next call; the tensors of a signed checkpoint can be read only so. */
+MUST_CHECK int checkpoint_view(struct tensor *view, const struct checkpoint *cp, const struct tensor *t, uint64_t row, uint64_t rows,
+                               struct err *err);
 void checkpoint_close(struct checkpoint *cp);
 const char *checkpoint_dir(const struct checkpoint *cp);
 const struct config *checkpoint_config(const struct checkpoint *cp);

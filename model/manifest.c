@@ -187,6 +187,19 @@ int manifest_build(struct manifest *m, const char *dir, struct err *err)
     return 0;
 }
 
+static int compare_chunk(const struct manifest_file *f, const char *path, size_t chunk, const uint8_t digest[CRYPTO_HASH_LEN], struct err *err)
+{
+    if (memcmp(digest, f->chunks + chunk * CRYPTO_HASH_LEN, CRYPTO_HASH_LEN) == 0)
+        return 0;
+    return err_set(err, ERR_CHECK, "%s: MiB %zu is not what was signed: the file was changed; fetch the package again", path, chunk);
+}
+
+int manifest_check_chunk(const struct manifest_file *f, const char *path, size_t chunk, const void *data, size_t n, struct err *err)
+{
+    uint8_t digest[CRYPTO_HASH_LEN];
+    return crypto_sha256(data, n, digest, err) != 0 ? -1 : compare_chunk(f, path, chunk, digest, err);
+}
+
 /* By its chunks: they are signed and leave nothing out. The digest of the whole file is there for people and other tools. */
 static int check_file(const struct manifest_file *f, const char *dir, struct progress *progress, uint64_t *done, struct err *err)
 {
@@ -198,24 +211,35 @@ static int check_file(const struct manifest_file *f, const char *dir, struct pro
     if (rc == 0)
         rc = hash_file(path, f->size, NULL, chunks, progress, done, err);
     for (size_t i = 0; rc == 0 && i < f->chunk_count; i++)
-        if (memcmp(chunks + i * CRYPTO_HASH_LEN, f->chunks + i * CRYPTO_HASH_LEN, CRYPTO_HASH_LEN) != 0)
-            rc = err_set(err, ERR_CHECK, "%s: MiB %zu is not what was signed: the file was changed; fetch the package again", path,
-                         i);
+        rc = compare_chunk(f, path, i, chunks + i * CRYPTO_HASH_LEN, err);
     free(chunks);
+    return rc;
+}
+
+int manifest_check_list(const struct manifest *m, const char *dir, struct err *err)
+{
+    /* A file that nobody signed could be loaded in place of one that was. */
+    struct manifest there = {0};
+    int rc = list_files(&there, dir, err);
+    for (size_t i = 0; rc == 0 && i < there.file_count; i++)
+        if (m->file_count == 0 || bsearch(&there.files[i], m->files, m->file_count, sizeof *m->files, by_name) == NULL)
+            rc = err_set(err, ERR_CHECK, "%s/%s is not in the signed manifest; remove it", dir, there.files[i].name);
+    for (size_t i = 0; rc == 0 && i < m->file_count; i++) {
+        const struct manifest_file *f = there.file_count == 0 ? NULL : bsearch(&m->files[i], there.files, there.file_count, sizeof *there.files, by_name);
+        if (f == NULL)
+            rc = err_set(err, ERR_CHECK, "%s/%s is missing; the signed manifest names it", dir, m->files[i].name);
+        else if (f->size != m->files[i].size)
+            rc = err_set(err, ERR_CHECK, "%s/%s: expected %" PRIu64 " bytes, found %" PRIu64, dir, f->name, m->files[i].size, f->size);
+    }
+    manifest_free(&there);
     return rc;
 }
 
 int manifest_check_files(const struct manifest *m, const char *dir, struct err *err)
 {
-    /* A file that nobody signed could be loaded in place of one that was. */
-    struct manifest there = {0};
     struct progress progress;
     uint64_t done = 0;
-    int rc = list_files(&there, dir, err);
-    for (size_t i = 0; rc == 0 && i < there.file_count; i++)
-        if (m->file_count == 0 || bsearch(&there.files[i], m->files, m->file_count, sizeof *m->files, by_name) == NULL)
-            rc = err_set(err, ERR_CHECK, "%s/%s is not in the signed manifest; remove it", dir, there.files[i].name);
-    manifest_free(&there);
+    int rc = manifest_check_list(m, dir, err);
     progress_start(&progress, "checking", "B", manifest_bytes(m));
     for (size_t i = 0; rc == 0 && i < m->file_count; i++)
         rc = check_file(&m->files[i], dir, &progress, &done, err);

@@ -68,7 +68,11 @@ MUST_CHECK int manifest_context_id(const char *text, size_t len, uint8_t out[CRY
 /* Reads both files of a package: gives the exact text (free()) and the signature, and parses. */
 MUST_CHECK int manifest_load(struct manifest *out, const char *dir, char **text, size_t *len, uint8_t sig[CRYPTO_SIG_LEN],
                              struct err *err);
-/* Every file is there, has its size and its hashes, and nothing else lies in the folder. */
+/* Every file is there and has its size, and nothing else lies in the folder. */
+MUST_CHECK int manifest_check_list(const struct manifest *m, const char *dir, struct err *err);
+/* Whether these n bytes are chunk number `chunk` of the file; `path` is for the message. */
+MUST_CHECK int manifest_check_chunk(const struct manifest_file *f, const char *path, size_t chunk, const void *data, size_t n, struct err *err);
+/* The same as manifest_check_list, and every file has its hashes. */
 MUST_CHECK int manifest_check_files(const struct manifest *m, const char *dir, struct err *err);
 /* ERR_AUTH once the manifest has expired; `what` is how the message calls the package. */
 MUST_CHECK int manifest_check_time(const struct manifest *m, int64_t now, const char *what, struct err *err);

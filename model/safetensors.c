@@ -10,11 +10,13 @@
 #include "base/json.h"
 #include "base/le.h"
 #include "base/size.h"
+#include "model/checked.h"
 
 #define HEADER_MAX ((uint64_t)100000000)
 
 struct safetensors {
     struct file_map map; /* empty when parsed from memory */
+    struct checked *checked; /* else NULL */
     struct json_doc *header; /* owns the names */
     struct tensor *tensors;
     size_t count;
@@ -115,7 +117,8 @@ static int check_tiling(const struct safetensors *st, const uint8_t *data, uint6
     return rc;
 }
 
-int safetensors_parse(struct safetensors **out, const uint8_t *data, size_t size, const char *name, struct err *err)
+/* Bytes of the file up to the end of its header. */
+static int header_end(const uint8_t *data, size_t size, const char *name, size_t *end, struct err *err)
 {
     if (size < 8)
         return err_set(err, ERR_INPUT, "%s: %zu bytes are too few for a safetensors file", name, size);
@@ -126,13 +129,24 @@ int safetensors_parse(struct safetensors **out, const uint8_t *data, size_t size
     if (header > size - 8)
         return err_set(err, ERR_INPUT, "%s: header of %" PRIu64 " bytes ends past the file (%zu bytes): truncated?", name, header,
                        size);
+    *end = 8 + (size_t)header;
+    return 0;
+}
+
+/* `data`: the file up to the end of its header; `place`: where the file's bytes are, or are reckoned to be. */
+static int parse(struct safetensors **out, const uint8_t *data, const uint8_t *place, size_t size, const char *name, struct err *err)
+{
+    size_t end;
+    if (header_end(data, size, name, &end, err) != 0)
+        return -1;
+    const size_t header = end - 8;
     if (header < 2 || data[8] != '{')
         return err_set(err, ERR_INPUT, "%s: the header does not start with '{': not a safetensors file?", name);
 
     struct safetensors *st = calloc(1, sizeof *st);
     if (st == NULL)
         return err_oom(err, sizeof *st);
-    if (json_parse(&st->header, (const char *)data + 8, (size_t)header, false, name, err) != 0)
+    if (json_parse(&st->header, (const char *)data + 8, header, false, name, err) != 0)
         goto fail;
     const struct json *root = json_root(st->header);
     size_t entries = json_count(root);
@@ -140,8 +154,8 @@ int safetensors_parse(struct safetensors **out, const uint8_t *data, size_t size
         err_oom(err, entries * sizeof *st->tensors);
         goto fail;
     }
-    const uint8_t *body = data + 8 + header;
-    uint64_t body_size = size - 8 - header;
+    const uint8_t *body = place + end;
+    uint64_t body_size = size - end;
     for (const struct json *node = json_first(root); node != NULL; node = json_next(node)) {
         if (strcmp(json_key(node), "__metadata__") == 0) {
             if (json_type(node) != JSON_OBJECT) {
@@ -164,6 +178,11 @@ fail:
     return -1;
 }
 
+int safetensors_parse(struct safetensors **out, const uint8_t *data, size_t size, const char *name, struct err *err)
+{
+    return parse(out, data, data, size, name, err);
+}
+
 int safetensors_open(struct safetensors **out, const char *path, struct err *err)
 {
     struct file_map map;
@@ -177,10 +196,40 @@ int safetensors_open(struct safetensors **out, const char *path, struct err *err
     return 0;
 }
 
+int safetensors_open_checked(struct safetensors **out, struct checked *file, const char *path, struct err *err)
+{
+    const size_t size = checked_size(file);
+    const uint8_t *header;
+    size_t end = 0;
+    if (checked_read(file, 0, size < 8 ? size : 8, &header, err) != 0 || header_end(header, size, path, &end, err) != 0 ||
+        checked_read(file, 0, end, &header, err) != 0 || parse(out, header, checked_place(file), size, path, err) != 0) {
+        checked_close(file);
+        return -1;
+    }
+    (*out)->checked = file;
+    return 0;
+}
+
+int safetensors_view(struct tensor *view, const struct safetensors *st, const struct tensor *t, uint64_t row, uint64_t rows, struct err *err)
+{
+    const uint8_t *bytes;
+    *view = *t;
+    if (st->checked == NULL)
+        return 0;
+    /* A row is all that one index of the first dimension has; a scalar is one. */
+    size_t width = (size_t)(t->rank == 0 ? t->bytes : t->dim[0] == 0 ? 0 : t->bytes / t->dim[0]);
+    size_t at = (size_t)(t->data - checked_place(st->checked)), before = (size_t)row * width;
+    if (checked_read(st->checked, at + before, (size_t)rows * width, &bytes, err) != 0)
+        return -1;
+    view->data = (const uint8_t *)((uintptr_t)bytes - before);
+    return 0;
+}
+
 void safetensors_close(struct safetensors *st)
 {
     if (st == NULL)
         return;
+    checked_close(st->checked);
     file_unmap(&st->map);
     json_free(st->header);
     free(st->tensors);

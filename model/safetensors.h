@@ -34,6 +34,13 @@ struct safetensors;
 MUST_CHECK int safetensors_open(struct safetensors **out, const char *path, struct err *err);
 /* The same from memory that outlives the result (fuzzing, grants). */
 MUST_CHECK int safetensors_parse(struct safetensors **out, const uint8_t *data, size_t size, const char *name, struct err *err);
+/* The same of a file of a package (model/checked.h), which it takes over: closed with the result, at once on errors. The header is
+ * checked; a tensor's data can be read in a view. */
+struct checked;
+MUST_CHECK int safetensors_open_checked(struct safetensors **out, struct checked *file, const char *path, struct err *err);
+/* `view` is t, of which rows [row, row+rows) can be read until the next call for this file. The same as t for other files. */
+MUST_CHECK int safetensors_view(struct tensor *view, const struct safetensors *st, const struct tensor *t, uint64_t row, uint64_t rows,
+                                struct err *err);
 void safetensors_close(struct safetensors *st);
 size_t safetensors_count(const struct safetensors *st);
 const struct tensor *safetensors_at(const struct safetensors *st, size_t i); /* sorted by name */

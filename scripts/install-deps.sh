@@ -3,7 +3,7 @@
 #   scripts/install-deps.sh [MORE...]     and these: what only some tests need
 set -eu
 
-packages="build-essential cmake ninja-build pkg-config clang libclang-rt-14-dev
+packages="build-essential cmake ninja-build pkg-config file clang libclang-rt-14-dev
 libssl-dev libzmq3-dev libcjson-dev libopenblas-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev libcurl4-openssl-dev libpng-dev libjpeg-dev libedit-dev libseccomp-dev scdoc
 libsodium-dev libcriterion-dev"
 

@@ -37,8 +37,9 @@ static int check_memory(const char *dir, size_t bytes, const struct package_limi
     return 0;
 }
 
-/* Signature, hashes, tensors; all that can be known before weights are loaded. */
-static int examine(struct package *p, struct checkpoint **out, const char *dir, const struct peer_key *developers, size_t n,
+/* Signature, files, tensors; all that can be known before weights are loaded. `hashes`: of every file now; without, each piece's when
+ * it is read, which is all that a load needs and reads the files once. */
+static int examine(struct package *p, struct checkpoint **out, const char *dir, const struct peer_key *developers, size_t n, bool hashes,
                    struct err *err)
 {
     char *text = NULL;
@@ -48,7 +49,7 @@ static int examine(struct package *p, struct checkpoint **out, const char *dir, 
     if (manifest_load(&p->manifest, dir, &text, &len, sig, err) != 0)
         return -1;
     if (check_signer(text, len, sig, developers, n, err) != 0 || manifest_for_server(&p->manifest, err) != 0 || manifest_context_id(text, len, p->context, err) != 0 ||
-        manifest_check_files(&p->manifest, dir, err) != 0)
+        (hashes ? manifest_check_files : manifest_check_list)(&p->manifest, dir, err) != 0)
         goto done;
     if ((p->proof = malloc(len + sizeof sig)) == NULL) {
         err_oom(err, len + sizeof sig);
@@ -57,7 +58,7 @@ static int examine(struct package *p, struct checkpoint **out, const char *dir, 
     memcpy(p->proof, text, len);
     memcpy(p->proof + len, sig, sizeof sig);
     p->proof_len = len + sizeof sig;
-    if (checkpoint_open(out, dir, CHECKPOINT_CORE | (head_here(p) ? CHECKPOINT_HEAD : 0), err) != 0)
+    if (checkpoint_open_signed(out, dir, CHECKPOINT_CORE | (head_here(p) ? CHECKPOINT_HEAD : 0), &p->manifest, err) != 0)
         goto done;
     p->bytes = net_bytes(*out, head_here(p), p->manifest.compute);
     rc = 0;
@@ -82,10 +83,10 @@ static int open_package(struct package **out, const char *dir, const struct peer
     struct package *p = calloc(1, sizeof *p);
     if (p == NULL)
         return err_oom(err, sizeof *p);
-    int rc = examine(p, &checkpoint, dir, developers, n, err);
+    int rc = examine(p, &checkpoint, dir, developers, n, limits == NULL, err);
     if (rc == 0)
         rc = load(p, checkpoint, dir, limits, err);
-    checkpoint_close(checkpoint); /* the net holds copies: the mapped files need not stay in memory twice */
+    checkpoint_close(checkpoint); /* the net holds copies */
     if (rc != 0) {
         package_free(p);
         return err_wrap(err, "package %s", dir);

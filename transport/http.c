@@ -11,23 +11,26 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/secret.h"
+#include "transport/http_watch.h"
 
 #define BLOCK 16384                   /* of a stream */
+#define DOOR 32                       /* connections beyond the limit: they come in while those cut for them are going */
 #define DRAIN_MAX ((uint64_t)1 << 30) /* of a body that is too large; a client reads its 413 only after it has sent */
 
 struct http {
     struct http_opts opts;
     struct MHD_Daemon *daemon;
+    struct watch *watch;
 };
 
 /* One request, from its first header to the end of its answer. */
 struct http_exchange {
     struct http *http;
     struct MHD_Connection *connection;
+    struct watched *watched;
     struct buf body;
-    uint64_t dropped, deadline_ms; /* bytes beyond the limit; for the body */
+    uint64_t dropped; /* bytes beyond the limit */
     enum MHD_Result sent;
 };
 
@@ -301,7 +304,8 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *connection, 
         return MHD_NO;
     x->http = h;
     x->connection = connection;
-    x->deadline_ms = clock_ms() + UINT64_C(1000) * (h->opts.body_s > 0 ? h->opts.body_s : HTTP_BODY_S);
+    x->watched = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    watch_request(h->watch, x->watched);
     buf_init(&x->body, h->opts.body_max + 1); /* a NUL behind it */
     *slot = x;
     const char *length = header(x, "Content-Length");
@@ -320,7 +324,7 @@ static enum MHD_Result take_body(struct http_exchange *x, const char *data, size
     else
         x->dropped += *size;
     *size = 0;
-    return x->body.failed || x->dropped > DRAIN_MAX || clock_ms() > x->deadline_ms ? MHD_NO : MHD_YES;
+    return x->body.failed || x->dropped > DRAIN_MAX ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path, const char *method,
@@ -332,6 +336,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         return begin(cls, connection, slot);
     if (*size > 0)
         return take_body(x, data, size);
+    watch_busy(x->http->watch, x->watched);
     x->sent = MHD_NO;
     if (!admit(x, method, path))
         return x->sent;
@@ -367,9 +372,19 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **sl
     (void)code;
     if (x == NULL)
         return;
+    watch_idle(x->http->watch, x->watched);
     buf_free(&x->body);
     free(x);
     *slot = NULL;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **slot, enum MHD_ConnectionNotificationCode code)
+{
+    struct http *h = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        *slot = watch_add(h->watch, MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+    else
+        watch_remove(h->watch, *slot);
 }
 
 /* ------------------------------------------------------------------ the server */
@@ -383,13 +398,19 @@ int http_open(struct http **out, const struct http_opts *opts, struct err *err)
     if (h == NULL)
         return err_oom(err, sizeof *h);
     h->opts = *opts;
+    if (watch_open(&h->watch, opts->request_s > 0 ? opts->request_s : HTTP_REQUEST_S, opts->connections, err) != 0) {
+        free(h);
+        return -1;
+    }
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC |
                      (address.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
     h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
-                                 opts->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_KEEPALIVE_S,
-                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+                                 opts->connections + DOOR, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_KEEPALIVE_S,
+                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+                                 MHD_OPTION_END);
     if (h->daemon == NULL) {
         err_set(err, ERR_PEER, "cannot listen at %s: %s; does something else use that port?", opts->listen, strerror(errno));
+        watch_close(h->watch);
         free(h);
         return -1;
     }
@@ -409,6 +430,7 @@ void http_close(struct http *h)
     if (h == NULL)
         return;
     MHD_stop_daemon(h->daemon);
+    watch_close(h->watch);
     free(h);
 }
 

@@ -25,7 +25,7 @@
 #include "base/err.h"
 
 #define HTTP_KEEPALIVE_S 30 /* an idle connection lives this long */
-#define HTTP_BODY_S 60      /* time for a whole body, where opts say nothing else */
+#define HTTP_REQUEST_S 60   /* time for the headers of a request, and again for its body, where opts say nothing else */
 
 struct http_request {
     const char *method, *path; /* the path without its query */
@@ -52,8 +52,8 @@ struct http_opts {
     /* The JSON body of a refusal, free()d here; NULL: a line of text. */
     char *(*refusal)(enum http_refusal why, int status);
     size_t body_max;
-    unsigned body_s;               /* time for a whole body; 0: HTTP_BODY_S */
-    unsigned connections;
+    unsigned request_s;            /* 0: HTTP_REQUEST_S */
+    unsigned connections;          /* at once; with one more, the one without a request for longest is cut */
     http_handler handle;
     void *arg;
 };

@@ -71,6 +71,18 @@ static int check_shape(const struct connection *c, struct err *err)
     return 0;
 }
 
+/* A server whose package or overlap ends between the two forgets that we said HELLO: said again, it tells what it serves now. */
+static int introduce(struct connection *c, struct err *err)
+{
+    int rc = -1;
+    for (int tries = 0; rc != 0 && tries < 2; tries++) {
+        rc = client_hello(c->channel, c->grant->context, &c->server, err) != 0 || check_manifest(c, err) != 0 ? -1 : 0;
+        if (rc != 0 && channel_code(c->channel) != WIRE_BAD_PHASE)
+            break;
+    }
+    return rc;
+}
+
 /* Connects to c->peers[at], greets, checks; `timeout_ms` is for the encrypted handshake. */
 static int greet(struct connection *c, int at, int timeout_ms, struct err *err)
 {
@@ -89,7 +101,7 @@ static int greet(struct connection *c, int at, int timeout_ms, struct err *err)
         if (channel_trace(c->channel, path, err) != 0)
             return -1;
     }
-    if (client_hello(c->channel, c->grant->context, &c->server, err) != 0 || check_manifest(c, err) != 0 || check_shape(c, err) != 0)
+    if (introduce(c, err) != 0 || check_shape(c, err) != 0)
         return -1;
     return c->bf16 ? connection_bf16(c, err) : 0;
 }

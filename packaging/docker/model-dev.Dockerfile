@@ -1,10 +1,12 @@
 # docker build -f packaging/docker/model-dev.Dockerfile -t stip-model-dev .
 # The first stage is the same for the three roles, so that it is built once.
 FROM debian:12 AS build
-COPY . /src
 WORKDIR /src
+COPY scripts/install-deps.sh scripts/
 RUN scripts/install-deps.sh
-RUN cmake --preset release -DSTIP_TESTS=OFF && cmake --build --preset release && cd build && cpack -G DEB
+COPY . .
+RUN cmake --preset release -DSTIP_TESTS=OFF && cmake --build --preset release
+RUN cd build && cpack -G DEB
 
 FROM debian:12-slim
 COPY --from=build /src/build/deb/stip-model-dev_*.deb /tmp/

@@ -18,8 +18,6 @@
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 #define SHARED STIP_SOURCE_DIR "/../shared/data"
 
-TestSuite(answers, .timeout = 280);
-
 /* True with the path of something that only some machines have. */
 static bool shared(char path[FILE_PATH_MAX], const char *folder, const char *name)
 {

@@ -38,7 +38,7 @@ static void teardown(void)
     tempdir_remove(dir);
 }
 
-TestSuite(audit, .init = setup, .fini = teardown, .timeout = 280);
+TestSuite(audit, .init = setup, .fini = teardown);
 
 #define RUN(...) (shell_free(&s), shell_run(&s, SHELL_ARGV("stip-model-dev", __VA_ARGS__)))
 #define PROTECT(...) RUN("protect", "--model", model, "--out", out, __VA_ARGS__)

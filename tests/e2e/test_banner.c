@@ -12,8 +12,6 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 
-TestSuite(banner, .timeout = 280);
-
 /* The object that stands behind this text. */
 static void pasted(struct terminal *term, const char *before, char out[512])
 {

@@ -13,8 +13,6 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 
-TestSuite(chat, .timeout = 280);
-
 /* stdin: the lines; what comes on stdout, a line per answer. */
 static void chat(const struct trio *t, struct shell *s, const char *lines, const char *flags)
 {

@@ -26,7 +26,7 @@ static void tear_down(void)
     tempdir_remove(dir);
 }
 
-TestSuite(compare, .timeout = 280, .init = set_up, .fini = tear_down);
+TestSuite(compare, .init = set_up, .fini = tear_down);
 
 /* A measured row of a system; the `nth` one. */
 static const struct json *row_of(const struct json_doc *doc, const char *system, int nth)
@@ -159,6 +159,19 @@ Test(compare, what_makes_no_sense_is_refused)
         cr_expect_not_null(strstr(s.err, refused[i].sentence), "%s", s.err);
         shell_free(&s);
     }
+}
+
+/* Caught: the empty log of a child that never ran given as the message. */
+Test(compare, a_role_that_is_not_there_is_named)
+{
+    struct shell s;
+    char script[2 * FILE_PATH_MAX];
+    const char *alone = tempdir_path(dir, "stip-bench");
+    (void)snprintf(script, sizeof script, "cp %s %s && exec %s compare --shape bert-tiny --seq 8 --systems stip", shell_program("stip-bench"), alone, alone);
+    shell_run(&s, SHELL_ARGV("/bin/sh", "-c", script));
+    cr_expect_neq(s.status, 0);
+    cr_expect(strstr(s.err, "stip-model-dev keygen ended with status 127") != NULL && strstr(s.err, "beside stip-bench") != NULL, "%s", s.err);
+    shell_free(&s);
 }
 
 static const struct runner_line loopback;

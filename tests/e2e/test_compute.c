@@ -12,8 +12,6 @@
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 #define HELLO SHELL_ARGV("generate", "--prompt", "Once upon a time", "--max-tokens", "12")
 
-TestSuite(compute, .timeout = 280);
-
 /* Three processes, and plain inference beside them in the same compute (bench/cmd_demo.c says how far they may be apart).
  * Mutation: a server that computes in f32 whatever the manifest says. */
 Test(compute, the_demo_agrees_with_plain_inference_in_every_dtype)

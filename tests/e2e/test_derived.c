@@ -31,7 +31,7 @@ static void teardown(void)
     tempdir_remove(dir);
 }
 
-TestSuite(derived, .init = setup, .fini = teardown, .timeout = 280);
+TestSuite(derived, .init = setup, .fini = teardown);
 
 #define PROTECT(...) ((const char *const[]){"stip-model-dev", "protect", "--model", model, "--out", out, __VA_ARGS__})
 

@@ -12,8 +12,6 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 
-TestSuite(doctor, .timeout = 280);
-
 /* A line "STATE HOP ... sentence", followed by one that says what to do unless the state is ok. */
 static void has_line(const struct shell *s, const char *state, const char *hop, const char *sentence)
 {

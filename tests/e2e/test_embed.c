@@ -18,8 +18,6 @@ enum { D = 48, CAP = 128 };
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 #define LONG_TEXT "this film is a long one and it does not end before the last of the people has left the room and the light goes on "
 
-TestSuite(embed, .timeout = 280);
-
 static char dir[FILE_PATH_MAX];
 
 static void spill(const char *model, const char *name, const char *text)

@@ -12,8 +12,6 @@
 #define PROMPT "Once upon a time"
 #define TOKENS "24"
 
-TestSuite(engine, .timeout = 280);
-
 static char dir[FILE_PATH_MAX];
 
 static void run(const char *const argv[])

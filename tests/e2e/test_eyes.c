@@ -18,8 +18,6 @@
 
 #define DEMO_D 192
 
-TestSuite(eyes, .timeout = 280);
-
 static int by_value(const void *a, const void *b)
 {
     float x, y;

@@ -40,7 +40,7 @@ static void drop(void)
     tempdir_remove(home);
 }
 
-TestSuite(faults, .init = make, .fini = drop, .timeout = 280);
+TestSuite(faults, .init = make, .fini = drop);
 
 static const char *at(const char *name)
 {

@@ -8,8 +8,6 @@
 #include "base/crypto.h"
 #include "tests/support/gateway.h"
 
-TestSuite(gateway, .timeout = 280);
-
 /* ------------------------------------------------------------------ the answer is the model's */
 
 static struct json_doc *generated(const struct trio *t, const char *const words[])

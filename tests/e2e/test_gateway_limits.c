@@ -16,8 +16,6 @@
 #include "tests/support/proc.h"
 #include "tests/support/tempdir.h"
 
-TestSuite(gateway_limits, .timeout = 280);
-
 /* ------------------------------------------------------------------ what is refused */
 
 struct refusal {
@@ -190,24 +188,30 @@ Test(gateway_limits, strangers_large_bodies_and_idle_connections_are_bounded)
     web_free(&w);
     free(zeros);
 
-    /* Half a request on each of many connections: as many threads as were allowed, and room again when they go. */
-    int fds[60];
-    for (size_t i = 0; i < 60; i++)
+    /* Half a request on each of many connections: as many threads as were allowed, and room again when they go. Those that are turned
+     * away have a thread for a moment, 32 of them at most. */
+    enum { MANY = 100 };
+    int fds[MANY];
+    for (size_t i = 0; i < MANY; i++)
         fds[i] = web_send(g.port, "POST", CHAT, KEY "Content-Length: 100\r\n", NULL, 0);
-    (void)usleep(300000);
     struct proc p;
     cr_assert(proc_look(g.process.pid, &p));
-    cr_expect_leq(p.threads, 12 + 8);
-    for (size_t i = 0; i < 60; i++)
+    cr_expect_leq(p.threads, 12 + 32 + 8);
+    for (uint64_t end = clock_ms() + 20000; proc_look(g.process.pid, &p) && p.threads > 12 + 8 && clock_ms() < end;)
+        (void)usleep(20000);
+    cr_expect_leq(p.threads, 12 + 8, "%d threads for 12 connections", (int)p.threads);
+    for (size_t i = 0; i < MANY; i++)
         close(fds[i]);
     int status = 0;
-    for (int tries = 0; status != 200 && tries < 100; tries++, (void)usleep(50000)) /* a thread notices in its own time */
+    for (int tries = 0; status != 200 && tries < 1200; tries++, (void)usleep(50000)) /* a thread notices in its own time */
         status = gateway_status(&g, CHAT, KEY, "{" GREEDY SAY("What colour is the sky?") "}");
     cr_expect_eq(status, 200);
     gateway_both_close(&t, &g);
 }
 
 /* ------------------------------------------------------------------ going away */
+
+#define BEGUN "\"delta\":{\"content\":" /* the second event of a stream: the first has the role */
 
 /* The server gives this user one session: a second answer begins only if the first one's session is really gone.
  * Mutation: generate on after the client has gone, or not tell the server. */
@@ -227,13 +231,13 @@ Test(gateway_limits, a_client_that_hangs_up_ends_its_generation_on_the_server)
         (void)snprintf(body, sizeof body, long_answer, streamed ? "true" : "false");
         int fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
         if (streamed)
-            cr_expect(web_until(fd, "\"content\":\"\"", 30000));
+            cr_expect(web_comes(fd, "\"content\":\"\""));
         else
-            gateway_wait_metric(&g, "connections_busy", 1, 30000);
+            gateway_wait_metric(&g, "connections_busy", 1);
         double tokens = gateway_metric(&g, "generated_tokens_total"), trips = gateway_metric(&g, "round_trips_total");
         close(fd);
-        gateway_wait_metric(&g, "cancelled_total", i + 1, 5000);
-        gateway_wait_metric(&g, "connections_busy", 0, 5000);
+        gateway_wait_metric(&g, "cancelled_total", i + 1);
+        gateway_wait_metric(&g, "connections_busy", 0);
         cr_expect_eq(gateway_metric(&g, "generated_tokens_total"), tokens, "it was generated to the end");
         trips = gateway_metric(&g, "round_trips_total") - trips;
         cr_expect_lt(trips, 1000, "%g round trips after the client had gone, or 3000 tokens take too short a time here", trips);
@@ -256,7 +260,7 @@ Test(gateway_limits, a_server_that_goes_away_is_an_error_and_comes_back)
     gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
     static const char body[] = "{\"max_tokens\":3000,\"stream\":true,\"logit_bias\":{\"1\":-100}," SAY("Go on") "}";
     int fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
-    (void)usleep(500000);
+    cr_expect(web_comes(fd, BEGUN));
     (void)process_stop(&t.server);
     web_finish(fd, &w);
     struct heard h;
@@ -280,7 +284,7 @@ Test(gateway_limits, a_server_that_goes_away_is_an_error_and_comes_back)
     json_free(doc);
     /* A gateway that is stopped says so to those it is talking to. */
     fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
-    (void)usleep(500000);
+    cr_expect(web_comes(fd, BEGUN));
     cr_expect_eq(gateway_close(&g), 0);
     web_finish(fd, &w);
     cr_expect_not_null(strstr(w.body, "gateway_stopping"), "%.300s", w.body);
@@ -303,14 +307,14 @@ Test(gateway_limits, a_stream_goes_on_where_a_server_was_killed)
     t.retry_s = 60;
     trio_write_user(&t, "user");
     gateway_open(&g, &t, SHELL_ARGV("--turn", TURN));
-    static const char body[] = "{\"max_tokens\":3800,\"temperature\":0,\"stream\":true,\"logit_bias\":{\"1\":-100}," SAY("Go on") "}";
+    static const char body[] = "{\"max_tokens\":1200,\"temperature\":0,\"stream\":true,\"logit_bias\":{\"1\":-100}," SAY("Go on") "}";
     int fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
     web_finish(fd, &w);
     heard_read(&w, &whole);
     cr_assert(whole.done && !whole.error, "%.300s", w.body);
     web_free(&w);
     fd = web_send(g.port, "POST", CHAT, "", body, strlen(body));
-    (void)usleep(200000);
+    cr_expect(web_comes(fd, BEGUN));
     (void)kill(t.server.pid, SIGKILL);
     (void)process_stop(&t.server);
     trio_start_server(&t, NULL);
@@ -329,7 +333,7 @@ Test(gateway_limits, a_stream_goes_on_where_a_server_was_killed)
     const uint64_t asked = clock_ms();
     web_call(g.port, CHAT, "", "{\"max_tokens\":2," SAY("Go on") "}", &w);
     cr_expect(w.status == 503, "%d %s", w.status, w.body);
-    cr_expect_lt(clock_ms() - asked, 30000, "it waited for a server as an answer that has begun does");
+    cr_expect_lt(clock_ms() - asked, 45000, "it waited for a server as an answer that has begun does");
     web_free(&w);
     cr_expect_eq(gateway_close(&g), 0);
     trio_close(&t);

@@ -13,8 +13,6 @@
 #define VECTORS STIP_SOURCE_DIR "/tests/vectors/image/"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 
-TestSuite(images, .timeout = 280);
-
 static struct err err;
 
 static void expected(const char *key, double out[4])

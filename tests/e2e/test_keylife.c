@@ -13,8 +13,6 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 
-TestSuite(keylife, .timeout = 280);
-
 static const char *const SHORT[] = {"generate", "--prompt", "Once upon a time", "--max-tokens", "8", NULL};
 static const char *const LONG[] = {"generate", "--prompt", "Once upon a time", "--max-tokens", "2500", "--ignore-eos", "--speculate", "off", NULL};
 
@@ -127,13 +125,20 @@ Test(keylife, without_overlap_sessions_end_and_the_old_grant_is_told_to_join_aga
     tempdir_remove(dir);
 }
 
+/* That it is served until then is seen above, where the overlap is longer than any machine is slow. */
 Test(keylife, when_the_overlap_is_over_the_old_generation_ends)
 {
     struct trio t;
-    trio_open_limited(&t, DEMO_LM, "user", "\"overlap_s\":3");
+    struct shell s = {.status = 0};
+    trio_open_limited(&t, DEMO_LM, "user", "\"overlap_s\":2");
+    t.retry_s = 30; /* who is in the middle of it when it ends connects again, and is told then */
+    trio_write_user(&t, "user");
     rotate(&t);
-    expect_ok(&t, SHORT, NULL);
-    (void)poll(NULL, 0, 4500);
+    for (const uint64_t end = clock_ms() + 60000; s.status == 0 && clock_ms() < end;) {
+        trio_user(&t, &s, SHORT);
+        cr_expect(s.status == 0 || strstr(s.err, "join again") != NULL, "%s", s.err);
+        shell_free(&s);
+    }
     expect_refusal(&t, SHORT, 4, "join again");
     expect_ok(&t, SHELL_ARGV("join"), NULL);
     expect_ok(&t, SHORT, NULL);
@@ -151,17 +156,22 @@ Test(keylife, an_expired_grant_is_refused_before_anything_is_sent)
     trio_open(&t, DEMO_LM, "user");
     (void)snprintf(grant, sizeof grant, "%s", trio_path(&t, "short.grant"));
     (void)snprintf(trace, sizeof trace, "%s", trio_path(&t, "trace"));
-    const int64_t over = clock_unix() + 5;
-    clock_iso(over, end);
-    developer(&t, &s, SHELL_ARGV("grant", "--user", trio_path(&t, "user.id/identity.pub"), "--out", grant, "--expires", end, "--json"));
-    cr_assert(s.status == 0 && strstr(s.out, end) != NULL, "%s%s", s.out, s.err);
-    shell_free(&s);
-    trio_user(&t, &s, SHELL_ARGV("join", "--grant", grant, "--json"));
-    cr_assert(s.status == 0 && strstr(s.out, end) != NULL, "%s%s", s.out, s.err);
-    shell_free(&s);
-    trio_user(&t, &s, SHORT);
-    cr_expect(s.status == 0 && strstr(s.err, "this grant expires in 0 days") != NULL, "%s", s.err);
-    shell_free(&s);
+    int64_t over = 0;
+    /* A slow machine needs longer to grant, to join and to ask. */
+    for (int seconds = 3; over <= clock_unix(); seconds *= 2) {
+        cr_assert_lt(seconds, 200, "an answer in time is not to be had");
+        over = clock_unix() + seconds;
+        clock_iso(over, end);
+        developer(&t, &s, SHELL_ARGV("grant", "--user", trio_path(&t, "user.id/identity.pub"), "--out", grant, "--expires", end, "--json"));
+        cr_assert(s.status == 0 ? strstr(s.out, end) != NULL : over <= clock_unix(), "%s%s", s.out, s.err);
+        shell_free(&s);
+        trio_user(&t, &s, SHELL_ARGV("join", "--grant", grant, "--json"));
+        cr_assert(s.status == 0 ? strstr(s.out, end) != NULL : over <= clock_unix(), "%s%s", s.out, s.err);
+        shell_free(&s);
+        trio_user(&t, &s, SHORT);
+        cr_expect(s.status == 0 ? strstr(s.err, "this grant expires in 0 days") != NULL : over <= clock_unix(), "%s", s.err);
+        shell_free(&s);
+    }
     while (clock_unix() < over)
         (void)poll(NULL, 0, 100);
     expect_refusal(&t, SHELL_ARGV("generate", "--prompt", "Once", "--trace", trace), 4, "this grant expired on");

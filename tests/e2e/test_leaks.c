@@ -19,8 +19,6 @@
 #include "tests/support/tempdir.h"
 #include "transport/identity.h"
 
-TestSuite(leaks, .timeout = 290);
-
 #define PROMPT "Lily found a secret zebra under the violet staircase and whispered marmalade"
 #define PROMPT_BYTES 8  /* pieces of the text that are looked for */
 #define ANSWER_BYTES 16 /* its words are common ones, which stand in the help of a figure, too */

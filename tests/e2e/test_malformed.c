@@ -28,7 +28,7 @@ static void drop(void)
     tempdir_remove(dir);
 }
 
-TestSuite(malformed, .init = make, .fini = drop, .timeout = 280);
+TestSuite(malformed, .init = make, .fini = drop);
 
 /* ------------------------------------------------------------------ a sound checkpoint, then one change */
 

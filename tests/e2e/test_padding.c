@@ -13,8 +13,6 @@
 #define SHORT_PROMPT "Once upon a time"
 #define LONG_PROMPT "Once upon a time there was a small dog that lived in a house by the sea and liked to dig in the sand all day"
 
-TestSuite(padding, .timeout = 280);
-
 static void write_user(const struct trio *t, const char *pad)
 {
     char text[2048];

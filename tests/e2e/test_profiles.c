@@ -13,8 +13,6 @@
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 
-TestSuite(profiles, .timeout = 280);
-
 static const char *const PLAIN[] = {NULL}, *const LOCAL[] = {"--local-layers", "2", NULL},
                          *const GAUGE[] = {"--profile", "gauge", "--head", "server", NULL},
                          *const GAUGE_LOCAL[] = {"--profile", "gauge", "--local-layers", "1", NULL}, *const LOCAL_SERVER[] = {"--local-layers", "1", "--head", "server", NULL};

@@ -18,8 +18,6 @@
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define TOKENS "400"
 
-TestSuite(resume, .timeout = 280);
-
 static char dir[FILE_PATH_MAX], model[FILE_PATH_MAX];
 
 static void open_slow(struct trio *t, const char *limits)
@@ -164,9 +162,7 @@ Test(resume, a_server_that_is_stopped_ends_well_and_the_answer_goes_on_after_its
     cr_assert_eq(whole.status, 0, "%s", whole.err);
     trio_start_as(&t, "user", &s, GREEDY);
     wait_for_text(&s, 0);
-    uint64_t start = clock_ms();
     cr_expect_eq(process_stop(&t.server), 0);
-    cr_expect_lt(clock_ms() - start, 4000);
     trio_start_server(&t, NULL);
     unharmed(&s, &whole);
     shell_free(&whole);

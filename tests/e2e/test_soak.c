@@ -19,6 +19,11 @@
 #define SESSIONS_MAX 64
 #define SAMPLES_MAX 100000
 #define TICK_MS 250
+#ifdef __SANITIZE_ADDRESS__
+#define SLACK_MB 512 /* freed memory is kept back */
+#else
+#define SLACK_MB 64
+#endif
 
 TestSuite(soak, .timeout = 86400);
 
@@ -70,7 +75,7 @@ static double largest(const double *v, size_t from, size_t to)
 Test(soak, answers_stay_the_same_while_the_server_is_killed)
 {
     const long wanted = asked("STIP_SOAK_SESSIONS", 3), sessions = wanted < SESSIONS_MAX ? wanted : SESSIONS_MAX;
-    const uint64_t length = (uint64_t)asked("STIP_SOAK_SECONDS", 10) * 1000;
+    const uint64_t length = (uint64_t)asked("STIP_SOAK_SECONDS", 6) * 1000;
     char dir[FILE_PATH_MAX], model[FILE_PATH_MAX], *answer;
     static struct shell user[SESSIONS_MAX];
     unsigned answers = 0, wrong = 0, none = 0, kills = 0, seed = 1;
@@ -91,7 +96,8 @@ Test(soak, answers_stay_the_same_while_the_server_is_killed)
     long running = sessions;
     while (running > 0) {
         const uint64_t now = clock_ms();
-        const bool over = now - start > length;
+        /* On a slow machine as long as it takes until something has happened. */
+        const bool over = now - start > length && answers >= (unsigned)sessions && kills > 0;
         for (long i = 0; i < sessions; i++) {
             siginfo_t info = {0};
             if (user[i].pid == 0 || waitid(P_PID, (id_t)user[i].pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
@@ -126,7 +132,7 @@ Test(soak, answers_stay_the_same_while_the_server_is_killed)
                   (double)(clock_ms() - start) / 1e3, sessions, kills, answers, wrong, none, largest(memory_mb, 0, samples),
                   largest(memory_mb, samples / 2, samples), largest(descriptors, 0, samples), largest(descriptors, samples / 2, samples));
     cr_expect(answers >= (unsigned)sessions && kills > 0, "nothing happened");
-    cr_expect_leq(largest(memory_mb, samples / 2, samples), 1.3 * largest(memory_mb, 0, samples / 2) + 16, "memory grows");
+    cr_expect_leq(largest(memory_mb, samples / 2, samples), 1.3 * largest(memory_mb, 0, samples / 2) + SLACK_MB, "memory grows");
     cr_expect_leq(largest(descriptors, samples / 2, samples), 1.3 * largest(descriptors, 0, samples / 2) + 8, "descriptors grow");
     if (getenv("STIP_SOAK_PLOT") != NULL)
         draw(getenv("STIP_SOAK_PLOT"), sessions, kills);

@@ -15,8 +15,6 @@
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 #define WORDS 32
 
-TestSuite(speculate, .timeout = 280);
-
 #define TALK                                                                                                                       \
     "<|user|>What is the capital of France?<|end|><|assistant|>The capital of France is Paris.<|end|>"                             \
     "<|user|>What is the capital of Italy?<|end|><|assistant|>"
@@ -256,22 +254,24 @@ Test(speculate, the_config_says_it_too_and_wrong_words_are_refused_by_name)
     trio_close(&t);
 }
 
-/* 40 ms there and back: not more than 25 tokens a second one by one, several times that with guesses that hold. */
+/* So many milliseconds there and back: one by one not more than a token in each, and with guesses that hold several. */
 Test(speculate, over_a_slow_line_guesses_save_round_trips)
 {
-    static const char *const ways[] = {"off", "auto"};
-    double rate[2];
+    static const char *const ways[][3] = {{"off", "30", "40"}, {"auto", "80", "200"}}; /* the longer, the more a guess may cost */
+    int trips[2];
     for (int i = 0; i < 2; i++) {
         struct shell s;
-        shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--threads", "1", "--rtt", "40", "--", "generate",
-                                 "--prompt", prompts[1], "--max-tokens", "80", "--ignore-eos", "--json", "--speculate", ways[i],
+        shell_run(&s, SHELL_ARGV("stip-bench", "loopback", "--model", DEMO_LM, "--threads", "1", "--rtt", ways[i][2], "--", "generate",
+                                 "--prompt", prompts[1], "--max-tokens", ways[i][1], "--ignore-eos", "--json", "--speculate", ways[i][0],
                                  "--draft-model", DEMO_LM));
         struct json_doc *doc = shell_json(&s);
-        rate[i] = json_number(json_get(json_get(json_root(doc), "timings"), "decode_tok_s"));
-        cr_expect_geq(number(doc, "timings", "prompt_ms"), 40);
+        trips[i] = number(doc, "wire", "round_trips");
+        cr_expect_geq(number(doc, "timings", "prompt_ms"), atoi(ways[i][2]));
+        if (i == 0)
+            cr_expect_lt(json_number(json_get(json_get(json_root(doc), "timings"), "decode_tok_s")), 25.0);
         json_free(doc);
         shell_free(&s);
     }
-    cr_expect_lt(rate[0], 25.0);
-    cr_expect_gt(rate[1], 2 * rate[0], "%g and %g tokens a second", rate[0], rate[1]);
+    cr_expect_geq(trips[0], 30);
+    cr_expect_lt(trips[1], 40, "%d round trips for 80 tokens", trips[1]);
 }

@@ -168,7 +168,7 @@ static void serving(int old)
     const bool ok = answered(before);
     if (before == old && installed() == old)
         cr_expect(ok, "the old package is not served");
-    const uint64_t end = clock_ms() + 20000;
+    const uint64_t end = clock_ms() + 90000;
     bool good = ok || answered(installed());
     while (!good && clock_ms() < end)
         good = answered(installed());

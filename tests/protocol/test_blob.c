@@ -58,7 +58,7 @@ static void drop(void)
     tempdir_remove(dir);
 }
 
-TestSuite(blob, .init = make, .fini = drop, .timeout = 120);
+TestSuite(blob, .init = make, .fini = drop);
 
 static void expect_whole(const char *name)
 {

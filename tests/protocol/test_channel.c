@@ -15,6 +15,8 @@
 #include "transport/client.h"
 #include "transport/msg_ping.h"
 
+#define WAIT_MS 60000
+
 static struct identity *server_id, *user_id;
 static struct peer_key server_key, user_key;
 static struct transport *transport;
@@ -36,7 +38,7 @@ static void drop_parties(void)
     identity_free(user_id);
 }
 
-TestSuite(channel, .init = make_parties, .fini = drop_parties, .timeout = 60);
+TestSuite(channel, .init = make_parties, .fini = drop_parties);
 
 static struct toy_server *start(const struct toy_config *config)
 {
@@ -46,7 +48,7 @@ static struct toy_server *start(const struct toy_config *config)
 static struct channel *join(const char *endpoint)
 {
     struct channel *ch = NULL;
-    cr_assert_eq(channel_open(&ch, transport, endpoint, &server_key, user_id, CHANNEL_CONNECT_MS, &err), 0, "%s", err.text);
+    cr_assert_eq(channel_open(&ch, transport, endpoint, &server_key, user_id, WAIT_MS, &err), 0, "%s", err.text);
     return ch;
 }
 
@@ -79,10 +81,10 @@ Test(channel, an_unknown_key_is_refused_and_told_what_to_do)
     struct peer_key key = identity_public(stranger);
     peer_key_fingerprint(&key, print);
     uint64_t start_ms = clock_ms();
-    cr_assert_eq(channel_open(&ch, transport, toy_server_endpoint(s), &server_key, stranger, 5000, &err), -1);
+    cr_assert_eq(channel_open(&ch, transport, toy_server_endpoint(s), &server_key, stranger, WAIT_MS, &err), -1);
     cr_expect_eq(err.code, ERR_AUTH);
     cr_expect(strstr(err.text, "does not know this key") != NULL && strstr(err.text, print) != NULL, "%s", err.text);
-    cr_expect_lt(clock_ms() - start_ms, 2000);
+    cr_expect_lt(clock_ms() - start_ms, WAIT_MS / 2, "not only at the deadline");
     cr_expect_eq(listener_stats(toy_server_listener(s)).keys_refused, 1, "this one; the self-check's key does not count");
     identity_free(stranger);
     toy_server_stop(s);
@@ -92,7 +94,7 @@ Test(channel, another_server_key_than_the_pinned_one_is_refused)
 {
     struct toy_server *s = start(&INFER);
     struct channel *ch = NULL;
-    cr_assert_eq(channel_open(&ch, transport, toy_server_endpoint(s), &user_key, user_id, 5000, &err), -1);
+    cr_assert_eq(channel_open(&ch, transport, toy_server_endpoint(s), &user_key, user_id, WAIT_MS, &err), -1);
     cr_expect_eq(err.code, ERR_AUTH);
     cr_expect(strstr(err.text, "does not hold the key") != NULL, "%s", err.text);
     toy_server_stop(s);
@@ -107,23 +109,11 @@ Test(channel, the_self_check_wants_proof_that_a_stranger_is_refused)
     listener_close(l);
 }
 
-/* A port where nobody listens: bind one, close it. */
-static void free_port(char out[64])
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, n) == 0 && getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-    (void)snprintf(out, 64, "tcp://127.0.0.1:%u", ntohs(a.sin_port));
-    close(fd);
-}
-
 Test(channel, nothing_listening_is_told_apart_from_no_answer)
 {
-    char endpoint[64];
+    char endpoint[64] = "tcp://127.0.0.1:1";
     struct channel *ch = NULL;
-    free_port(endpoint);
-    cr_assert_eq(channel_open(&ch, transport, endpoint, &server_key, user_id, 500, &err), -1);
+    cr_assert_eq(channel_open(&ch, transport, endpoint, &server_key, user_id, 1500, &err), -1);
     cr_expect_eq(err.code, ERR_PEER);
     cr_expect(strstr(err.text, "nothing listens") != NULL && strstr(err.text, endpoint) != NULL, "%s", err.text);
     /* A socket that accepts and stays silent. */
@@ -133,7 +123,7 @@ Test(channel, nothing_listening_is_told_apart_from_no_answer)
     cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, n) == 0 && listen(fd, 4) == 0 &&
               getsockname(fd, (struct sockaddr *)&a, &n) == 0);
     (void)snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", ntohs(a.sin_port));
-    cr_assert_eq(channel_open(&ch, transport, endpoint, &server_key, user_id, 500, &err), -1);
+    cr_assert_eq(channel_open(&ch, transport, endpoint, &server_key, user_id, 1500, &err), -1);
     cr_expect_eq(err.code, ERR_PEER);
     cr_expect(strstr(err.text, "connected, but no answer") != NULL, "%s", err.text);
     close(fd);
@@ -185,7 +175,7 @@ Test(channel, another_frame_version_is_refused_by_name)
     uint8_t body[MSG_HELLO_BYTES];
     struct frame f = msg_hello_encode(&hello, body), answer;
     cr_assert_eq(channel_send(ch, &f, &err), 0);
-    cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + 5000, &err), -1);
+    cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + WAIT_MS, &err), -1);
     cr_expect_eq(channel_code(ch), WIRE_BAD_VERSION);
     cr_expect(strstr(err.text, "protocol 7 to 9") != NULL, "%s", err.text);
     channel_close(ch);
@@ -200,7 +190,7 @@ Test(channel, an_oversized_frame_costs_its_sender_the_connection)
     uint8_t *big = calloc(n, 1);
     struct frame f = wire_frame(WIRE_HELLO, NULL, big, n), answer;
     cr_assert_eq(channel_send(bad, &f, &err), 0);
-    cr_assert_eq(channel_recv(bad, &answer, clock_ms() + 5000, &err), -1);
+    cr_assert_eq(channel_recv(bad, &answer, clock_ms() + WAIT_MS, &err), -1);
     cr_expect(strstr(err.text, "lost") != NULL, "%s", err.text);
     struct msg_hello_ok ok;
     cr_expect_eq(client_hello(good, NULL, &ok, &err), 0, "%s", err.text);
@@ -216,7 +206,7 @@ Test(channel, a_malformed_frame_is_answered_and_does_not_reach_the_role)
     struct channel *ch = join(toy_server_endpoint(s));
     struct frame f = wire_frame(WIRE_HELLO, NULL, "x", 1), answer;
     cr_assert_eq(channel_send(ch, &f, &err), 0);
-    cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + 5000, &err), -1);
+    cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + WAIT_MS, &err), -1);
     cr_expect_eq(channel_code(ch), WIRE_BAD_FRAME);
     cr_expect_eq(listener_stats(toy_server_listener(s)).frames_refused, 1);
     channel_close(ch);
@@ -233,7 +223,7 @@ Test(channel, a_deadline_ends_the_wait_and_names_the_endpoint)
     cr_expect_eq(err.code, ERR_PEER);
     cr_expect(strstr(err.text, "no answer") != NULL && strstr(err.text, toy_server_endpoint(s)) != NULL, "%s", err.text);
     uint64_t took = clock_ms() - start_ms;
-    cr_expect(took >= 300 && took < 1500, "%llu", (unsigned long long)took);
+    cr_expect(took >= 300 && took < CHANNEL_DEAD_MS, "%llu", (unsigned long long)took);
     channel_close(ch);
     toy_server_stop(s);
 }
@@ -244,7 +234,9 @@ Test(channel, silence_is_filled_with_pings)
     struct toy_server *s = start(&(struct toy_config){.link = PHASE_INFER, .mute = true});
     struct channel *ch = join(toy_server_endpoint(s));
     struct frame f;
-    cr_assert_eq(channel_recv(ch, &f, clock_ms() + CHANNEL_PING_MS + 700, &err), -1);
+    cr_assert_eq(channel_recv(ch, &f, clock_ms() + CHANNEL_PING_MS + CHANNEL_PING_MS * 9 / 10, &err), -1);
+    for (int i = 0; channel_stats(ch).frames_down == 0 && i < 100; i++) /* too short for another PING */
+        cr_assert_eq(channel_recv(ch, &f, clock_ms() + CHANNEL_PING_MS / 2, &err), -1);
     struct channel_stats st = channel_stats(ch);
     cr_expect_eq(st.frames_up, 1);
     cr_expect_eq(st.frames_down, 1, "the PONG");
@@ -269,27 +261,25 @@ static pid_t fork_alone(void)
 /* The server in a process of its own that is killed. */
 Test(channel, a_killed_server_is_noticed_at_once)
 {
-    char endpoint[64];
+    char endpoint[64] = "";
     int ready[2];
-    free_port(endpoint);
     cr_assert_eq(pipe(ready), 0);
     pid_t pid = fork_alone();
     if (pid == 0) {
-        (void)toy_server_start(endpoint, server_id, &user_key, 1, &(struct toy_config){.link = PHASE_INFER, .mute = true});
-        (void)!write(ready[1], "r", 1);
+        const struct toy_config mute = {.link = PHASE_INFER, .mute = true};
+        const char *at = toy_server_endpoint(toy_server_start("tcp://127.0.0.1:*", server_id, &user_key, 1, &mute));
+        (void)!write(ready[1], at, strlen(at));
         for (;;)
             pause();
     }
-    char byte;
-    cr_assert_eq(read(ready[0], &byte, 1), 1);
+    cr_assert_gt(read(ready[0], endpoint, sizeof endpoint - 1), 0);
     struct channel *ch = join(endpoint);
     struct frame f;
     cr_assert_eq(kill(pid, SIGKILL), 0);
     cr_assert_eq(waitpid(pid, NULL, 0), pid);
     uint64_t start_ms = clock_ms();
-    cr_assert_eq(channel_recv(ch, &f, start_ms + 10000, &err), -1);
-    cr_expect(strstr(err.text, "lost") != NULL, "%s", err.text);
-    cr_expect_lt(clock_ms() - start_ms, 1000);
+    cr_assert_eq(channel_recv(ch, &f, start_ms + WAIT_MS, &err), -1);
+    cr_expect(strstr(err.text, "lost") != NULL, "%s", err.text); /* by the connection's end, not by silence */
     channel_close(ch);
 }
 
@@ -302,6 +292,13 @@ static long resident_kib(void)
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+static void wait_frame(struct listener *l, enum listener_got *got, struct listener_peer *peer, struct frame *f)
+{
+    *got = LISTENER_NONE;
+    for (bool ready, woken; *got == LISTENER_NONE;)
+        cr_assert(listener_poll(&l, 1, -1, 5000, &ready, &woken, &err) == 0 && listener_recv(l, got, peer, f, &err) == 0);
+}
+
 /* Mutation: ZMQ_SNDHWM 0 (no limit): LISTENER_FULL never comes. */
 Test(channel, a_reader_that_does_not_read_costs_bounded_memory)
 {
@@ -310,12 +307,11 @@ Test(channel, a_reader_that_does_not_read_costs_bounded_memory)
     struct channel *ch = join(listener_endpoint(l));
     struct frame hello = msg_ping_encode(1), f;
     struct listener_peer peer;
-    enum listener_got got = LISTENER_NONE;
+    enum listener_got got;
     hello.h.type = WIRE_STATS_GET;
     hello.h.seq = 0;
     cr_assert_eq(channel_send(ch, &hello, &err), 0);
-    for (bool ready, woken; got == LISTENER_NONE;)
-        cr_assert(listener_poll(&l, 1, -1, 5000, &ready, &woken, &err) == 0 && listener_recv(l, &got, &peer, &f, &err) == 0);
+    wait_frame(l, &got, &peer, &f);
     uint8_t *chunk = calloc(WIRE_PAYLOAD_MAX, 1);
     struct frame big = wire_frame(WIRE_CHUNK, NULL, chunk, WIRE_PAYLOAD_MAX);
     long before = resident_kib();
@@ -333,13 +329,13 @@ Test(channel, a_reader_that_does_not_read_costs_bounded_memory)
     cr_expect_gt(listener_stats(l).sends_full, 0);
     /* Both ends are in this process: 64 frames queued at the reader, 16 at the writer, and what the kernel holds. */
 #ifdef __SANITIZE_ADDRESS__
-    const long allowed = 160 + 256 + 64; /* the sanitizer keeps 256 MiB of freed memory */
+    const long allowed = 256 + 256 + 64; /* the sanitizer keeps 256 MiB of freed memory */
 #else
-    const long allowed = 160;
+    const long allowed = 256;
 #endif
     cr_expect_lt(resident_kib() - before, allowed * 1024, "%ld KiB", resident_kib() - before);
     channel_close(ch);
-    uint64_t until = clock_ms() + 5000;
+    uint64_t until = clock_ms() + WAIT_MS;
     enum listener_sent r;
     while ((r = listener_send(l, &peer, &big)) != LISTENER_GONE && clock_ms() < until) {
         bool ready, woken;
@@ -361,14 +357,16 @@ Test(channel, a_reader_that_reads_is_never_called_slow)
     for (int round = 0; round < 10; round++) {
         for (int i = 0; i < 40; i++)
             cr_assert_eq(channel_send(ch, &ask, &err), 0, "%s", err.text);
-        usleep(20000);
+        struct listener_peer peer;
         for (int i = 0; i < 40; i++) {
-            struct listener_peer peer;
             enum listener_got got;
-            cr_assert(listener_recv(l, &got, &peer, &f, &err) == 0 && got == LISTENER_FRAME);
+            wait_frame(l, &got, &peer, &f);
+            cr_assert_eq(got, LISTENER_FRAME);
+        }
+        for (int i = 0; i < 40; i++) {
             cr_assert_eq(listener_send(l, &peer, &answer), LISTENER_SENT, "round %d, frame %d", round, i);
             for (int k = 0; i % 8 == 7 && k < 8; k++)
-                cr_assert_eq(channel_recv(ch, &f, clock_ms() + 5000, &err), 0, "%s", err.text);
+                cr_assert_eq(channel_recv(ch, &f, clock_ms() + WAIT_MS, &err), 0, "%s", err.text);
         }
     }
     channel_close(ch);
@@ -383,7 +381,7 @@ Test(channel, two_listeners_have_separate_allow_lists)
     cr_assert_eq(listener_open(&b, transport, "admin", "tcp://127.0.0.1:*", server_id, NULL, 0, &err), 0, "%s", err.text);
     ch = join(listener_endpoint(a));
     channel_close(ch);
-    cr_assert_eq(channel_open(&ch, transport, listener_endpoint(b), &server_key, user_id, 5000, &err), -1);
+    cr_assert_eq(channel_open(&ch, transport, listener_endpoint(b), &server_key, user_id, WAIT_MS, &err), -1);
     cr_expect_eq(err.code, ERR_AUTH);
     listener_close(a);
     listener_close(b);
@@ -399,7 +397,7 @@ static void ask_forever(int from)
     struct channel *ch = NULL;
     struct msg_hello_ok ok;
     if (read(from, endpoint, sizeof endpoint) != sizeof endpoint || transport_open(&own, NULL) != 0 ||
-        channel_open(&ch, own, endpoint, &server_key, user_id, 5000, NULL) != 0 || client_hello(ch, NULL, &ok, NULL) != 0)
+        channel_open(&ch, own, endpoint, &server_key, user_id, WAIT_MS, NULL) != 0 || client_hello(ch, NULL, &ok, NULL) != 0)
         _exit(1);
     for (;;) {
         struct frame f = msg_get_encode(BLOB_MANIFEST, 0);

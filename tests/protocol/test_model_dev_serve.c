@@ -19,6 +19,8 @@
 #include "transport/bundle.h"
 #include "transport/client.h"
 
+#define WAIT_MS 60000
+
 static char dir[FILE_PATH_MAX], config[FILE_PATH_MAX], endpoint[256];
 static struct err err;
 static struct developer dev;
@@ -110,7 +112,7 @@ static struct channel *greet(size_t slot)
 {
     struct msg_hello_ok ok;
     struct peer_key key = identity_public(dev.identity);
-    cr_assert_eq(channel_open(&opened[slot], transport, endpoint, &key, alice, 3000, &err), 0, "%s", err.text);
+    cr_assert_eq(channel_open(&opened[slot], transport, endpoint, &key, alice, WAIT_MS, &err), 0, "%s", err.text);
     cr_assert_eq(client_hello(opened[slot], dev.release.context, &ok, &err), 0, "%s", err.text);
     cr_assert_eq(ok.manifest_bytes, 0);
     return opened[slot];
@@ -159,7 +161,7 @@ Test(model_dev_serve, an_unknown_user_does_not_get_past_the_handshake)
     struct channel *ch = NULL;
     struct peer_key key = identity_public(dev.identity);
     start("{}");
-    cr_assert_neq(channel_open(&ch, transport, endpoint, &key, eve, 3000, &err), 0);
+    cr_assert_neq(channel_open(&ch, transport, endpoint, &key, eve, WAIT_MS, &err), 0);
     cr_assert_eq(err.code, ERR_AUTH, "%s", err.text);
 }
 
@@ -192,7 +194,7 @@ Test(model_dev_serve, users_are_served_side_by_side)
         cr_assert_eq(channel_send(ch[i], &get, &err), 0, "%s", err.text);
     }
     for (uint32_t i = 3; i > 0; i--) {
-        cr_assert_eq(channel_expect(ch[i - 1], WIRE_CHUNK, &f, clock_ms() + 3000, &err), 0, "%s", err.text);
+        cr_assert_eq(channel_expect(ch[i - 1], WIRE_CHUNK, &f, clock_ms() + WAIT_MS, &err), 0, "%s", err.text);
         cr_assert_eq(msg_chunk_decode(&f).chunk, i - 1);
     }
 }
@@ -205,18 +207,18 @@ Test(model_dev_serve, questions_out_of_turn_are_refused_and_harmless)
     struct channel *ch = greet(0);
     get = msg_done_encode();
     cr_assert_eq(channel_send(ch, &get, &err), 0);
-    cr_assert_neq(channel_expect(ch, WIRE_CHUNK, &f, clock_ms() + 3000, &err), 0);
+    cr_assert_neq(channel_expect(ch, WIRE_CHUNK, &f, clock_ms() + WAIT_MS, &err), 0);
     cr_assert_eq(channel_code(ch), WIRE_BAD_PHASE, "%s", err.text);
     cr_assert_eq(client_grant(ch, NULL, &offer, &err), 0, "%s", err.text);
     cr_assert_eq(channel_send(ch, &nowhere, &err), 0);
-    cr_assert_neq(channel_expect(ch, WIRE_CHUNK, &f, clock_ms() + 3000, &err), 0);
+    cr_assert_neq(channel_expect(ch, WIRE_CHUNK, &f, clock_ms() + WAIT_MS, &err), 0);
     cr_assert_eq(channel_code(ch), WIRE_UNKNOWN_FILE, "%s", err.text);
     cr_assert_eq(join(ch, tempdir_path(dir, "got")), 0, "%s", err.text);
 }
 
-static bool ends(pid_t child, int ms)
+static bool ends(pid_t child)
 {
-    for (uint64_t end = clock_ms() + (uint64_t)ms; clock_ms() < end;) {
+    for (uint64_t end = clock_ms() + WAIT_MS; clock_ms() < end;) {
         struct timespec wait = {.tv_nsec = 20000000};
         if (waitpid(child, NULL, WNOHANG) == child)
             return true;
@@ -225,9 +227,9 @@ static bool ends(pid_t child, int ms)
     return false;
 }
 
-static bool comes(const char *path, int ms)
+static bool comes(const char *path)
 {
-    for (uint64_t end = clock_ms() + (uint64_t)ms; clock_ms() < end;) {
+    for (uint64_t end = clock_ms() + WAIT_MS; clock_ms() < end;) {
         struct timespec wait = {.tv_nsec = 20000000};
         if (file_exists(path))
             return true;
@@ -250,7 +252,7 @@ Test(model_dev_serve, the_package_is_pushed_to_the_servers_of_the_config)
     struct peer_key known = identity_public(dev.identity);
     installer_start(&installer, tempdir_path(dir, "package"), server, &known, 1, 0);
     start(peers_of(&installer));
-    cr_assert(comes(tempdir_path(dir, "package/manifest.json"), 10000));
+    cr_assert(comes(tempdir_path(dir, "package/manifest.json")));
 }
 
 /* The first server dies in the middle; the push is tried again until the package is there. */
@@ -260,12 +262,12 @@ Test(model_dev_serve, a_push_that_fails_is_tried_again)
     struct installer first;
     installer_start(&first, tempdir_path(dir, "package"), server, &known, 1, 1);
     start(peers_of(&first));
-    cr_assert(ends(first.pid, 10000), "nobody pushed");
+    cr_assert(ends(first.pid), "nobody pushed");
     cr_assert_not(file_exists(tempdir_path(dir, "package")));
     transport_close(transport); /* fork() wants a process without threads */
     transport = NULL;
     installer_start_at(&installer, first.endpoint, tempdir_path(dir, "package"), server, &known, 1, 0);
-    cr_assert(comes(tempdir_path(dir, "package/manifest.json"), 15000));
+    cr_assert(comes(tempdir_path(dir, "package/manifest.json")));
 }
 
 /* ------------------------------------------------------------------ bad starts */

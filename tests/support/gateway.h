@@ -28,9 +28,9 @@ int gateway_status(const struct gateway *g, const char *path, const char *header
 /* Of a whole answer: its first choice, and that one's text. */
 const struct json *gateway_choice(const struct json_doc *doc);
 const char *gateway_answer(const struct json_doc *doc);
-/* The number of stip_gateway_NAME; and waiting until it has a value. */
+/* The number of stip_gateway_NAME; and waiting, as long as it takes, until it has a value. */
 double gateway_metric(const struct gateway *g, const char *name);
-void gateway_wait_metric(const struct gateway *g, const char *name, double value, int ms);
+void gateway_wait_metric(const struct gateway *g, const char *name, double value);
 
 /* A stream, put together. */
 struct heard {

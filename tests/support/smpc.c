@@ -71,7 +71,7 @@ int smpc_run(const struct smpc_program *program, int parties, double *out, struc
         if (mesh_open(&t->mesh, transport, i, parties, endpoint[i], err) != 0 ||
             party_open(&t->party, mode, mode == PARTY_RUN ? i : 0, parties, mode == PARTY_RUN ? WORDS : 0, err) != 0)
             goto done;
-        t->party->timeout_ms = 10000;
+        t->party->timeout_ms = 120000;
         for (int k = 0; k < i; k++)
             if (mesh_connect(t->mesh, k, endpoint[k][i], err) != 0)
                 goto done;

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "tests/support/shell.h"
 
-#define WAIT_MS 60000
+#define WAIT_MS 120000
 
 void terminal_open(struct terminal *t, const char *const argv[])
 {
@@ -66,6 +66,14 @@ void terminal_expect(struct terminal *t, const char *text)
             cr_assert(false, "expected '%s' in: %s", text, t->seen + t->from);
         }
     }
+}
+
+void terminal_grows(struct terminal *t, size_t bytes)
+{
+    const uint64_t deadline = clock_ms() + WAIT_MS;
+    const size_t enough = t->n + bytes;
+    while (t->n < enough)
+        cr_assert(read_more(t, deadline), "nothing more came than: %s", t->seen + t->from);
 }
 
 int terminal_end(struct terminal *t, const char *keys)

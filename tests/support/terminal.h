@@ -24,6 +24,8 @@ void terminal_open(struct terminal *t, const char *const argv[]);
 void terminal_type(struct terminal *t, const char *keys);
 /* Waits until the text stands behind what was expected before. */
 void terminal_expect(struct terminal *t, const char *text);
+/* Waits until so many more bytes have come. */
+void terminal_grows(struct terminal *t, size_t bytes);
 /* Waits for the end; the exit status. `keys` are typed until then: a key that comes between two lines, before the editor has taken
  * the terminal, is lost. NULL for none. */
 int terminal_end(struct terminal *t, const char *keys);

@@ -115,18 +115,17 @@ static bool more(int fd, struct buf *b, uint64_t deadline)
     return n > 0;
 }
 
-bool web_until(int fd, const char *text, int ms)
+bool web_comes(int fd, const char *text)
 {
-    struct buf b;
-    uint64_t deadline = clock_ms() + (uint64_t)ms;
-    bool found = false, open = true;
-    buf_init(&b, ANSWER_MAX);
-    while (!found && open) {
-        open = more(fd, &b, deadline);
-        found = b.len > 0 && memmem(b.data, b.len, text, strlen(text)) != NULL;
+    static char seen[65536];
+    for (const uint64_t end = clock_ms() + ANSWER_MS; clock_ms() < end; (void)poll(NULL, 0, 2)) {
+        const ssize_t n = recv(fd, seen, sizeof seen, MSG_PEEK);
+        if (n <= 0)
+            return false;
+        if (memmem(seen, (size_t)n, text, strlen(text)) != NULL)
+            return true;
     }
-    buf_free(&b);
-    return found;
+    return false;
 }
 
 /* Takes the chunk lines out; true if the last chunk was there. */

@@ -41,8 +41,8 @@ struct json_doc *web_json(const struct web *w);
 
 /* The same in steps: a socket on which the request was sent, then what comes. */
 int web_send(int port, const char *method, const char *path, const char *headers, const char *body, size_t len);
-/* Reads until `text` has come, at most ms. True if it has. */
-bool web_until(int fd, const char *text, int ms);
+/* Waits until `text` has come, in the first 64 KB; leaves it there to be read. */
+bool web_comes(int fd, const char *text);
 void web_finish(int fd, struct web *out);
 
 #endif

@@ -18,8 +18,6 @@
 #include "tests/support/synth.h"
 #include "tests/support/tempdir.h"
 
-TestSuite(bench, .timeout = 120);
-
 /* ------------------------------------------------------------------ order statistics */
 
 Test(bench, percentiles_lie_between_the_samples)

@@ -15,8 +15,6 @@
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 
-TestSuite(canary, .timeout = 120);
-
 static struct err err;
 static const struct release plain = {.manifest = {.profile = "stip", .compute = COMPUTE_F32}};
 

@@ -9,7 +9,7 @@
 
 static struct err err;
 
-TestSuite(core, .init = rig_make, .fini = rig_drop, .timeout = 120);
+TestSuite(core, .init = rig_make, .fini = rig_drop);
 
 /* ------------------------------------------------------------------ the way it should go */
 

@@ -3,7 +3,7 @@
 
 #include "tests/support/rig.h"
 
-TestSuite(core_drain, .init = rig_make, .fini = rig_drop, .timeout = 60);
+TestSuite(core_drain, .init = rig_make, .fini = rig_drop);
 
 /* Mutation: steps that wait are forgotten; new ones are taken. */
 Test(core_drain, steps_under_way_are_answered_and_nothing_new_begins)

@@ -6,8 +6,8 @@
 #include "server/session.h"
 #include "tests/support/rig.h"
 
-TestSuite(core_limits, .init = rig_make, .fini = rig_drop, .timeout = 120);
-TestSuite(core_special, .fini = rig_drop, .timeout = 120); /* tests that make another rig */
+TestSuite(core_limits, .init = rig_make, .fini = rig_drop);
+TestSuite(core_special, .fini = rig_drop); /* tests that make another rig */
 
 /* ------------------------------------------------------------------ limits */
 

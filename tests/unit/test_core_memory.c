@@ -26,7 +26,7 @@ static void start(size_t pages, enum prefix_scope scope)
     rig_greet(&rig.bob);
 }
 
-TestSuite(memory, .fini = rig_drop, .timeout = 240);
+TestSuite(memory, .fini = rig_drop);
 
 static void close_one(const struct listener_peer *p, int session)
 {
@@ -103,7 +103,13 @@ static void come_and_go(int sessions)
     }
 }
 
-Test(memory, ten_thousand_sessions_take_no_more_memory_than_a_hundred)
+#ifdef __SANITIZE_ADDRESS__
+#define MANY 1000 /* its allocator does not count */
+#else
+#define MANY 10000
+#endif
+
+Test(memory, ten_thousand_sessions_take_no_more_memory_than_a_thousand)
 {
     for (int scope = PREFIX_OFF; scope <= PREFIX_USER; scope++) {
         start(64, (enum prefix_scope)scope);
@@ -113,7 +119,7 @@ Test(memory, ten_thousand_sessions_take_no_more_memory_than_a_hundred)
         }
         come_and_go(1000); /* connections, users and all pages have been there */
         size_t before = mallinfo2().uordblks, pages = rig_stats().kv_used;
-        come_and_go(10000);
+        come_and_go(MANY);
         size_t after = mallinfo2().uordblks;
         cr_expect_leq(after, before + 4096, "%zu bytes more", after - before);
         if (scope == PREFIX_OFF)

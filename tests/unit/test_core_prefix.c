@@ -23,7 +23,7 @@ static void start(enum prefix_scope scope, size_t pages)
     rig_greet(&rig.bob);
 }
 
-TestSuite(prefix, .fini = rig_drop, .timeout = 120);
+TestSuite(prefix, .fini = rig_drop);
 
 /* One prompt in a session of its own, right in its last row; gives how many of its rows were not computed. */
 static int ask(const struct listener_peer *p, int session, int T, int text)

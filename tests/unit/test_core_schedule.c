@@ -21,8 +21,8 @@ static void make(void)
     rig_open_one(&rig.alice, 1, 1000);
 }
 
-TestSuite(schedule, .init = make, .fini = rig_drop, .timeout = 120);
-TestSuite(schedule_special, .fini = rig_drop, .timeout = 120);
+TestSuite(schedule, .init = make, .fini = rig_drop);
+TestSuite(schedule_special, .fini = rig_drop);
 
 static void open_for(const struct listener_peer *p, int first, int n)
 {

@@ -377,12 +377,12 @@ Test(he_primer_party, two_processes_give_the_layers_of_the_formulas)
     random_encoder(&m, 2);
     for (size_t i = 0; i < TOKENS * WIDE; i++)
         x[i] = twin[i] = uniform(-2, 2);
-    const pid_t pid = start_server(&m, endpoint, 60000);
+    const pid_t pid = start_server(&m, endpoint, 240000);
     cr_assert_eq(transport_open(&t, &err), 0);
     cr_assert_eq(bare_connect(&line, t, endpoint, &err), 0);
     struct encoder shape = m;
     shape.layer = NULL;
-    cr_assert_eq(primer_party(PRIMER_CLIENT, line, &shape, TOKENS, x, true, 60000, &sums, &err), 0, "%s", err.text);
+    cr_assert_eq(primer_party(PRIMER_CLIENT, line, &shape, TOKENS, x, true, 240000, &sums, &err), 0, "%s", err.text);
     int status;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_assert_eq(status, 0);
@@ -407,13 +407,13 @@ Test(he_primer_party, a_server_of_another_shape_is_named)
     struct transport *t;
     struct bare *line;
     random_encoder(&m, 1);
-    const pid_t pid = start_server(&m, endpoint, 20000);
+    const pid_t pid = start_server(&m, endpoint, 240000);
     cr_assert_eq(transport_open(&t, &err), 0);
     cr_assert_eq(bare_connect(&line, t, endpoint, &err), 0);
     struct encoder shape = m;
     shape.layer = NULL;
     shape.F = 128;
-    cr_assert_eq(primer_party(PRIMER_CLIENT, line, &shape, TOKENS, x, true, 20000, &sums, &err), -1);
+    cr_assert_eq(primer_party(PRIMER_CLIENT, line, &shape, TOKENS, x, true, 240000, &sums, &err), -1);
     cr_assert(strstr(err.text, "the server computes") != NULL && strstr(err.text, "128 hidden") != NULL, "%s", err.text);
     int status;
     cr_assert_eq(waitpid(pid, &status, 0), pid);

@@ -48,7 +48,7 @@ static void drop(void)
     tempdir_remove(dir);
 }
 
-TestSuite(loader, .init = make, .fini = drop, .timeout = 60);
+TestSuite(loader, .init = make, .fini = drop);
 
 /* Waits as the server's loop does. */
 static int load(struct loaded *m, size_t held)

@@ -27,7 +27,7 @@ static void teardown(void)
     tempdir_remove(dir);
 }
 
-TestSuite(rotate, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(rotate, .init = setup, .fini = teardown);
 
 static const struct synth_shape small = {.D = 32, .H = 4, .L = 2, .V = 50, .untied = true};
 

@@ -48,7 +48,7 @@ static void drop(void)
     tempdir_remove(dir);
 }
 
-TestSuite(sandbox, .init = make, .fini = drop, .timeout = 60);
+TestSuite(sandbox, .init = make, .fini = drop);
 
 static void *idle(void *arg)
 {

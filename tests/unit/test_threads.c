@@ -46,7 +46,7 @@ static void *work(void *arg)
 
 /* Two callers: one of them has the pool, the other one goes alone. Mutation: a caller that finds the pool busy drops its tasks, or
  * puts them into the other's job. */
-Test(threads, every_task_of_every_caller_runs_once, .timeout = 60)
+Test(threads, every_task_of_every_caller_runs_once)
 {
     static struct counts counts[2];
     pthread_t other;

@@ -180,7 +180,7 @@ Test(tokenizer_malformed, regular_expressions_that_cannot_be_right)
 }
 
 /* Mutation caught: without the limits this runs for longer than anyone waits. */
-Test(tokenizer_malformed, a_hostile_regular_expression_ends_with_an_error, .timeout = 100)
+Test(tokenizer_malformed, a_hostile_regular_expression_ends_with_an_error)
 {
     static const char json[] =
         "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|a)*(a|a)*[b-d]\"},\"behavior\":\"Isolated\"}," GOOD

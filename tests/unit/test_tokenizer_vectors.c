@@ -122,7 +122,7 @@ static size_t check_vectors(const struct tokenizer *t, const struct json_doc *do
     return n;
 }
 
-Test(tokenizer_vectors, published_vectors_hold_where_they_are_there, .timeout = 300)
+Test(tokenizer_vectors, published_vectors_hold_where_they_are_there)
 {
     if (!file_is_dir(DATA "/vectors"))
         cr_skip_test("no ../shared/data");
@@ -143,7 +143,7 @@ Test(tokenizer_vectors, published_vectors_hold_where_they_are_there, .timeout = 
 }
 
 /* The older files of a checkpoint say the same as its tokenizer.json. */
-Test(tokenizer_vectors, older_files_of_real_tokenizers_agree_with_their_tokenizer_json, .timeout = 300)
+Test(tokenizer_vectors, older_files_of_real_tokenizers_agree_with_their_tokenizer_json)
 {
     static const struct {
         const char *name, *files[4];

@@ -7,9 +7,13 @@
 #define NEWTON_SIGMOID 3
 #define NEWTON_SQRT 3
 #define QUAD_SHIFT 5.0      /* c of 2Quad */
+/* A ratio of squares is that of smaller ones: truncations of two shares wrap around with a probability that grows with the number, and those of
+ * weights before they are inflated again were five sixths of all in BERT-base. */
+#define QUAD_SCALE 8.0
 /* What sums are divided by first, so that a division converges: for each column of a 2Quad softmax (SecFormer: 5000 in all, too little
- * for the scores of random weights), and for a variance (SecFormer: 2000 for a row's squares, which suits post-norm networks only). */
-#define QUAD_ETA 256.0
+ * for the scores of random weights; 256 of the squares that are not scaled), and for a variance (SecFormer: 2000 for a row's squares, which suits
+ * post-norm networks only). */
+#define QUAD_ETA (256.0 / (QUAD_SCALE * QUAD_SCALE))
 #define QUAD_ITERATIONS 13
 #define NORM_ETA 64.0
 #define NORM_ITERATIONS 11
@@ -319,11 +323,12 @@ void approx_softmax_exact(struct party *p, struct share z, struct share x, size_
     party_release(p, mark);
 }
 
-/* (x + c)^2, and their sums over the rows. */
+/* ((x + c) / QUAD_SCALE)^2, and their sums over the rows. */
 static struct share quads(struct party *p, struct share x, struct share sum, const unsigned char *keep, size_t period)
 {
     struct share q = ops_new(p, x.n);
-    ops_add_public(p, q, x, QUAD_SHIFT);
+    ops_scale(p, q, x, 1 / QUAD_SCALE);
+    ops_add_public(p, q, q, QUAD_SHIFT / QUAD_SCALE);
     ops_square(p, q, q);
     if (keep != NULL)
         ops_mask(p, q, keep, period, 0);

@@ -4,7 +4,7 @@
 
 #define PANEL 32 /* columns of y: four vectors of eight */
 #define ROWS 6
-#define DEEP 512 /* rows of a panel that are packed together: 128 KB, half of a common second cache */
+#define DEEP 128 /* rows of a panel that are packed together: 32 KB, which stay in the first cache for all of x */
 
 size_t ring_matmul_words(size_t k)
 {
@@ -61,11 +61,20 @@ MICRO(4)
 MICRO(5)
 MICRO(6)
 
-static void pack(uint64_t *panel, const uint64_t *y, size_t k, size_t n, size_t columns)
+/* y [k] rows of `left` numbers, n apart, of which up to PANEL go into the panel. Asks for the next panel's meanwhile: rows are further apart than a
+ * processor looks ahead. */
+AVX512 static void pack(uint64_t *panel, const uint64_t *y, size_t k, size_t n, size_t left)
 {
-    for (size_t l = 0; l < k; l++) {
-        memcpy(panel + l * PANEL, y + l * n, columns * sizeof *panel);
-        memset(panel + l * PANEL + columns, 0, (PANEL - columns) * sizeof *panel);
+    for (size_t l = 0; l < k; l++, y += n, panel += PANEL) {
+        if (left < PANEL) {
+            memcpy(panel, y, left * sizeof *panel);
+            memset(panel + left, 0, (PANEL - left) * sizeof *panel);
+            continue;
+        }
+        for (size_t v = 0; v < PANEL; v += 8)
+            _mm512_store_si512(panel + v, _mm512_loadu_si512(y + v));
+        for (size_t v = PANEL; v < 2 * PANEL && v < left; v += 8)
+            _mm_prefetch((const char *)(y + v), _MM_HINT_T0);
     }
 }
 
@@ -76,7 +85,7 @@ static void matmul_avx512(uint64_t *z, const uint64_t *x, const uint64_t *y, siz
     for (size_t l = 0; l < k; l += DEEP)
         for (size_t j = 0; j < n; j += PANEL) {
             const size_t deep = k - l < DEEP ? k - l : DEEP, columns = n - j < PANEL ? n - j : PANEL;
-            pack(panel, y + l * n + j, deep, n, columns);
+            pack(panel, y + l * n + j, deep, n, n - j);
             for (size_t i = 0; i < m; i += ROWS)
                 micro[m - i < ROWS ? m - i : ROWS](z + i * n + j, n, x + i * k + l, k, panel, deep, columns);
         }

@@ -22,37 +22,52 @@ static double cpu_s(void)
 #include <immintrin.h>
 
 #define CHAINS 16 /* as many as latency needs, and few enough for registers */
+#define ROUNDS (1 << 19)
 
-__attribute__((target("avx512f,avx512dq"))) static double limit_avx512(void)
-{
-    enum { ROUNDS = 1 << 19 };
-    double rate[REPEATS];
-    __m512i sum[CHAINS];
-    const __m512i x = _mm512_set1_epi64(0x123456789abcdef), y = _mm512_set1_epi64(0x0fedcba987654321);
-    for (int i = 0; i < CHAINS; i++)
-        sum[i] = _mm512_set1_epi64(i);
-    for (int r = 0; r < REPEATS; r++) {
-        const double start = cpu_s();
-        for (int k = 0; k < ROUNDS; k++)
-            for (int i = 0; i < CHAINS; i++)
-                sum[i] = _mm512_add_epi64(_mm512_mullo_epi64(sum[i], y), x);
-        rate[r] = 8.0 * CHAINS * ROUNDS / (cpu_s() - start);
+/* Steps on eight lanes in a second: `step` makes the next sum of each chain from the last. */
+#define LIMIT(name, features, type, init, step, reduce)                                                                             \
+    __attribute__((target("avx512f,avx512dq," features))) static double name(void)                                                  \
+    {                                                                                                                               \
+        double rate[REPEATS];                                                                                                       \
+        type sum[CHAINS];                                                                                                           \
+        const type x = init(3), y = init(5);                                                                                        \
+        for (int i = 0; i < CHAINS; i++)                                                                                            \
+            sum[i] = init(i);                                                                                                       \
+        for (int r = 0; r < REPEATS; r++) {                                                                                         \
+            const double start = cpu_s();                                                                                           \
+            for (int k = 0; k < ROUNDS; k++)                                                                                        \
+                for (int i = 0; i < CHAINS; i++)                                                                                    \
+                    sum[i] = step;                                                                                                  \
+            rate[r] = 8.0 * CHAINS * ROUNDS / (cpu_s() - start);                                                                    \
+        }                                                                                                                           \
+        double all = 0;                                                                                                             \
+        for (int i = 0; i < CHAINS; i++)                                                                                            \
+            all += (double)reduce(sum[i]);                                                                                          \
+        volatile double kept = all; /* so that the loop stays */                                                                    \
+        (void)kept;                                                                                                                 \
+        return stats_median(rate, REPEATS);                                                                                         \
     }
-    for (int i = 1; i < CHAINS; i++)
-        sum[0] = _mm512_add_epi64(sum[0], sum[i]);
-    volatile long long kept = _mm512_reduce_add_epi64(sum[0]); /* so that the loop stays */
-    (void)kept;
-    return stats_median(rate, REPEATS);
-}
+LIMIT(words, "avx512f", __m512i, _mm512_set1_epi64, _mm512_add_epi64(_mm512_mullo_epi64(sum[i], y), x), _mm512_reduce_add_epi64)
+LIMIT(halves, "avx512f", __m512i, _mm512_set1_epi64, _mm512_add_epi64(_mm512_mul_epu32(sum[i], y), x), _mm512_reduce_add_epi64)
+LIMIT(limbs, "avx512ifma", __m512i, _mm512_set1_epi64, _mm512_madd52lo_epu64(sum[i], x, y), _mm512_reduce_add_epi64)
+LIMIT(doubles, "avx512f", __m512d, _mm512_set1_pd, _mm512_fmadd_pd(x, y, sum[i]), _mm512_reduce_add_pd)
 #endif
 
-double ring_speed_limit(void)
+void ring_speed_limits(struct ring_speed_limit limit[RING_SPEED_UNITS])
 {
+    /* How many steps replace one product modulo 2^64: all pairs of halves or limbs below 2^64. Doubles hold exact sums of 512 products of 22 bits. */
+    const struct ring_speed_limit all[RING_SPEED_UNITS] = {
+        {"vpmullq, vpaddq", 1, 0}, {"vpmuludq, vpaddq", 3, 0}, {"vpmadd52", 4, 0}, {"vfmadd of doubles", 6, 0}};
+    for (int i = 0; i < RING_SPEED_UNITS; i++)
+        limit[i] = all[i];
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
-        return limit_avx512();
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq"))
+        return;
+    limit[0].per_s = words();
+    limit[1].per_s = halves() / limit[1].steps;
+    limit[2].per_s = __builtin_cpu_supports("avx512ifma") ? limbs() / limit[2].steps : 0;
+    limit[3].per_s = doubles() / limit[3].steps;
 #endif
-    return 0;
 }
 
 int ring_speed(double *rate, int m, int k, int n, struct err *err)

@@ -2,7 +2,7 @@
  *
  * Data flow   random matrices -> ring_matmul_add, timed; the same instructions on registers alone -> the limit.
  * Units       multiply-adds of 64-bit words in a second of processor time; medians.
- * Errors      memory, randomness.
+ * Errors      ring_speed: memory, randomness.
  * Memory      takes and gives back.
  * Secrets     none.
  */
@@ -11,8 +11,16 @@
 
 #include "base/err.h"
 
-/* Multiply and add (vpmullq, vpaddq) in independent chains; 0 where the CPU has no AVX-512. */
-double ring_speed_limit(void);
+#define RING_SPEED_UNITS 4
+
+struct ring_speed_limit {
+    const char *unit;
+    int steps;    /* that replace one multiply-add modulo 2^64 */
+    double per_s; /* of such; 0 where the CPU has not the unit */
+};
+
+/* Instructions in independent chains; the first is what ring_matmul_add uses. */
+void ring_speed_limits(struct ring_speed_limit limit[RING_SPEED_UNITS]);
 MUST_CHECK int ring_speed(double *rate, int m, int k, int n, struct err *err);
 
 #endif
