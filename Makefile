@@ -10,6 +10,7 @@
 #   make demo-netns                         docs/OPERATIONS.md as written, three network namespaces; root only
 #   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
 #   make test-units                         as root, where systemd can be booted in namespaces: the units, started by it
+#   make test-images                        as root, with podman: the images built, the compose file run; needs Debian's package mirror
 #   make build | install PREFIX=... | clean | fuzz SECONDS=... [RUNS=...]
 PREFIX ?= /usr/local
 SECONDS ?= 60
@@ -21,7 +22,7 @@ MODEL ?=
 PROMPT ?=
 export MODEL PROMPT
 
-.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long test-valgrind test-tsan soak test-clients test-deb test-many test-page test-units build install clean deps fuzz
+.PHONY: demo demo-netns deb test test-release test-asan test-clang test-long test-valgrind test-tsan soak test-clients test-deb test-many test-page test-units test-images build install clean deps fuzz
 
 demo: build
 	@scripts/demo.sh
@@ -82,6 +83,9 @@ test-deb: build
 
 test-units: build
 	scripts/test-units.sh build
+
+test-images:
+	scripts/test-images.sh
 
 install: build
 	cmake --install build --prefix $(PREFIX)

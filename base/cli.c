@@ -100,6 +100,8 @@ static int print_completion(const struct cli_program *p, const char *shell)
         cli_text_bash(p, stdout);
     else if (shell != NULL && strcmp(shell, "zsh") == 0)
         cli_text_zsh(p, stdout);
+    else if (shell != NULL && (strcmp(shell, "--help") == 0 || strcmp(shell, "-h") == 0))
+        printf("usage: %s " CLI_TEXT_COMPLETION " bash|zsh\n\nexample:\n  source <(%s " CLI_TEXT_COMPLETION " bash)\n", p->name, p->name);
     else {
         (void)fprintf(stderr, "%s " CLI_TEXT_COMPLETION ": expected bash or zsh; for example: %s " CLI_TEXT_COMPLETION " bash\n", p->name,
                       p->name);

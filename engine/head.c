@@ -8,38 +8,67 @@
 #include "engine/net.h"
 #include "model/arch.h"
 
-static int load_one(struct linear *out, const struct checkpoint *cp, enum compute compute, enum role w, const enum role *b,
-                    struct err *err)
+/* Roles of a head's matrices, in the order of the computation; count 0: it has none. */
+struct matrix {
+    enum role weight[2], bias[2];
+    int count;
+};
+
+static void matrices(const struct config *c, struct matrix *dense, struct matrix *out)
 {
-    return linear_load(out, cp, compute, &w, b, 1, 0, err);
+    *dense = *out = (struct matrix){.count = 0};
+    switch (c->head) {
+    case HEAD_NONE:
+        return;
+    case HEAD_LM:
+        *out = (struct matrix){{ROLE_LM_HEAD}, {ROLE_COUNT}, 1};
+        return;
+    case HEAD_CLASSIFY:
+        if (arch_tensor(c, ROLE_CLASSIFY_ROW) != NULL) {
+            *out = (struct matrix){{ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_SECOND}, {ROLE_CLASSIFY_BIAS, ROLE_CLASSIFY_SECOND_BIAS}, arch_answer_rows(c)};
+            return;
+        }
+        *dense = (struct matrix){{ROLE_POOL}, {ROLE_POOL_BIAS}, 1};
+        *out = (struct matrix){{ROLE_CLASSIFY}, {ROLE_CLASSIFY_BIAS}, 1};
+        return;
+    case HEAD_MLM:
+        *dense = (struct matrix){{ROLE_MLM_DENSE}, {ROLE_MLM_DENSE_BIAS}, 1};
+        *out = (struct matrix){{ROLE_LM_HEAD}, {ROLE_MLM_OUT_BIAS}, 1};
+        return;
+    }
+    assert(false && "every kind returns above");
+}
+
+static const enum role *biases(const struct matrix *m)
+{
+    return m->bias[0] == ROLE_COUNT ? NULL : m->bias;
+}
+
+static int load_matrix(struct linear *out, const struct checkpoint *cp, enum compute compute, const struct matrix *m, struct err *err)
+{
+    return m->count == 0 ? 0 : linear_load(out, cp, compute, m->weight, biases(m), m->count, 0, err);
+}
+
+static size_t matrix_bytes(const struct checkpoint *cp, enum compute compute, const struct matrix *m)
+{
+    return m->count == 0 ? 0 : linear_forecast(cp, compute, m->weight, biases(m), m->count, 0);
+}
+
+size_t head_forecast(const struct checkpoint *cp, enum compute compute)
+{
+    struct matrix dense, out;
+    matrices(checkpoint_config(cp), &dense, &out);
+    return matrix_bytes(cp, compute, &dense) + matrix_bytes(cp, compute, &out);
 }
 
 static int load_parts(struct head *head, const struct checkpoint *cp, enum compute compute, struct err *err)
 {
-    static const enum role classify_bias = ROLE_CLASSIFY_BIAS, pool_bias = ROLE_POOL_BIAS, mlm_bias = ROLE_MLM_DENSE_BIAS,
-                           out_bias = ROLE_MLM_OUT_BIAS, rows[] = {ROLE_CLASSIFY_ROW, ROLE_CLASSIFY_SECOND},
-                           rows_bias[] = {ROLE_CLASSIFY_BIAS, ROLE_CLASSIFY_SECOND_BIAS};
-    switch (head->kind) {
-    case HEAD_NONE:
-        return 0;
-    case HEAD_LM:
-        return load_one(&head->out, cp, compute, ROLE_LM_HEAD, NULL, err);
-    case HEAD_CLASSIFY:
-        if (arch_tensor(checkpoint_config(cp), ROLE_CLASSIFY_ROW) != NULL)
-            return linear_load(&head->out, cp, compute, rows, rows_bias, arch_answer_rows(checkpoint_config(cp)), 0, err);
-        return load_one(&head->dense, cp, compute, ROLE_POOL, &pool_bias, err) == 0 &&
-                       load_one(&head->out, cp, compute, ROLE_CLASSIFY, &classify_bias, err) == 0
-                   ? 0
-                   : -1;
-    case HEAD_MLM:
-        return load_one(&head->dense, cp, compute, ROLE_MLM_DENSE, &mlm_bias, err) == 0 &&
-                       norm_load(&head->norm, cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, err) == 0 &&
-                       load_one(&head->out, cp, compute, ROLE_LM_HEAD, &out_bias, err) == 0
-                   ? 0
-                   : -1;
-    }
-    assert(false && "every kind returns above");
-    return -1;
+    struct matrix dense, out;
+    matrices(checkpoint_config(cp), &dense, &out);
+    if (load_matrix(&head->dense, cp, compute, &dense, err) != 0 ||
+        (head->kind == HEAD_MLM && norm_load(&head->norm, cp, ROLE_MLM_NORM_W, ROLE_MLM_NORM_B, 0, err) != 0))
+        return -1;
+    return load_matrix(&head->out, cp, compute, &out, err);
 }
 
 int head_load(struct head **out, const struct checkpoint *cp, enum compute compute, struct err *err)

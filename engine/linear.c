@@ -190,6 +190,23 @@ static int read_vector(float **out, const struct checkpoint *cp, enum role role,
     return 0;
 }
 
+size_t linear_forecast(const struct checkpoint *cp, enum compute compute, const enum role *roles, const enum role *biases, int count,
+                       int layer)
+{
+    const struct config *c = checkpoint_config(cp);
+    size_t rows = 0, in = 0;
+    int halves = 1;
+    for (int i = 0; i < count; i++) {
+        const struct arch_tensor *row = arch_tensor(c, roles[i]);
+        const struct tensor *t = checkpoint_tensor(cp, roles[i], layer);
+        rows += (size_t)arch_axis_size(c, row->out);
+        in = (size_t)arch_axis_size(c, row->in);
+        halves = halves && t != NULL && t->dtype == DTYPE_BF16;
+    }
+    const bool biased = biases != NULL && checkpoint_tensor(cp, biases[0], layer) != NULL;
+    return weights_bytes(weights_format(compute, halves), rows, in) + (biased ? rows * sizeof(float) : 0);
+}
+
 int linear_load(struct linear *out, const struct checkpoint *cp, enum compute compute, const enum role *roles, const enum role *biases,
                 int count, int layer, struct err *err)
 {

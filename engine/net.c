@@ -9,61 +9,88 @@
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
-static int load_qkv(struct linear *out, const struct checkpoint *cp, enum compute compute, int layer, struct err *err)
+/* Matrices that are loaded as one, from top to bottom. */
+struct stack {
+    const enum role *weight, *bias;
+    int count;
+};
+
+static struct stack qkv_stack(const struct config *c)
 {
     static const enum role fused[] = {ROLE_QKV}, fused_bias[] = {ROLE_QKV_BIAS};
     static const enum role heads[] = {ROLE_QKV_HEADS}, heads_bias[] = {ROLE_QKV_HEADS_BIAS};
     static const enum role split[] = {ROLE_Q, ROLE_K, ROLE_V}, split_bias[] = {ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS};
-    if (arch_tensor(checkpoint_config(cp), ROLE_QKV) != NULL)
-        return linear_load(out, cp, compute, fused, fused_bias, COUNT(fused), layer, err);
-    if (arch_tensor(checkpoint_config(cp), ROLE_QKV_HEADS) != NULL)
-        return linear_load(out, cp, compute, heads, heads_bias, COUNT(heads), layer, err);
-    return linear_load(out, cp, compute, split, split_bias, COUNT(split), layer, err);
+    if (arch_tensor(c, ROLE_QKV) != NULL)
+        return (struct stack){fused, fused_bias, COUNT(fused)};
+    if (arch_tensor(c, ROLE_QKV_HEADS) != NULL)
+        return (struct stack){heads, heads_bias, COUNT(heads)};
+    return (struct stack){split, split_bias, COUNT(split)};
 }
 
-static int load_up(struct linear *out, const struct checkpoint *cp, enum compute compute, int layer, struct err *err)
+static struct stack up_stack(const struct config *c)
 {
     static const enum role plain[] = {ROLE_UP}, plain_bias[] = {ROLE_UP_BIAS};
     static const enum role gated[] = {ROLE_GATE, ROLE_UP}, gated_bias[] = {ROLE_GATE_BIAS, ROLE_UP_BIAS};
     static const enum role fused[] = {ROLE_GATE_UP};
-    if (arch_tensor(checkpoint_config(cp), ROLE_GATE_UP) != NULL)
-        return linear_load(out, cp, compute, fused, NULL, COUNT(fused), layer, err);
-    if (checkpoint_config(cp)->gated)
-        return linear_load(out, cp, compute, gated, gated_bias, COUNT(gated), layer, err);
-    return linear_load(out, cp, compute, plain, plain_bias, COUNT(plain), layer, err);
+    if (arch_tensor(c, ROLE_GATE_UP) != NULL)
+        return (struct stack){fused, NULL, COUNT(fused)};
+    return c->gated ? (struct stack){gated, gated_bias, COUNT(gated)} : (struct stack){plain, plain_bias, COUNT(plain)};
 }
 
-static int load_one(struct linear *out, const struct checkpoint *cp, enum compute compute, enum role w, enum role b, int layer,
-                    struct err *err)
+static struct stack o_stack(void)
 {
-    return linear_load(out, cp, compute, &w, &b, 1, layer, err);
+    static const enum role o[] = {ROLE_O}, bias[] = {ROLE_O_BIAS};
+    return (struct stack){o, bias, COUNT(o)};
+}
+
+static struct stack down_stack(void)
+{
+    static const enum role down[] = {ROLE_DOWN}, bias[] = {ROLE_DOWN_BIAS};
+    return (struct stack){down, bias, COUNT(down)};
+}
+
+static struct stack router_stack(void)
+{
+    static const enum role router[] = {ROLE_ROUTER};
+    return (struct stack){router, NULL, COUNT(router)};
+}
+
+static int load_stack(struct linear *out, const struct checkpoint *cp, enum compute compute, struct stack s, int layer, struct err *err)
+{
+    return linear_load(out, cp, compute, s.weight, s.bias, s.count, layer, err);
+}
+
+static size_t stack_bytes(const struct checkpoint *cp, enum compute compute, struct stack s, int layer)
+{
+    return linear_forecast(cp, compute, s.weight, s.bias, s.count, layer);
 }
 
 static int load_experts(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
-    static const enum role router = ROLE_ROUTER;
-    const int n = checkpoint_config(cp)->experts;
+    const struct config *c = checkpoint_config(cp);
+    const int n = c->experts;
     if ((out->experts = calloc((size_t)n, sizeof *out->experts)) == NULL)
         return err_oom(err, (size_t)n * sizeof *out->experts);
     for (int e = 0; e < n; e++)
-        if (load_up(&out->experts[e].up, cp, compute, l * n + e, err) != 0 ||
-            load_one(&out->experts[e].down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l * n + e, err) != 0)
+        if (load_stack(&out->experts[e].up, cp, compute, up_stack(c), l * n + e, err) != 0 ||
+            load_stack(&out->experts[e].down, cp, compute, down_stack(), l * n + e, err) != 0)
             return -1;
-    return linear_load(&out->router, cp, COMPUTE_F32, &router, NULL, 1, l, err);
+    return load_stack(&out->router, cp, COMPUTE_F32, router_stack(), l, err);
 }
 
 static int load_feed(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
-    if (checkpoint_config(cp)->experts > 0)
+    const struct config *c = checkpoint_config(cp);
+    if (c->experts > 0)
         return load_experts(out, cp, compute, l, err);
-    return load_up(&out->up, cp, compute, l, err) == 0 ? load_one(&out->down, cp, compute, ROLE_DOWN, ROLE_DOWN_BIAS, l, err) : -1;
+    return load_stack(&out->up, cp, compute, up_stack(c), l, err) == 0 ? load_stack(&out->down, cp, compute, down_stack(), l, err) : -1;
 }
 
 static int load_layer(struct net_layer *out, const struct checkpoint *cp, enum compute compute, int l, struct err *err)
 {
     if (norm_load(&out->attn_norm, cp, ROLE_ATTN_NORM_W, ROLE_ATTN_NORM_B, l, err) != 0 ||
-        load_qkv(&out->qkv, cp, compute, l, err) != 0 ||
-        load_one(&out->o, cp, compute, ROLE_O, ROLE_O_BIAS, l, err) != 0 ||
+        load_stack(&out->qkv, cp, compute, qkv_stack(checkpoint_config(cp)), l, err) != 0 ||
+        load_stack(&out->o, cp, compute, o_stack(), l, err) != 0 ||
         norm_load(&out->mlp_norm, cp, ROLE_MLP_NORM_W, ROLE_MLP_NORM_B, l, err) != 0 ||
         load_feed(out, cp, compute, l, err) != 0)
         return err_wrap(err, "layer %d", l);
@@ -170,31 +197,25 @@ void net_free(struct net *net)
     free(net);
 }
 
-static size_t matrix_bytes(const struct checkpoint *cp, enum role role, enum compute compute, size_t out, size_t in)
+static size_t layer_bytes(const struct checkpoint *cp, enum compute compute, int l)
 {
-    const struct tensor *t = checkpoint_tensor(cp, role, 0);
-    return weights_bytes(weights_format(compute, t != NULL && t->dtype == DTYPE_BF16), out, in);
+    const struct config *c = checkpoint_config(cp);
+    const int feeds = config_feeds(c);
+    size_t bytes = stack_bytes(cp, compute, qkv_stack(c), l) + stack_bytes(cp, compute, o_stack(), l);
+    for (int e = 0; e < feeds; e++)
+        bytes += stack_bytes(cp, compute, up_stack(c), l * feeds + e) + stack_bytes(cp, compute, down_stack(), l * feeds + e);
+    return bytes + (c->experts > 0 ? stack_bytes(cp, COMPUTE_F32, router_stack(), l) : 0);
 }
 
+/* As load goes; norms that a model may have are counted whether it has them or not: the answer may be a little high, never low. */
 size_t net_bytes(const struct checkpoint *cp, bool head, enum compute compute)
 {
     const struct config *c = checkpoint_config(cp);
-    size_t D = (size_t)c->D, F = (size_t)c->F, Q = (size_t)c->H * (size_t)c->K, keys = (size_t)c->G * (size_t)c->K;
-    size_t feeds = (size_t)config_feeds(c), E = (size_t)c->experts, up = c->gated ? 2 * F : F, norm = c->norm == NORM_LAYER ? 2 * D : D;
-    enum role qkv = arch_tensor(c, ROLE_QKV) != NULL ? ROLE_QKV : arch_tensor(c, ROLE_Q) != NULL ? ROLE_Q : ROLE_QKV_HEADS;
-    enum role gate_up = arch_tensor(c, ROLE_GATE_UP) != NULL ? ROLE_GATE_UP : ROLE_UP;
-    /* A bias for each row, whether the model has it or not: the answer may be a little high, never low. */
-    size_t floats = (size_t)c->L * (Q + 2 * keys + feeds * (up + D) + D + E +  4 * norm + 2 * (size_t)c->K) + norm + (size_t)c->K;
-    size_t bytes = (size_t)c->L * (matrix_bytes(cp, qkv, compute, Q + 2 * keys, D) + matrix_bytes(cp, ROLE_O, compute, D, Q) +
-                                   feeds * (matrix_bytes(cp, gate_up, compute, up, D) + matrix_bytes(cp, ROLE_DOWN, compute, D, F)));
-    if (c->experts > 0)
-        bytes += (size_t)c->L * matrix_bytes(cp, ROLE_ROUTER, COMPUTE_F32, E, D);
-    if (head && c->head != HEAD_NONE) {
-        size_t outputs = (size_t)config_outputs(c) * (size_t)arch_answer_rows(c);
-        bytes += weights_bytes(weights_format(compute, 0), outputs, D) + weights_bytes(weights_format(compute, 0), D, D);
-        floats += outputs + D + norm;
-    }
-    return bytes + floats * sizeof(float);
+    const size_t norm = (c->norm == NORM_LAYER ? 2 : 1) * (size_t)c->D, heads = (size_t)c->K;
+    size_t bytes = ((size_t)c->L * (4 * norm + 2 * heads) + norm + 2 * heads) * sizeof(float);
+    for (int l = 0; l < c->L; l++)
+        bytes += layer_bytes(cp, compute, l);
+    return bytes + (head ? head_forecast(cp, compute) + norm * sizeof(float) : 0);
 }
 
 int net_outputs(const struct net *net)

@@ -76,6 +76,10 @@ void norm_apply(const struct config *c, const struct norm *norm, float *y, const
  * there. On error *out is left empty. */
 MUST_CHECK int linear_load(struct linear *out, const struct checkpoint *cp, enum compute compute, const enum role *roles,
                            const enum role *biases, int count, int layer, struct err *err);
+/* Bytes of weights and biases that linear_load, head_load will take. */
+size_t linear_forecast(const struct checkpoint *cp, enum compute compute, const enum role *roles, const enum role *biases, int count,
+                       int layer);
+size_t head_forecast(const struct checkpoint *cp, enum compute compute);
 /* y = x W^T + b. work: matmul_work_bytes. */
 void linear_apply(const struct linear *l, float *y, const float *x, int rows, void *work);
 size_t linear_work_bytes(const struct linear *l, int rows);

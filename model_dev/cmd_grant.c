@@ -63,7 +63,7 @@ int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         rc = ledger_add(s.protected, &user, p.context, err);
     if (rc == 0)
         rc = grant_seal(&(struct grant_source){.model = s.model, .from = &p, .identity = s.identity, .expires = expires,
-                                                .canaries = (size_t)canaries},
+                                                .canaries = (size_t)canaries, .rows = s.rows || cli_on(cmd, "prompt-embeds")},
                         &user, out, err);
     if (rc == 0)
         rc = print(&p, &user, out, expiry_first(expires, p.manifest.expires), cli_on(cmd, "json"), err);

@@ -41,7 +41,7 @@ static int optional_path(const struct role_config *c, const char *key, char out[
 
 static int read_file(struct dev_config *s, const char *path, struct err *err)
 {
-    static const char *const keys[] = {"listen", "metrics", "peers", "allow", "protected", "model", "canaries", NULL};
+    static const char *const keys[] = {"listen", "metrics", "peers", "allow", "protected", "model", "canaries", "prompt_embeds", NULL};
     if (role_config_open(&s->file, path, "model_dev", keys, err) != 0)
         return -1;
     s->identity = s->file.identity; /* one owner: this struct */
@@ -52,6 +52,7 @@ static int read_file(struct dev_config *s, const char *path, struct err *err)
         optional_path(&s->file, "model", s->model, err) != 0 || json_opt_str(s->file.doc, root, "listen", &s->listen, err) != 0 ||
         json_opt_str(s->file.doc, root, "metrics", &s->metrics, err) != 0 ||
         json_opt_int(s->file.doc, root, "canaries", 0, CANARY_COUNT_MAX, &canaries, err) != 0 ||
+        json_opt_bool(s->file.doc, root, "prompt_embeds", &s->rows, err) != 0 ||
         role_config_allow(&s->file, root, "allow", &s->users, &s->user_count, err) != 0)
         return -1;
     s->canaries = (size_t)canaries;

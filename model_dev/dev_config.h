@@ -29,6 +29,7 @@ struct dev_config {
     struct peer_key *users; /* who may ask for a grant */
     size_t user_count;
     size_t canaries; /* of each user that serve grants */
+    bool rows;       /* grants for an engine have its table */
 };
 
 /* Flags that the command does not have are skipped: config, protected, model, identity. */

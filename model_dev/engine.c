@@ -131,14 +131,23 @@ static void put_byte_level(struct json_doc *doc, const char *key)
     json_put_bool(doc, node, "use_regex", false);
 }
 
-/* Special tokens, which engines leave out of their texts: the ends of a text. */
+/* Tokens' names as they are, one after another. */
+static void put_decoder(struct json_doc *doc)
+{
+    struct json *node = json_put_object(doc, json_node(doc), "decoder");
+    json_put_str(doc, node, "type", "Sequence");
+    json_put_str(doc, json_put_object(doc, json_put_array(doc, node, "decoders"), NULL), "type", "Fuse");
+}
+
+/* Engines leave special tokens out of their texts. The first end is one: all engines stop at it. Others are plain tokens: llama.cpp knows
+ * one end only, and must show the user that another one came. */
 static void put_special(struct json_doc *doc, const struct config *c, const struct perm *inverse)
 {
     struct json *list = json_put_array(doc, json_node(doc), "added_tokens");
     char text[TOKEN_TEXT];
-    for (int i = 0; i < c->eos_count; i++) {
+    if (c->eos_count > 0) {
         struct json *token = json_put_object(doc, list, NULL);
-        const int64_t place = inverse->to[c->eos[i]];
+        const int64_t place = inverse->to[c->eos[0]];
         token_text(text, place);
         json_put_int(doc, token, "id", place);
         json_put_str(doc, token, "content", text);
@@ -150,7 +159,8 @@ static void put_special(struct json_doc *doc, const struct config *c, const stru
     }
 }
 
-/* Byte-level BPE without merges: every tokenizer library and llama.cpp's kind of vocabulary can hold it, and its texts are plain. */
+/* BPE without merges: every tokenizer library can hold it, and its texts are plain. Byte fallback (there are no bytes to fall back to) and
+ * a decoder that is a sequence make llama.cpp's converter take it for a Llama's and ask no further. */
 static int write_tokenizer(const struct config *c, const struct perm *inverse, const char *dir, struct err *err)
 {
     char *text = NULL, token[TOKEN_TEXT];
@@ -163,7 +173,7 @@ static int write_tokenizer(const struct config *c, const struct perm *inverse, c
     json_put_null(doc, root, "normalizer");
     put_byte_level(doc, "pre_tokenizer");
     json_put_null(doc, root, "post_processor");
-    put_byte_level(doc, "decoder");
+    put_decoder(doc);
     struct json *model = json_put_object(doc, root, "model");
     json_put_str(doc, model, "type", "BPE");
     json_put_null(doc, model, "dropout");
@@ -171,7 +181,7 @@ static int write_tokenizer(const struct config *c, const struct perm *inverse, c
     json_put_null(doc, model, "continuing_subword_prefix");
     json_put_null(doc, model, "end_of_word_suffix");
     json_put_bool(doc, model, "fuse_unk", false);
-    json_put_bool(doc, model, "byte_fallback", false);
+    json_put_bool(doc, model, "byte_fallback", true);
     struct json *vocab = json_put_object(doc, model, "vocab");
     for (int64_t i = 0; i < c->V; i++) {
         token_text(token, i);
@@ -213,6 +223,8 @@ int engine_files(const struct checkpoint *cp, const struct perm *vocabulary, con
     if (perm_inverse(&inverse, vocabulary, err) != 0)
         return -1;
     int rc = write_generation_config(cp, vocabulary, dir, err);
+    if (rc == 0) /* for llama.cpp alone, which loads no vocabulary of GPT-2's kind without one; it joins nothing */
+        rc = write_text(dir, "merges.txt", "#version: 0.2\n< >\n", err);
     if (rc == 0)
         rc = write_tokenizer(checkpoint_config(cp), &inverse, dir, err);
     if (rc == 0)

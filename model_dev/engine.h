@@ -18,7 +18,7 @@
 MUST_CHECK int engine_check(const struct config *c, struct err *err);
 /* text: the package's config.json with ids of the plain model. Gives the one with ids of the package (free()). */
 MUST_CHECK int engine_config(const char *text, const struct perm *vocabulary, char **out, struct err *err);
-/* generation_config.json (where the model has one), tokenizer.json, tokenizer_config.json. */
+/* generation_config.json (where the model has one), tokenizer.json, tokenizer_config.json, merges.txt. */
 MUST_CHECK int engine_files(const struct checkpoint *cp, const struct perm *vocabulary, const char *dir, struct err *err);
 
 #endif

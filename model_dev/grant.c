@@ -173,6 +173,29 @@ static int write_tables(const struct checkpoint *cp, bool head_user, const struc
     return rc;
 }
 
+/* The engine's embedding table as it has it: the user's rows for an engine are taken out of it as they are, and no key is needed. */
+static int write_rows(const struct release *from, const char *dir, struct err *err)
+{
+    struct checkpoint *packed = NULL;
+    struct safetensors_out *st = NULL;
+    char path[FILE_PATH_MAX];
+    if (checkpoint_open(&packed, from->package, CHECKPOINT_EMBED, err) != 0)
+        return -1;
+    const struct tensor *t = checkpoint_tensor(packed, ROLE_TOKEN_EMBED, 0);
+    int rc = safetensors_out_new(&st, err);
+    if (rc == 0)
+        rc = safetensors_out_declare(st, "rows", t->dtype, t->rank, t->dim, err);
+    if (rc == 0 && (rc = file_join(path, dir, "rows.safetensors", err)) == 0)
+        rc = safetensors_out_begin(st, path, 0600, err);
+    if (rc == 0)
+        rc = write_table(st, t, err);
+    if (rc == 0)
+        rc = safetensors_out_commit(st, err);
+    safetensors_out_free(st);
+    checkpoint_close(packed);
+    return rc;
+}
+
 /* ------------------------------------------------------------------ the rest of the folder */
 
 static int copy_file(const char *from, const char *to, const char *name, struct err *err)
@@ -338,6 +361,20 @@ int grant_check(const struct grant_source *src, struct err *err)
     return rc;
 }
 
+/* Rows for an engine are asked for where there is one, and where all engines understand them alike. */
+static int check_rows(const struct grant_source *src, const struct config *c, bool engine, struct err *err)
+{
+    if (!src->rows)
+        return 0;
+    if (!engine)
+        return err_set(err, ERR_USAGE, "prompt_embeds: %s has profile %s; only an export (profile engine) is asked with rows of the engine's "
+                                       "table", src->from->package, src->from->manifest.profile);
+    if (c->embed_scale > 0)
+        return err_set(err, ERR_USAGE, "prompt_embeds: %s scales embedded rows, and engines differ in whether rows that are sent are scaled "
+                                       "already; leave it out, ids are sent then", c->architecture);
+    return 0;
+}
+
 int grant_folder(const struct grant_source *src, const char *dir, struct err *err)
 {
     const bool engine = strcmp(src->from->manifest.profile, "engine") == 0;
@@ -353,6 +390,10 @@ int grant_folder(const struct grant_source *src, const char *dir, struct err *er
         rc = copy_file(src->from->package, dir, MANIFEST_NAME, err);
     if (rc == 0)
         rc = copy_file(src->from->package, dir, MANIFEST_SIG_NAME, err);
+    if (rc == 0)
+        rc = check_rows(src, checkpoint_config(o.plain), engine, err);
+    if (rc == 0 && src->rows)
+        rc = write_rows(src->from, dir, err);
     if (rc == 0 && !engine)
         rc = write_tables(o.plain, o.head_user, &src->from->manifest, dir, err);
     if (rc == 0)

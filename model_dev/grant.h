@@ -6,7 +6,8 @@
  *             and the first layers when they are), manifest.json and
  *             manifest.sig of the package, canaries.bin (transport/canary.h).
  * Shapes      tensors as stored in the checkpoint, under the names that packages use.
- *             Profile "engine": no tables, since the engine embeds; and no residual sub-key (zeros).
+ *             Profile "engine": no tables, since the engine embeds; and no residual sub-key (zeros). With `rows`, rows.safetensors:
+ *             rows [V,D], the package's own embedding table in its secret orders.
  * Units       keys.bin: "STIPEND1", residual sub-key 32, output sub-key 32, SHA-256 of the 72 bytes before.
  * Errors      a key of another package, a package of another checkpoint (names what differs), NaN in a table, disk.
  *             On error neither the file nor the folder is left.
@@ -31,6 +32,7 @@ struct grant_source {
     const struct identity *identity;
     int64_t expires; /* seconds since 1970; 0: with the package */
     size_t canaries; /* that go in; 0: none */
+    bool rows;       /* profile "engine": its users may send rows in place of ids (vLLM's prompt_embeds) */
 };
 
 /* Key, package and checkpoint belong together. */

@@ -54,6 +54,7 @@ static struct cli_opt grant_opts[] = {
     {.name = "out", .arg = "FILE", .help = "the sealed grant, for stip-user join --grant FILE"},
     EXPIRES_OPT("the last day of this grant, if the package does not expire before"),
     {.name = "canaries", .arg = "N", .help = "questions with known answers, for stip-user verify; computed now, with the plain model in memory (default 8; 0: none)"},
+    {.name = "prompt-embeds", .help = "with the engine's table, so that stip-user --prompt-embeds can send rows in place of ids (exports only; docs/ENGINES.md says what that gains: nothing in secrecy)"},
     CONFIG_OPT, PROTECTED_OPT, MODEL_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
 
 static struct cli_opt audit_opts[] = {

@@ -143,7 +143,7 @@ static int open_state(struct serve *s, struct err *err)
 static int build_grants(struct serve *s, struct err *err)
 {
     const struct grant_source src = {.model = s->config->model, .from = &s->release, .identity = s->config->identity,
-                                     .canaries = s->config->canaries};
+                                     .canaries = s->config->canaries, .rows = s->config->rows};
     return offers_open(&s->offers, s->dir, &src, s->config->users, s->config->user_count, err);
 }
 

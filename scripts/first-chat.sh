@@ -6,6 +6,8 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 from=${1:-$root}
+[ -d "$root/tests/page/node_modules/playwright-core" ] || { echo "first-chat: first (cd $root/tests/page && npm install)" >&2; exit 1; }
+command -v "${STIP_CHROMIUM:-chromium}" >/dev/null || { echo "first-chat: chromium is missing: apt-get install chromium, or STIP_CHROMIUM=PATH" >&2; exit 1; }
 dir=$(mktemp -d)
 daemons=""
 clean() {

@@ -4,7 +4,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config file clang libclang-rt-14-dev
-libssl-dev libzmq3-dev libcjson-dev libopenblas-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev libcurl4-openssl-dev libpng-dev libjpeg-dev libedit-dev libseccomp-dev scdoc
+libssl-dev libzmq3-dev libcjson-dev libopenblas-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev libcurl4-openssl-dev libpng-dev libjpeg-dev zlib1g-dev libedit-dev libseccomp-dev scdoc
 libsodium-dev libcriterion-dev"
 
 # Another release names clang's runtime differently; then its own default is taken.

@@ -3,14 +3,17 @@
 
 It shares nothing with the C code and knows nothing of keys: it reads config.json, the safetensors files and tokenizer.json as it
 would those of any Llama or GPT-2 checkpoint, and computes with torch in float32. Greedy or sampled, one request at a time, answers
-as a stream of events. For checks; a real deployment takes vLLM or another engine (docs/ENGINES.md).
+as a stream of events. For checks; a real deployment takes vLLM or another engine (docs/ENGINES.md). With --enable-prompt-embeds it
+takes vLLM's field prompt_embeds in place of a prompt, a tensor as torch.save writes it, and else it refuses that field as vLLM does.
 
   scripts/torch_engine.py --model exported/package --port 8000
 
 Needs Debian's python3-torch.
 """
 import argparse
+import base64
 import glob
+import io
 import json
 import math
 import os
@@ -50,6 +53,9 @@ class Checkpoint:
     def __getitem__(self, name):
         return self.w[name] if name in self.w else self.w["transformer." + name]
 
+    def rows(self, ids):
+        return self["wte.weight" if self.config["model_type"] == "gpt2" else "model.embed_tokens.weight"][ids]
+
 
 def attend(q, k, v, groups):
     """q [T,H,K], k and v [T,G,K] -> [T,H*K], causal."""
@@ -60,10 +66,11 @@ def attend(q, k, v, groups):
     return torch.einsum("hts,shk->thk", score.softmax(-1), v).reshape(T, H * K)
 
 
-def llama(cp, ids):
+def llama(cp, x):
+    """x [T,D], rows of the embedding table -> logits [V] of the last."""
     c = cp.config
     D, H = c["hidden_size"], c["num_attention_heads"]
-    G, K, T = c.get("num_key_value_heads", H), c.get("head_dim") or D // H, len(ids)
+    G, K, T = c.get("num_key_value_heads", H), c.get("head_dim") or D // H, len(x)
     eps = c["rms_norm_eps"]
 
     def norm(x, name):
@@ -80,7 +87,6 @@ def llama(cp, ids):
         a, b = x.chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
-    x = cp["model.embed_tokens.weight"][ids]
     for i in range(c["num_hidden_layers"]):
         p = f"model.layers.{i}."
         h = norm(x, p + "input_layernorm.weight")
@@ -94,9 +100,10 @@ def llama(cp, ids):
     return norm(x, "model.norm.weight")[-1] @ cp[table].T
 
 
-def gpt2(cp, ids):
+def gpt2(cp, x):
+    """x [T,D], rows of the embedding table, before positions -> logits [V] of the last."""
     c = cp.config
-    D, H, T = c["n_embd"], c["n_head"], len(ids)
+    D, H, T = c["n_embd"], c["n_head"], len(x)
 
     def norm(x, name):
         return F.layer_norm(x, (D,), cp[name + ".weight"], cp[name + ".bias"], c["layer_norm_epsilon"])
@@ -109,7 +116,7 @@ def gpt2(cp, ids):
             return F.gelu(x)
         return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
-    x = cp["wte.weight"][ids] + cp["wpe.weight"][:T]
+    x = x + cp["wpe.weight"][:T]
     for i in range(c["n_layer"]):
         p = f"h.{i}."
         q, k, v = (t.view(T, H, D // H) for t in conv(norm(x, p + "ln_1"), p + "attn.c_attn").split(D, dim=-1))
@@ -121,13 +128,20 @@ def gpt2(cp, ids):
 FORWARD = {"LlamaForCausalLM": llama, "MistralForCausalLM": llama, "Qwen2ForCausalLM": llama, "GPT2LMHeadModel": gpt2}
 
 
-def generate(cp, request):
+def load_rows(text):
+    rows = torch.load(io.BytesIO(base64.b64decode(text, validate=True)), map_location="cpu")
+    assert isinstance(rows, torch.Tensor) and rows.dtype in (torch.float32, torch.bfloat16, torch.float16) and rows.dim() == 2
+    return rows.float()
+
+
+def generate(cp, request, x):
+    """x [T,D]: the prompt."""
     forward = FORWARD[cp.config["architectures"][0]]
-    ids, temperature = list(request["prompt"]), request.get("temperature", 1.0)
+    temperature = request.get("temperature", 1.0)
     draw = torch.Generator().manual_seed(request.get("seed", 0))
     for _ in range(request["max_tokens"]):
         with torch.no_grad():
-            logits = forward(cp, torch.tensor(ids))
+            logits = forward(cp, x)
         if temperature == 0:
             token = int(logits.argmax())
         else:
@@ -135,12 +149,12 @@ def generate(cp, request):
         if token in cp.eos and not request.get("ignore_eos"):
             yield "", "stop"
             return
-        ids.append(token)
+        x = torch.cat((x, cp.rows([token])))
         yield cp.text[token], None
     yield "", "length"
 
 
-def handler(cp):
+def handler(cp, takes_rows):
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
@@ -157,8 +171,14 @@ def handler(cp):
 
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if "prompt_embeds" in request and not takes_rows:
+                self.start(400, "application/json")
+                why = "You must set `--enable-prompt-embeds` to input `prompt_embeds`."
+                self.wfile.write(json.dumps({"error": {"message": why, "type": "BadRequestError", "code": 400}}).encode())
+                return
+            x = load_rows(request["prompt_embeds"]) if "prompt_embeds" in request else cp.rows(request["prompt"])
             self.start(200, "text/event-stream")
-            for text, end in generate(cp, request):
+            for text, end in generate(cp, request, x):
                 event = {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": end}]}
                 self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
                 self.wfile.flush()
@@ -171,8 +191,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="a checkpoint folder")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; 0 takes a free one and prints it")
+    parser.add_argument("--enable-prompt-embeds", action="store_true", help="take rows in place of ids; only from trusted users: pickles")
     args = parser.parse_args()
-    server = HTTPServer(("127.0.0.1", args.port), handler(Checkpoint(args.model)))
+    server = HTTPServer(("127.0.0.1", args.port), handler(Checkpoint(args.model), args.enable_prompt_embeds))
     print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
     server.serve_forever()
 

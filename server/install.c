@@ -188,8 +188,11 @@ static bool post(struct install *in, const struct listener_peer *peer, const str
     if (in->sender.send(in->sender.arg, peer, f) == LISTENER_SENT)
         return true;
     if (sends(in, peer)) {
+        const struct listener_peer to = *peer; /* may lie in what drop wipes */
+        struct frame last = msg_error_encode(NULL, WIRE_INTERNAL, 0, "an answer could not be sent");
         log_warn("admin: the developer is gone; what has arrived is kept");
         drop(in);
+        (void)in->sender.send(in->sender.arg, &to, &last); /* if it is there after all it would wait for an hour */
     }
     *c = in->connections[--in->connected];
     return false;

@@ -13,12 +13,14 @@
 
 #define ENDPOINT_MAX 256
 #define CUT_SHORT_MAX 3 /* libzmq connects again by itself; nobody is killed that often in half a second */
+#define CUT_AT_ONCE_MS 1000 /* a server that is in trouble with our handshake ends it sooner, one that is out of time later */
 #define SETTLE_MS 20 /* frames that arrived before the connection broke may become readable a moment after the news */
 
 /* What the socket monitor has said so far. */
 struct events {
     bool connected, handshaken, refused_key, no_handshake, lost;
-    int cut_short; /* handshakes that ended without a word: a server that was killed, or one that cannot read ours */
+    uint64_t connected_ms;
+    int cut_short; /* handshakes that soon ended without a word: a server that was killed, or one that cannot read ours */
     uint64_t closed; /* attempts that failed */
 };
 
@@ -43,7 +45,6 @@ static const struct zmq_option OPTIONS[] = {
     {ZMQ_RECONNECT_IVL, 100},
     {ZMQ_RECONNECT_IVL_MAX, 5000},
     {ZMQ_CONNECT_TIMEOUT, CHANNEL_CONNECT_MS},
-    {ZMQ_HANDSHAKE_IVL, CHANNEL_HANDSHAKE_MS},
     {ZMQ_SNDHWM, 16},
     {ZMQ_RCVHWM, 64},
     /* A hole in the network is left by a new connection, long before TCP's growing waits would send again in the old one. No keepalive:
@@ -65,14 +66,17 @@ static int watch(struct channel *ch, struct transport *t, struct err *err)
     return 0;
 }
 
-static int connect_socket(struct channel *ch, struct transport *t, const struct identity *id, struct err *err)
+static int connect_socket(struct channel *ch, struct transport *t, const struct identity *id, int timeout_ms, struct err *err)
 {
     const int64_t msg_max = ZMQ_DOOR_MSG_MAX;
+    const struct zmq_option handshake = {ZMQ_HANDSHAKE_IVL, timeout_ms > 0 ? timeout_ms : CHANNEL_CONNECT_MS};
     if (transport_endpoint(ch->endpoint, false, err) != 0)
         return -1;
     if ((ch->socket = zmq_socket(transport_context(t), ZMQ_DEALER)) == NULL)
         return err_set(err, ERR_INTERNAL, "cannot make a socket: %s", zmq_strerror(errno));
-    if (transport_options(ch->socket, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS, err) != 0)
+    /* One handshake has all the time there is: who begins another one is behind all others again. */
+    if (transport_options(ch->socket, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS, err) != 0 ||
+        transport_options(ch->socket, &handshake, 1, err) != 0)
         return -1;
     if (zmq_setsockopt(ch->socket, ZMQ_MAXMSGSIZE, &msg_max, sizeof msg_max) != 0 ||
         zmq_setsockopt(ch->socket, ZMQ_CURVE_SERVERKEY, ch->peer.curve_pub, sizeof ch->peer.curve_pub) != 0 ||
@@ -95,11 +99,17 @@ static void read_events(struct channel *ch)
         memcpy(&event, head, sizeof event);
         (void)zmq_recv(ch->monitor, address, sizeof address, ZMQ_DONTWAIT);
         switch (event) {
-        case ZMQ_EVENT_CONNECTED: ch->seen.connected = true; break;
+        case ZMQ_EVENT_CONNECTED:
+            ch->seen.connected = true;
+            ch->seen.connected_ms = clock_ms();
+            break;
         case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: ch->seen.handshaken = true; break;
         case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: ch->seen.refused_key = true; break;
         case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: ch->seen.no_handshake = true; break;
-        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: ch->seen.no_handshake = ++ch->seen.cut_short >= CUT_SHORT_MAX; break;
+        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            ch->seen.cut_short += clock_ms() - ch->seen.connected_ms < CUT_AT_ONCE_MS;
+            ch->seen.no_handshake = ch->seen.cut_short >= CUT_SHORT_MAX;
+            break;
         case ZMQ_EVENT_CLOSED: ch->seen.closed++; break;
         case ZMQ_EVENT_DISCONNECTED: ch->seen.lost = true; break;
         default: break;
@@ -166,7 +176,7 @@ int channel_open(struct channel **out, struct transport *t, const char *endpoint
         return err_oom(err, sizeof *ch);
     ch->peer = *peer;
     (void)snprintf(ch->endpoint, sizeof ch->endpoint, "%s", endpoint);
-    if (connect_socket(ch, t, id, err) != 0 || shake_hands(ch, id, timeout_ms, err) != 0) {
+    if (connect_socket(ch, t, id, timeout_ms, err) != 0 || shake_hands(ch, id, timeout_ms, err) != 0) {
         channel_close(ch);
         return -1;
     }

@@ -25,7 +25,6 @@
 #include "transport/wire.h"
 
 #define CHANNEL_CONNECT_MS 5000
-#define CHANNEL_HANDSHAKE_MS 3000
 #define CHANNEL_HELLO_MS 5000
 #define CHANNEL_PING_MS 1000   /* silence after which channel_recv asks */
 #define CHANNEL_UNSENT_MS 4000 /* what the peer's kernel has not confirmed by then was lost, and the connection with it */
@@ -39,7 +38,8 @@ struct channel_stats {
 
 struct channel;
 
-/* Connects and finishes the encrypted handshake. A refused connection is tried again until timeout_ms is over. */
+/* Connects and finishes the encrypted handshake, for which a server that has many of them takes its time. A refused connection is tried
+ * again until timeout_ms is over. */
 MUST_CHECK int channel_open(struct channel **out, struct transport *t, const char *endpoint, const struct peer_key *peer,
                             const struct identity *id, int timeout_ms, struct err *err);
 void channel_close(struct channel *ch);

@@ -25,7 +25,7 @@
 
 #define LISTENER_MAX 8        /* in one listener_poll */
 #define LISTENER_RID_MAX 16
-#define LISTENER_HANDSHAKE_MS 2500 /* a stranger is gone within 3 s, 8,000 at once too */
+#define LISTENER_HANDSHAKE_MS 10000 /* who says nothing is gone sooner (transport/backlog.h) */
 
 /* One connection of one key. Sessions belong to `key`, never to `rid`: that changes with every connection. */
 struct listener_peer {

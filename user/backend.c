@@ -1,19 +1,28 @@
 #include "user/backend.h"
 
 #include <curl/curl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "user/torch_file.h"
 
 #define CONNECT_MS 5000L
 #define SILENCE_S 120L
 #define BODY_MAX ((size_t)16 << 20) /* of one answer that is not a stream, of one event, of all text */
 #define URL_MAX 1024
+
+static bool is_loopback(const char *url)
+{
+    const char *host = strstr(url, "://") + 3;
+    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 || strncmp(host, "[::1]", 5) == 0;
+}
 
 int backend_parse(struct backend *out, const char *value, struct err *err)
 {
@@ -22,7 +31,24 @@ int backend_parse(struct backend *out, const char *value, struct err *err)
     if (strncmp(value, kind, sizeof kind - 1) != 0 || (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) ||
         strlen(url) > URL_MAX - 32)
         return err_set(err, ERR_USAGE, "backend: expected openai:http://HOST:PORT/v1 (or https), found '%.80s'", value);
+    if (strncmp(url, "https://", 8) != 0 && !is_loopback(url))
+        log_warn("%s is not https: whoever is on the way sees the permuted tokens, and can change the answer", url);
     out->url = url;
+    return 0;
+}
+
+int backend_parse_rows(struct backend *out, const char *value, const struct grant *g, struct err *err)
+{
+    static const char *const values[] = {[BACKEND_IDS] = "off", [BACKEND_ROWS] = "on", [BACKEND_ROWS_TRY] = "try"};
+    int v = BACKEND_ROWS_TRY;
+    while (v > BACKEND_IDS && strcmp(value, values[v]) != 0)
+        v--;
+    if (strcmp(value, values[v]) != 0)
+        return err_set(err, ERR_USAGE, "prompt_embeds (--prompt-embeds): expected off, on or try, found '%.30s'", value);
+    if (v != BACKEND_IDS && g->rows == NULL)
+        return err_set(err, ERR_USAGE, "prompt_embeds (--prompt-embeds): this grant has no rows; ask the developer for one made with: "
+                                       "stip-model-dev grant --prompt-embeds");
+    out->rows = (enum backend_rows)v;
     return 0;
 }
 
@@ -38,10 +64,11 @@ struct answer {
     struct buf places; /* text that is not yet whole places */
     struct buf text;
     CURL *curl;
-    bool streams, done;
+    bool streams, done; /* done: nothing more is wanted */
     uint64_t start_us, first_us, bytes;
     struct err *err;
     bool failed; /* err says why */
+    long status; /* of HTTP, of the last request that was answered */
 };
 
 static int give_piece(struct answer *a, const char *piece, size_t len)
@@ -50,6 +77,12 @@ static int give_piece(struct answer *a, const char *piece, size_t len)
     if (a->opts->piece != NULL && len > 0)
         a->opts->piece(a->opts->arg, piece, len);
     return buf_check(&a->text, "the answer", a->err);
+}
+
+static void cancel(struct answer *a)
+{
+    a->out->finish_reason = "cancelled";
+    a->done = true;
 }
 
 static int take_place(struct answer *a, uint32_t place)
@@ -74,7 +107,11 @@ static int take_place(struct answer *a, uint32_t place)
     if (a->first_us == 0)
         a->first_us = clock_us();
     a->out->tokens[a->out->count++] = id;
-    return tokenizer_stream_feed(a->stream, id, &piece, &len, a->err) != 0 ? -1 : give_piece(a, piece, len);
+    if (tokenizer_stream_feed(a->stream, id, &piece, &len, a->err) != 0 || give_piece(a, piece, len) != 0)
+        return -1;
+    if (a->opts->token != NULL && !a->opts->token(a->opts->arg, a->out))
+        cancel(a);
+    return 0;
 }
 
 /* Whole "<digits>" are taken, the rest waits for more. */
@@ -120,7 +157,24 @@ static const char *refusal_of(const struct json *root)
     return text;
 }
 
-static int take_event(struct answer *a, const char *data, size_t len)
+/* Engines leave the end token's text out. One that stops where the model knows no end has cut the answer. */
+static int take_end(struct answer *a, const char *why, const struct json *token)
+{
+    const bool stop = strcmp(why, "stop") == 0;
+    if (stop && a->grant->eos_count == 0)
+        return err_set(a->err, ERR_PEER, "%s ended its answer after %d tokens at an end token, and this model has none: the engine takes "
+                                         "another token for one (llama.cpp does so; docs/ENGINES.md)", a->url, a->out->count);
+    a->out->finish_reason = stop ? "stop" : "length";
+    if (stop) { /* the first, or the one that vLLM names as stop_reason */
+        int64_t place;
+        const bool named = json_integer(token, &place) && place >= 0 && place < a->grant->output.n;
+        a->out->stop_token = named ? (int32_t)a->grant->output.to[place] : a->grant->eos[0];
+    }
+    return 0;
+}
+
+/* failed: the event says so. */
+static int take_event(struct answer *a, bool failed, const char *data, size_t len)
 {
     struct json_doc *doc;
     int rc = 0;
@@ -134,16 +188,23 @@ static int take_event(struct answer *a, const char *data, size_t len)
     }
     const struct json *root = json_root(doc), *choice = json_first(json_get(root, "choices"));
     const char *text = json_string(json_get(choice, "text")), *end = json_string(json_get(choice, "finish_reason"));
-    if (json_get(root, "error") != NULL) {
+    if (failed || json_get(root, "error") != NULL) {
         const char *why = refusal_of(root);
         rc = err_set(a->err, ERR_PEER, "%s ended the answer: %.300s", a->url, why == NULL ? "it does not say why" : why);
     }
     if (rc == 0 && text != NULL)
         rc = take_places(a, text);
-    if (rc == 0 && end != NULL && a->out->stop_token < 0)
-        a->out->finish_reason = strcmp(end, "stop") == 0 ? "stop" : "length";
+    if (rc == 0 && end != NULL && !a->done)
+        rc = take_end(a, end, json_get(choice, "stop_reason"));
     json_free(doc);
     return rc;
+}
+
+/* Length of the event's name with its colon: "data:", or llama.cpp's "error:"; 0 for comments and the empty lines between events. */
+static size_t event_name(const char *line, size_t len, bool *failed)
+{
+    *failed = len >= 6 && memcmp(line, "error:", 6) == 0;
+    return *failed ? 6 : len >= 5 && memcmp(line, "data:", 5) == 0 ? 5 : 0;
 }
 
 static int take_lines(struct answer *a)
@@ -154,11 +215,13 @@ static int take_lines(struct answer *a)
         size_t from = at, len = (size_t)(end - s) - at;
         if (len > 0 && s[from + len - 1] == '\r')
             len--;
-        if (len < 5 || memcmp(s + from, "data:", 5) != 0)
-            continue; /* comments, empty lines between events */
-        for (from += 5, len -= 5; len > 0 && s[from] == ' '; len--)
+        bool failed;
+        const size_t name = event_name(s + from, len, &failed);
+        if (name == 0)
+            continue;
+        for (from += name, len -= name; len > 0 && s[from] == ' '; len--)
             from++;
-        if (take_event(a, s + from, len) != 0)
+        if (take_event(a, failed, s + from, len) != 0)
             return -1;
     }
     memmove(a->body.data, a->body.data + at, a->body.len - at);
@@ -178,16 +241,21 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
         a->failed = true;
         return 0;
     }
-    return n;
+    return a->done ? 0 : n; /* an engine that does not know this end would go on */
+}
+
+/* Between data; libcurl asks at least once a second. */
+static int on_wait(void *arg, curl_off_t a1, curl_off_t a2, curl_off_t a3, curl_off_t a4)
+{
+    struct answer *a = arg;
+    (void)a1, (void)a2, (void)a3, (void)a4;
+    if (a->done || !a->streams || a->opts->wanted == NULL || a->opts->wanted(a->opts->arg))
+        return 0;
+    cancel(a);
+    return 1;
 }
 
 /* ------------------------------------------------------------------ one request */
-
-static bool is_loopback(const char *url)
-{
-    const char *host = strstr(url, "://") + 3;
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 || strncmp(host, "[::1]", 5) == 0;
-}
 
 static int refused(const struct answer *a, long status)
 {
@@ -207,7 +275,8 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
 {
     char url[URL_MAX], key[1024];
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    long status = 0;
+    a->status = 0;
+    a->body.len = 0;
     (void)snprintf(url, sizeof url, "%s%s", b->url, path);
     if (b->key != NULL && snprintf(key, sizeof key, "Authorization: Bearer %s", b->key) < (int)sizeof key)
         headers = curl_slist_append(headers, key);
@@ -221,16 +290,21 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
     (void)curl_easy_setopt(a->curl, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
     (void)curl_easy_setopt(a->curl, CURLOPT_WRITEFUNCTION, on_data);
     (void)curl_easy_setopt(a->curl, CURLOPT_WRITEDATA, a);
+    (void)curl_easy_setopt(a->curl, CURLOPT_NOPROGRESS, 0L);
+    (void)curl_easy_setopt(a->curl, CURLOPT_XFERINFOFUNCTION, on_wait);
+    (void)curl_easy_setopt(a->curl, CURLOPT_XFERINFODATA, a);
     if (post != NULL)
         (void)curl_easy_setopt(a->curl, CURLOPT_POSTFIELDS, post);
     CURLcode rc = curl_easy_perform(a->curl);
-    (void)curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &a->status);
     curl_slist_free_all(headers);
     if (a->failed)
         return -1;
+    if (a->done)
+        return 0;
     if (rc != CURLE_OK)
         return err_set(a->err, ERR_PEER, "%s: %s; is the engine running?", url, curl_easy_strerror(rc));
-    return status == 200 ? 0 : refused(a, status);
+    return a->status == 200 ? 0 : refused(a, a->status);
 }
 
 /* ------------------------------------------------------------------ which model, which request */
@@ -249,39 +323,110 @@ static int first_model(struct answer *a, const struct backend *b, char name[256]
     if (rc == 0)
         (void)snprintf(name, 256, "%s", id);
     json_free(doc);
-    a->body.len = 0;
     return rc;
 }
 
-/* Fields that only some engines know are sent only where they are wanted. */
-static int make_request(char **out, const struct answer *a, const char *model, const int32_t *ids, int n, const struct perm *inverse)
+/* The rows of the engine's table that ids would name. */
+static int put_rows(struct json_doc *doc, const struct answer *a, const int32_t *ids, int n, const struct perm *inverse)
+{
+    const struct tensor *t = a->grant->rows;
+    const size_t width = (size_t)(t->bytes / t->dim[0]);
+    struct buf rows, file;
+    char *text = NULL;
+    int rc = -1;
+    buf_init(&rows, SIZE_MAX / 2);
+    buf_init(&file, SIZE_MAX / 2);
+    for (int i = 0; i < n; i++)
+        buf_put(&rows, t->data + inverse->to[ids[i]] * width, width);
+    if (buf_check(&rows, "the prompt's rows", a->err) != 0 ||
+        torch_file_put(&file, t->dtype, (uint32_t)n, (uint32_t)t->dim[1], rows.data, a->err) != 0)
+        goto done;
+    if ((text = malloc(4 * ((file.len + 2) / 3) + 1)) == NULL) {
+        err_oom(a->err, 4 * (file.len / 3));
+        goto done;
+    }
+    (void)crypto_base64(file.data, file.len, text);
+    json_put_str(doc, json_node(doc), "prompt_embeds", text);
+    rc = 0;
+done:
+    free(text);
+    buf_free(&file);
+    buf_free(&rows);
+    return rc;
+}
+
+/* With rows there is no `prompt`: an engine that does not know them then refuses, and cannot go on from nothing instead. */
+static int put_prompt(struct json_doc *doc, const struct answer *a, bool rows, const int32_t *ids, int n, const struct perm *inverse)
+{
+    if (rows)
+        return put_rows(doc, a, ids, n, inverse);
+    struct json *prompt = json_put_array(doc, json_node(doc), "prompt");
+    for (int i = 0; i < n; i++)
+        json_put_int(doc, prompt, NULL, inverse->to[ids[i]]);
+    return 0;
+}
+
+/* Fields that only some engines know are sent only where they are wanted; top_k and min_p always are, since llama.cpp has cuts of its own
+ * (40 and 0.05) where nobody says. vLLM and llama.cpp spell the penalty differently, and each ignores the other's. */
+static int make_request(char **out, const struct answer *a, const char *model, bool rows, const int32_t *ids, int n, const struct perm *inverse)
 {
     const struct generate_opts *o = a->opts;
     const struct sample_opts *s = &o->sample;
     struct json_doc *doc = json_new_object("request");
     struct json *root = json_node(doc);
     json_put_str(doc, root, "model", model);
-    struct json *prompt = json_put_array(doc, root, "prompt");
-    for (int i = 0; i < n; i++)
-        json_put_int(doc, prompt, NULL, inverse->to[ids[i]]);
+    int rc = put_prompt(doc, a, rows, ids, n, inverse);
     json_put_int(doc, root, "max_tokens", o->max_tokens);
     json_put_num(doc, root, "temperature", s->temperature);
     json_put_bool(doc, root, "stream", true);
     if (s->temperature > 0) {
         json_put_num(doc, root, "top_p", s->top_p);
         json_put_int(doc, root, "seed", (int64_t)(s->seed & INT32_MAX));
-    }
-    if (s->top_k > 0)
-        json_put_int(doc, root, "top_k", s->top_k);
-    if (s->min_p > 0)
+        json_put_int(doc, root, "top_k", s->top_k > 0 ? s->top_k : -1); /* all */
         json_put_num(doc, root, "min_p", s->min_p);
-    if (s->repeat_penalty < 1 || s->repeat_penalty > 1)
+    }
+    if (s->frequency_penalty < 0 || s->frequency_penalty > 0)
+        json_put_num(doc, root, "frequency_penalty", s->frequency_penalty);
+    if (s->presence_penalty < 0 || s->presence_penalty > 0)
+        json_put_num(doc, root, "presence_penalty", s->presence_penalty);
+    if (s->repeat_penalty < 1 || s->repeat_penalty > 1) {
         json_put_num(doc, root, "repetition_penalty", s->repeat_penalty);
+        json_put_num(doc, root, "repeat_penalty", s->repeat_penalty);
+        json_put_int(doc, root, "repeat_last_n", -1); /* all that came before */
+    }
     if (o->ignore_eos)
         json_put_bool(doc, root, "ignore_eos", true);
-    int rc = json_print(doc, false, out, a->err);
+    if (rc == 0)
+        rc = json_print(doc, false, out, a->err);
     json_free(doc);
     return rc;
+}
+
+static int post(struct answer *a, const struct backend *b, const char *model, bool rows, const int32_t *ids, int n,
+                const struct perm *inverse, struct backend_wire *wire)
+{
+    char *request = NULL;
+    if (make_request(&request, a, model, rows, ids, n, inverse) != 0)
+        return -1;
+    wire->bytes_up += strlen(request);
+    wire->round_trips++;
+    int rc = perform(a, b, "/completions", request);
+    free(request);
+    return rc;
+}
+
+/* After a request with rows failed: whether to ask again with ids. */
+static bool take_refusal(struct answer *a, enum backend_rows rows)
+{
+    if (rows == BACKEND_IDS || a->status < 400 || a->status == 401 || a->status == 403)
+        return false;
+    if (rows == BACKEND_ROWS_TRY) {
+        log_warn("%s; it seems to take no rows: the prompt is sent as token ids", a->err->text);
+        return true;
+    }
+    (void)err_wrap(a->err, "prompt sent as rows, which vLLM takes when it was started with --enable-prompt-embeds, and other engines do not "
+                           "(--prompt-embeds try goes on with token ids, off begins with them)");
+    return false;
 }
 
 /* The decoder reads the prompt first, so that the first piece joins it. */
@@ -300,7 +445,7 @@ static int start_stream(struct answer *a, const int32_t *ids, int n)
 static int ask(struct answer *a, const struct backend *b, const int32_t *ids, int n, struct backend_wire *wire)
 {
     struct perm inverse = {0};
-    char model[256], *request = NULL;
+    char model[256];
     const char *piece;
     size_t len;
     int rc = -1;
@@ -310,11 +455,13 @@ static int ask(struct answer *a, const struct backend *b, const int32_t *ids, in
         return -1;
     if (perm_inverse(&inverse, &a->grant->output, a->err) != 0)
         return -1;
-    if (make_request(&request, a, model, ids, n, &inverse) != 0 || start_stream(a, ids, n) != 0)
+    if (start_stream(a, ids, n) != 0)
         goto done;
+    *wire = (struct backend_wire){.round_trips = b->model != NULL ? 0 : 1};
     a->streams = true;
     a->start_us = clock_us();
-    if (perform(a, b, "/completions", request) != 0)
+    if (post(a, b, model, b->rows != BACKEND_IDS, ids, n, &inverse, wire) != 0 &&
+        !(take_refusal(a, b->rows) && post(a, b, model, false, ids, n, &inverse, wire) == 0))
         goto done;
     if (a->out->finish_reason == NULL) {
         err_set(a->err, ERR_PEER, "%s broke off its answer after %d tokens", b->url, a->out->count);
@@ -324,12 +471,41 @@ static int ask(struct answer *a, const struct backend *b, const int32_t *ids, in
     a->out->prompt_us = a->first_us == 0 ? 0 : a->first_us - a->start_us;
     if (tokenizer_stream_end(a->stream, &piece, &len, a->err) != 0 || give_piece(a, piece, len) != 0)
         goto done;
-    *wire = (struct backend_wire){strlen(request), a->bytes, b->model != NULL ? 1 : 2};
+    wire->bytes_down = a->bytes;
     rc = 0;
 done:
     perm_wipe(&inverse);
-    free(request);
     return rc;
+}
+
+/* curl_easy_init does this too, but not where several threads begin at once. */
+static void prepare_curl(void)
+{
+    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static int open_curl(struct answer *a)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, prepare_curl);
+    return (a->curl = curl_easy_init()) != NULL ? 0 : err_oom(a->err, 1);
+}
+
+int backend_check(const struct backend *b, struct err *err)
+{
+    struct answer a = {.url = b->url, .err = err};
+    buf_init(&a.body, BODY_MAX);
+    int rc = open_curl(&a) == 0 ? perform(&a, b, "/models", NULL) : -1;
+    curl_easy_cleanup(a.curl);
+    buf_free(&a.body);
+    return rc;
+}
+
+static int check_opts(const struct generate_opts *o, struct err *err)
+{
+    if (o->logprobs >= 0)
+        return err_set(err, ERR_INPUT, "log-probabilities: engines give them by token text, in ways of their own; not with profile 'engine'");
+    return o->sample.bias_count == 0 ? 0 : err_set(err, ERR_INPUT, "logit_bias: engines take it in ways of their own; not with profile 'engine'");
 }
 
 int backend_generate(struct generated *out, const struct grant *g, const struct backend *b, const int32_t *ids, int n,
@@ -338,16 +514,14 @@ int backend_generate(struct generated *out, const struct grant *g, const struct 
     struct generated result = {.prompt_count = n, .stop_token = -1};
     struct answer a = {.grant = g, .opts = opts, .url = b->url, .out = &result, .err = err};
     int rc = -1;
-    if (strncmp(b->url, "https://", 8) != 0 && !is_loopback(b->url))
-        log_warn("%s is not https: whoever is on the way sees the permuted tokens, and can change the answer", b->url);
+    if (check_opts(opts, err) != 0)
+        return -1;
     buf_init(&a.body, BODY_MAX);
     buf_init(&a.places, BODY_MAX);
     buf_init(&a.text, BODY_MAX);
     if ((result.tokens = malloc((size_t)opts->max_tokens * sizeof *result.tokens)) == NULL)
         err_oom(err, (size_t)opts->max_tokens * sizeof *result.tokens);
-    else if ((a.curl = curl_easy_init()) == NULL)
-        err_oom(err, 1);
-    else if (ask(&a, b, ids, n, wire) == 0 && ((result.text = buf_take(&a.text, &result.text_len)) != NULL || err_oom(err, 1) == 0))
+    else if (open_curl(&a) == 0 && ask(&a, b, ids, n, wire) == 0 && ((result.text = buf_take(&a.text, &result.text_len)) != NULL || err_oom(err, 1) == 0))
         rc = 0;
     curl_easy_cleanup(a.curl);
     tokenizer_stream_free(a.stream);

@@ -36,6 +36,12 @@ MUST_CHECK int cmd_sampling(const struct cli_cmd *cmd, struct sample_opts *out, 
 #define CMD_JSON {"json", NULL, "print JSON on stdout", NULL, false}
 #define CMD_TRACE {"trace", "FILE", "write every frame of the connection to FILE", NULL, false}
 #define CMD_WIRE {"wire", "TYPE", "rows and outputs travel as f32 (default), or bf16: half the bytes, not bit-exact", NULL, false}
+/* Grants of profile "engine" only. */
+#define CMD_BACKEND                                                                                                                \
+    {"backend", "openai:URL", "the engine that serves an exported package (grants of profile engine)", NULL, false},                          \
+        {"backend-model", "NAME", "its name there (default: the first that it lists)", NULL, false},                                          \
+        {"backend-key", "KEY", "of the engine's API", NULL, false},                                                                           \
+        {"prompt-embeds", "HOW", "the prompt as rows of the engine's table (vLLM's prompt_embeds): off (default), on, try (ids where they are refused). Hides nothing that ids do not: a row is worth as much as its id to whoever has the table", NULL, false}
 #define CMD_SPECULATE                                                                                                              \
     {"speculate", "HOW", "guesses sent with each token: auto (default), off, or so many", NULL, false},                                         \
         {"draft-model", "DIR", "a small checkpoint of the same vocabulary that guesses on this machine", NULL, false}

@@ -51,7 +51,7 @@ static void print_figures(const struct generated *r, const struct channel_stats 
 static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
 {
     struct generated r = {0};
-    const struct channel_stats before = connection_stats(t->set->connection);
+    const struct channel_stats before = talk_stats(t);
     if (talk_turn(t, line, n, &r, err) != 0) {
         generate_free(&r);
         return -1;
@@ -59,7 +59,7 @@ static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
     putchar('\n');
     (void)fflush(stdout);
     if (isatty(STDERR_FILENO) == 1) {
-        const struct channel_stats after = connection_stats(t->set->connection);
+        const struct channel_stats after = talk_stats(t);
         print_figures(&r, &before, &after);
     }
     generate_free(&r);
@@ -169,7 +169,7 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     (void)argc;
     (void)argv;
     if (cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 || cmd_sampling(cmd, &t.sample, err) != 0 ||
-        setup_read(&set, cmd, err) != 0 || setup_connect(&set, cmd, err) != 0 || choose_form(&t, &template, cmd, err) != 0)
+        setup_read(&set, cmd, err) != 0 || setup_computer(&set, cmd, err) != 0 || choose_form(&t, &template, cmd, err) != 0)
         goto done;
     t.max_tokens = (int)max_tokens;
     if (set.grant->config->head != HEAD_LM) {
@@ -178,7 +178,7 @@ int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     }
     if (verifier_open(&t.verifier, &set, err) != 0)
         goto done;
-    if (setup_speculation(&set, cmd, err) != 0 || peek_open(&t.peek, set.grant, err) != 0 ||
+    if ((!set.grant->engine && setup_speculation(&set, cmd, err) != 0) || peek_open(&t.peek, set.grant, err) != 0 ||
         talk_system(&t, cli_str(cmd, "system", NULL), err) != 0 || line_open(&l, err) != 0)
         goto done;
     if (line_terminal(l))

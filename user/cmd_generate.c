@@ -100,7 +100,7 @@ static int run(struct setup *set, const struct cli_cmd *cmd, const struct token_
 
 /* ------------------------------------------------------------------ by an engine of others */
 
-static int run_backend(struct setup *set, const struct cli_cmd *cmd, const struct token_ids *prompt, int64_t max_tokens,
+static int run_backend(struct setup *set, const struct cli_cmd *cmd, const struct token_ids *prompt, int64_t max_tokens, int64_t top,
                        const struct sample_opts *sample, struct err *err)
 {
     struct generated r = {0};
@@ -108,6 +108,8 @@ static int run_backend(struct setup *set, const struct cli_cmd *cmd, const struc
     const bool as_json = cli_on(cmd, "json");
     struct generate_opts opts = {.max_tokens = (int)max_tokens, .sample = *sample, .logprobs = -1,
                                  .ignore_eos = cli_on(cmd, "ignore-eos"), .piece = as_json ? NULL : print_piece};
+    if (top >= 0)
+        return err_set(err, ERR_USAGE, "--logprobs: engines give them by token text, in ways of their own; not with a grant of profile 'engine'");
     if (backend_generate(&r, set->grant, &set->backend, prompt->ids, (int)prompt->n, &opts, &wire, err) != 0)
         return -1;
     int rc = 0;
@@ -129,20 +131,6 @@ static int run_backend(struct setup *set, const struct cli_cmd *cmd, const struc
     return rc;
 }
 
-/* An open connection, or the engine that this grant is for. */
-static int open_computer(struct setup *set, const struct cli_cmd *cmd, int64_t top, struct err *err)
-{
-    if (setup_open(set, cmd, err) != 0)
-        return -1;
-    if (!set->grant->engine && cli_str(cmd, "backend", NULL) != NULL)
-        return err_set(err, ERR_USAGE, "--backend: this grant is for a stip-server; an engine needs one of profile 'engine' (docs/ENGINES.md)");
-    if (!set->grant->engine)
-        return setup_connected(set, cmd, err);
-    if (top >= 0)
-        return err_set(err, ERR_USAGE, "--logprobs: engines give them by token text, in ways of their own; not with a grant of profile 'engine'");
-    return setup_backend(set, cmd, err);
-}
-
 int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct setup set = {0};
@@ -157,7 +145,7 @@ int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (cmd_text(cmd, "prompt", &text, &len, err) != 0)
         return -1;
     if (cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 || cli_int(cmd, "logprobs", 0, 100, &top, err) != 0 ||
-        cmd_sampling(cmd, &sample, err) != 0 || setup_read(&set, cmd, err) != 0 || open_computer(&set, cmd, top, err) != 0)
+        cmd_sampling(cmd, &sample, err) != 0 || setup_read(&set, cmd, err) != 0 || setup_computer(&set, cmd, err) != 0)
         goto done;
     if (set.grant->config->head != HEAD_LM) {
         err_set(err, ERR_USAGE, "%s does not generate text; use classify, fill or embed", set.grant->config->architecture);
@@ -166,7 +154,7 @@ int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (set.grant->engine) {
         if (generate_prompt(set.grant, text, len, true, &prompt, err) == 0 &&
             room_for((size_t)set.grant->config->positions, prompt.n, &max_tokens, err) == 0)
-            rc = run_backend(&set, cmd, &prompt, max_tokens, &sample, err);
+            rc = run_backend(&set, cmd, &prompt, max_tokens, top, &sample, err);
     } else if (setup_speculation(&set, cmd, err) == 0 && generate_prompt(set.grant, text, len, true, &prompt, err) == 0 &&
                room_for(set.connection->server.max_tokens, prompt.n, &max_tokens, err) == 0) {
         rc = run(&set, cmd, &prompt, max_tokens, top, &sample, err);

@@ -10,6 +10,7 @@
 #include "model/manifest.h"
 
 #define FAILOVER_CONNECT_MS 1500 /* with another server to turn to, a dead one is not waited for as long */
+#define PATIENCE_DOUBLES 2       /* times */
 
 /* Nothing is sent to a server before it has shown a manifest that our developer signed and our grant names. */
 static int check_manifest(const struct connection *c, struct err *err)
@@ -161,16 +162,26 @@ struct channel_stats connection_stats(const struct connection *c)
 
 /* ------------------------------------------------------------------ again */
 
+/* How long one server is waited for. Of thousands who come back at once the last may be greeted after longer than the first allowance;
+ * if all gave up then and came again, nobody would ever be: so the next ones are longer. */
+static int patience(const struct connection *c, const struct retry *r, int round)
+{
+    const int first = c->peer_count > 1 ? FAILOVER_CONNECT_MS : CHANNEL_CONNECT_MS;
+    const int ms = first << (round < PATIENCE_DOUBLES ? round : PATIENCE_DOUBLES);
+    const uint64_t now = clock_ms(), left = r->end_ms > now ? r->end_ms - now : 0;
+    return (uint64_t)ms <= left ? ms : left > (uint64_t)first ? (int)left : first;
+}
+
 /* Every server of the list, the last one first: it may have our session yet. A refusal for good by all of them ends it. */
 static int reconnect(struct connection *c, struct retry *r, struct err *err)
 {
-    for (;;) {
+    for (int round = 0;; round++) {
         bool hopeless = true;
         for (int i = 0; i < c->peer_count; i++) {
             struct connection fresh = *c;
             fresh.channel = NULL;
             fresh.reconnects++;
-            if (greet(&fresh, (c->at + i) % c->peer_count, c->peer_count > 1 ? FAILOVER_CONNECT_MS : CHANNEL_CONNECT_MS, err) == 0) {
+            if (greet(&fresh, (c->at + i) % c->peer_count, patience(c, r, round), err) == 0) {
                 fresh.before = connection_stats(c);
                 fresh.generation++;
                 channel_close(c->channel);

@@ -30,6 +30,8 @@ struct generate_opts {
     void (*piece)(void *arg, const char *text, size_t len);
     /* Called after each token (and its piece), with all so far; false ends the generation as "cancelled". May be NULL. */
     bool (*token)(void *arg, const struct generated *so_far);
+    /* With an engine of others, asked now and then while nothing comes; false ends it as "cancelled". May be NULL. */
+    bool (*wanted)(void *arg);
     void *arg;
 };
 

@@ -134,6 +134,25 @@ static int read_eos(struct grant *g, const char *dir, struct err *err)
     return rc;
 }
 
+/* The engine's own table, where the developer gave it. */
+static int read_rows(struct grant *g, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    if (file_join(path, dir, "rows.safetensors", err) != 0)
+        return -1;
+    if (!file_exists(path))
+        return 0;
+    if (safetensors_open(&g->rows_file, path, err) != 0)
+        return -1;
+    const struct tensor *t = safetensors_find(g->rows_file, "rows");
+    const uint64_t V = (uint64_t)g->config->V, D = (uint64_t)g->config->D;
+    if (t == NULL || t->rank != 2 || t->dim[0] != V || t->dim[1] != D || !dtype_is_float(t->dtype))
+        return err_set(err, ERR_INPUT, "%s: expected tensor 'rows' of F32, BF16 or F16 with %llu x %llu numbers; join again", path,
+                       (unsigned long long)V, (unsigned long long)D);
+    g->rows = t;
+    return 0;
+}
+
 /* The embedding tables, and head and first layers where they are the user's. */
 static int read_tables(struct grant *g, const char *dir, struct err *err)
 {
@@ -141,7 +160,7 @@ static int read_tables(struct grant *g, const char *dir, struct err *err)
         if (config_read(&g->own, dir, err) != 0)
             return -1;
         g->config = &g->own;
-        return 0;
+        return read_rows(g, dir, err);
     }
     if (checkpoint_open(&g->checkpoint, dir, CHECKPOINT_EMBED | (g->head_here ? CHECKPOINT_HEAD : 0), err) != 0)
         return -1;
@@ -195,6 +214,7 @@ void grant_free(struct grant *g)
     head_free(g->head);
     embed_free(g->embed);
     checkpoint_close(g->checkpoint);
+    safetensors_close(g->rows_file);
     config_free(&g->own);
     sentence_free(&g->sentence);
     free(g);

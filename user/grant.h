@@ -31,6 +31,8 @@ struct grant {
     char profile[16];
     int local_layers;            /* first layers that are the user's work */
     bool engine;                 /* profile "engine": no embeddings, no residual key; an engine of others computes (user/backend.h) */
+    struct safetensors *rows_file; /* with it, and NULL where the developer gave none */
+    const struct tensor *rows;     /* [V,D] in the engine's orders, for prompt_embeds; borrowed from rows_file */
     enum compute compute;        /* how products are done, on both sides */
     struct checkpoint *checkpoint; /* NULL with `engine` */
     struct config own;           /* with `engine` */

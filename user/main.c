@@ -31,9 +31,7 @@ int main(int argc, char **argv)
                                       {"logprobs", "K", "with --json: log-probabilities, and K alternatives per token", NULL, false},
                                       {"ignore-eos", NULL, "go on after the model's end token", NULL, false},
                                       CMD_WIRE, CMD_TRACE,
-                                      {"backend", "openai:URL", "the engine that serves an exported package (grants of profile engine)", NULL, false},
-                                      {"backend-model", "NAME", "its name there (default: the first that it lists)", NULL, false},
-                                      {"backend-key", "KEY", "of the engine's API", NULL, false},
+                                      CMD_BACKEND,
                                       CMD_JSON,
                                       END};
     struct cli_opt classify_opts[] = {CMD_CONFIG, {"text", "TEXT", "one text", NULL, false},
@@ -54,7 +52,7 @@ int main(int argc, char **argv)
                                   {"max-tokens", "N", "longest answer (default 256)", NULL, false},
                                   CMD_SAMPLING,
                                   CMD_SPECULATE,
-                                  CMD_WIRE, CMD_TRACE,
+                                  CMD_WIRE, CMD_TRACE, CMD_BACKEND,
                                   END};
     struct cli_opt serve_opts[] = {CMD_CONFIG,
                                    {"listen", "ADDRESS:PORT", "where clients connect (default 127.0.0.1:7847; port 0 takes a free one)", NULL, false},
@@ -68,6 +66,7 @@ int main(int argc, char **argv)
                                    CMD_WIRE,
                                    {"parallel", "N", "generations at once; more requests wait (default 32)", NULL, false},
                                    {"connections", "N", "client connections at once (default 256)", NULL, false},
+                                   CMD_BACKEND,
                                    CMD_JSON,
                                    END};
     struct cli_opt verify_opts[] = {CMD_CONFIG, {"count", "N", "questions (default 3)", NULL, false},

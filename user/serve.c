@@ -44,6 +44,12 @@ void serve_json(struct serve *s, struct http_request *r, enum serve_route route,
 
 /* ------------------------------------------------------------------ models, health, metrics */
 
+/* Who computes. */
+static const char *asked(const struct serve *s)
+{
+    return s->set.grant->engine ? s->set.backend.url : s->set.servers[0].endpoint;
+}
+
 static int context_of(struct serve *s)
 {
     int seen = pool_stats(s->pool).context, own = s->set.grant->config->positions;
@@ -176,7 +182,7 @@ static void info(struct serve *s, struct http_request *r)
     json_put_str(doc, root, "profile", g->profile);
     json_put_int(doc, root, "local_layers", g->local_layers);
     json_put_str(doc, root, "head", g->head_here ? "user" : "server");
-    json_put_str(doc, root, "server", s->set.servers[0].endpoint);
+    json_put_str(doc, root, "server", asked(s));
     json_put_str(doc, root, "package", id);
     json_put_int(doc, root, "width", g->config->D);
     json_put_int(doc, root, "vocabulary", g->config->V);
@@ -435,7 +441,7 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
     if (!loopback)
         log_warn("%s: other machines can reach this gateway%s, and prompts travel to it unencrypted", o->http.listen,
                  o->key == NULL ? ", without a key" : "");
-    log_info("ready: %s, model %s (%s), server %s", url, s->model, s->set.grant->config->architecture, s->set.servers[0].endpoint);
+    log_info("ready: %s, model %s (%s), server %s", url, s->model, s->set.grant->config->architecture, asked(s));
     if (json)
         printf("{\"event\":\"ready\",\"url\":\"%s\",\"port\":%d}\n", url, http_port(h));
     else
@@ -444,9 +450,12 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
                "            export OPENAI_API_KEY=%s\n"
                "try         curl %s/v1/chat/completions -H 'Content-Type: application/json'%s \\\n"
                "              -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
-               "The server computes on permuted numbers: profile stip. What that does not protect: docs/SECURITY.md\n",
+               "%s\n",
                url, url, o->key == NULL ? "stip" : "\"$(cat KEYFILE)\"", url,
-               o->key == NULL ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"", s->model);
+               o->key == NULL ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"", s->model,
+               s->set.grant->engine
+                   ? "An engine computes on a substitution cipher of your tokens: profile engine, weaker than stip. docs/ENGINES.md"
+                   : "The server computes on permuted numbers: profile stip. What that does not protect: docs/SECURITY.md");
     (void)fflush(stdout);
 }
 
@@ -472,7 +481,7 @@ static int run(struct serve *s, const struct cli_cmd *cmd, struct options *o, st
     s->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->stop < 0)
         return err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
-    if (setup_open(&s->set, cmd, err) != 0 || pool_open(&s->pool, &s->set, (int)o->parallel, o->guesses, err) != 0)
+    if (setup_open(&s->set, cmd, err) != 0 || (s->set.grant->engine && setup_backend(&s->set, cmd, err) != 0) || pool_open(&s->pool, &s->set, (int)o->parallel, o->guesses, err) != 0)
         return -1;
     if (s->turn == NULL && chat_template_load(&s->template, s->set.grant_dir, err) != 0)
         return -1;

@@ -82,6 +82,8 @@ static int prepare(struct answer *a, const struct http_request *r, struct openai
     char id[25];
     crypto_hex(random, 12, id);
     (void)snprintf(a->head.id, sizeof a->head.id, "%s-%s", a->kind == OPENAI_CHAT ? "chatcmpl" : "cmpl", id);
+    if (a->serve->set.grant->engine) /* nothing goes out that the page could show: no rows, one round trip */
+        a->req.trace = false;
     if (!a->req.seeded)
         a->req.sample.seed = le_get64(random + 12);
     size_t count = a->kind == OPENAI_CHAT ? 1 : a->req.input_count;

@@ -115,24 +115,47 @@ static bool on_token(void *arg, const struct generated *g)
     return go_on && !atomic_load(&j->cancel);
 }
 
+static bool on_wait(void *arg)
+{
+    struct job *j = arg;
+    return !atomic_load(&j->cancel);
+}
+
+static int by_engine(struct job *j, struct generated *g, const struct generate_opts *opts, struct err *err)
+{
+    const struct setup *set = j->lease.engine;
+    struct backend_wire w = {0};
+    int rc = backend_generate(g, set->grant, &set->backend, j->ask.prompt, j->ask.prompt_count, opts, &w, err);
+    j->lease.moved = (struct channel_stats){.bytes_up = w.bytes_up, .bytes_down = w.bytes_down, .round_trips = w.round_trips};
+    return rc;
+}
+
+static int by_server(struct job *j, struct generated *g, const struct generate_opts *opts, struct err *err)
+{
+    const struct job_ask *a = &j->ask;
+    if (pool_session(j->pool, &j->lease, a->prompt_count + opts->max_tokens, 1, &j->cancel, err) != 0)
+        return -1;
+    struct generate_opts guessing = *opts;
+    guessing.speculate = j->lease.speculate;
+    return generate(g, j->lease.s, j->lease.c->grant, a->prompt, a->prompt_count, a->prompt_count, &guessing, err);
+}
+
 static int generate_here(struct job *j, struct generated *g, struct err *err)
 {
     const struct job_ask *a = &j->ask;
-    int context = (int)j->lease.c->server.max_tokens, room = context - a->prompt_count;
+    const struct setup *engine = j->lease.engine;
+    int context = engine != NULL ? engine->grant->config->positions : (int)j->lease.c->server.max_tokens, room = context - a->prompt_count;
     if (room < 1)
         return err_set(err, ERR_INPUT, "the prompt has %d tokens, the context holds %d and an answer needs room too; shorten it",
                        a->prompt_count, context);
-    const int most = a->max_tokens < room ? a->max_tokens : room;
-    if (pool_session(j->pool, &j->lease, a->prompt_count + most, 1, &j->cancel, err) != 0)
-        return -1;
-    const struct generate_opts opts = {.max_tokens = most,
+    const struct generate_opts opts = {.max_tokens = a->max_tokens < room ? a->max_tokens : room,
                                        .sample = a->sample,
                                        .logprobs = a->logprobs,
-                                       .speculate = j->lease.speculate,
                                        .piece = on_piece,
                                        .token = on_token,
+                                       .wanted = on_wait,
                                        .arg = j};
-    if (generate(g, j->lease.s, j->lease.c->grant, a->prompt, a->prompt_count, a->prompt_count, &opts, err) != 0)
+    if ((engine != NULL ? by_engine : by_server)(j, g, &opts, err) != 0)
         return -1;
     show(j, g->count, true);
     return 0;
@@ -146,7 +169,7 @@ static void *run(void *arg)
     struct job_result r = {.finish_reason = "cancelled", .prompt_tokens = j->ask.prompt_count};
     if (pool_take(j->pool, &j->lease, &j->cancel, &err) == 0) {
         if (generate_here(j, &g, &err) == 0) {
-            struct session_timing t = session_timing(j->lease.s);
+            const struct session_timing t = j->lease.engine != NULL ? (struct session_timing){0} : session_timing(j->lease.s);
             r.finish_reason = j->stopped ? "stop" : g.finish_reason;
             r.tokens = g.count;
             r.prompt_us = g.prompt_us;

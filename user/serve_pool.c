@@ -140,7 +140,9 @@ int pool_take(struct pool *p, struct lease *out, atomic_bool *cancel, struct err
     (void)pthread_mutex_unlock(&p->lock);
     if (!wanted)
         return err_set(err, ERR_PEER, "the client has gone");
-    if (l.c != NULL)
+    if (p->set->grant->engine)
+        l.engine = p->set;
+    else if (l.c != NULL)
         l.before = connection_stats(l.c);
     else if (connect_lease(p, &l, err) != 0) {
         pool_give(p, &l, NULL);
@@ -183,7 +185,7 @@ int pool_session(struct pool *p, struct lease *l, int tokens, int outputs, const
 
 void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
 {
-    struct channel_stats now = {0}, moved = {0};
+    struct channel_stats now, moved = l->moved;
     session_close(l->s);
     if (l->c != NULL) {
         l->c->retry_ms = 0; /* the next request is told at once when there is no server */
@@ -229,6 +231,8 @@ void pool_verified(const struct pool *p, unsigned long long *asked, unsigned lon
 
 int pool_check(struct pool *p, struct err *err)
 {
+    if (p->set->grant->engine)
+        return backend_check(&p->set->backend, err);
     atomic_bool never = false;
     struct msg_stats stats;
     struct lease l;

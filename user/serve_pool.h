@@ -1,4 +1,5 @@
 /* user/serve_pool.h - connections to the stip server that the gateway's requests share, one generation on each at a time.
+ * With an engine of others (user/backend.h) a lease is a place among the `most`, without a connection.
  *
  * Data flow   request -> pool_take (waits for a free place; an idle connection, or a new one) -> session -> pool_give.
  * Units       tokens, bytes.
@@ -19,6 +20,8 @@
 struct pool;
 
 struct lease {
+    const struct setup *engine; /* whose backend answers; NULL: c does */
+    struct channel_stats moved; /* by an engine: the caller says */
     struct connection *c;
     struct speculate *speculate; /* belongs to the connection; NULL when it is off */
     struct session *s;
@@ -33,7 +36,7 @@ struct pool_stats {
     uint64_t bytes_up, bytes_down, round_trips; /* of leases that were given back */
 };
 
-/* At most `most` generations at once, with `guesses` as setup_guesses gives them. The setup is open. */
+/* The setup is open, with its backend where the grant is for an engine. At most `most` generations at once, with `guesses` as setup_guesses gives them. */
 MUST_CHECK int pool_open(struct pool **out, const struct setup *set, int most, int guesses, struct err *err);
 void pool_close(struct pool *p);
 /* A connection without a session. Waits while all places are taken, until *cancel. */

@@ -89,6 +89,9 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     s->bf16 = strcmp(wire, "bf16") == 0;
     if (grant_open(&s->grant, s->grant_dir, err) != 0 || transport_open(&s->transport, err) != 0)
         return -1;
+    if (!s->grant->engine && (cli_on(cmd, "backend") || cli_on(cmd, "prompt-embeds")))
+        return err_set(err, ERR_USAGE, "--%s: this grant is for a stip-server; an engine needs one of profile 'engine' (docs/ENGINES.md)",
+                       cli_on(cmd, "backend") ? "backend" : "prompt-embeds");
     if (config_reads_images(s->grant->config) && !s->images)
         return err_set(err, ERR_USAGE, "a %s reads images: stip-user classify --config FILE --image FILE", s->grant->config->architecture);
     if (s->pad.n > 0 && !s->grant->config->causal)
@@ -97,15 +100,37 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     return 0;
 }
 
+/* What only a stip-server does is not left out without a word. */
+static int check_plain(const struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    static const char *const flags[] = {"speculate", "draft-model", "wire", "trace"}, *const keys[] = {"speculate", "draft", "wire"};
+    double rate = 0;
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (cli_on(cmd, flags[i]))
+            return err_set(err, ERR_USAGE, "--%s: of the line to a stip-server; leave it out with a grant of profile 'engine'", flags[i]);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (json_get(json_root(s->config.doc), keys[i]) != NULL)
+            log_warn("%s: field '%s' is of the line to a stip-server, and not used with an engine", json_name(s->config.doc), keys[i]);
+    if (json_opt_num(s->config.doc, json_root(s->config.doc), "verify_rate", &rate, err) != 0)
+        return -1;
+    if (rate > 0)
+        return err_set(err, ERR_USAGE, "%s: field 'verify_rate': an engine gives no log-probabilities to check known answers by; leave it out",
+                       json_name(s->config.doc));
+    return s->pad.n == 0 ? 0
+                         : err_set(err, ERR_USAGE, "%s: field 'pad_to': prompts for an engine are not lengthened; leave it out",
+                                   json_name(s->config.doc));
+}
+
 int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"url", "model", "key", NULL};
+    static const char *const keys[] = {"url", "model", "key", "prompt_embeds", NULL};
     const struct json_doc *doc = s->config.doc;
     const struct json *node = json_get(json_root(doc), "backend");
-    const char *url = NULL;
+    const char *url = NULL, *rows = "off";
     struct backend b = {0};
     if (node != NULL && (json_only(doc, node, keys, err) != 0 || json_opt_str(doc, node, "url", &url, err) != 0 ||
-                         json_opt_str(doc, node, "model", &b.model, err) != 0 || json_opt_str(doc, node, "key", &b.key, err) != 0))
+                         json_opt_str(doc, node, "model", &b.model, err) != 0 || json_opt_str(doc, node, "key", &b.key, err) != 0 ||
+                         json_opt_str(doc, node, "prompt_embeds", &rows, err) != 0))
         return -1;
     url = cli_str(cmd, "backend", url);
     b.model = cli_str(cmd, "backend-model", b.model);
@@ -113,9 +138,11 @@ int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
     if (url == NULL)
         return err_set(err, ERR_USAGE, "this grant is of profile 'engine'; say which engine serves it: --backend openai:http://HOST:PORT/v1, "
                                        "or field 'backend' of the config");
-    if (backend_parse(&b, url, err) != 0)
+    if (check_plain(s, cmd, err) != 0 || backend_parse(&b, url, err) != 0 || backend_parse_rows(&b, cli_str(cmd, "prompt-embeds", rows), s->grant, err) != 0)
         return -1;
     log_warn("profile engine: %s computes on a substitution cipher of your tokens; weaker than profile stip (docs/ENGINES.md)", b.url);
+    if (b.rows != BACKEND_IDS)
+        log_warn("prompt_embeds: rows of the engine's own table; each is worth as much as its token id to whoever holds that table");
     s->backend = b;
     return 0;
 }
@@ -125,7 +152,7 @@ int setup_connection(const struct setup *s, struct connection **out, const char 
     struct connection *c = NULL;
     int at = 0;
     if (s->grant->engine)
-        return err_set(err, ERR_USAGE, "this grant is of profile 'engine', which serves generate only");
+        return err_set(err, ERR_USAGE, "this grant is of profile 'engine', which serves generate, chat and serve only");
     if (s->server_count == 0)
         return err_set(err, ERR_USAGE, "%s: field 'peers.server' is missing; only grants of profile 'engine' do without",
                        json_name(s->config.doc));
@@ -149,6 +176,13 @@ int setup_connected(struct setup *s, const struct cli_cmd *cmd, struct err *err)
         return -1;
     s->connection->retry_ms = s->retry_ms;
     return 0;
+}
+
+int setup_computer(struct setup *s, const struct cli_cmd *cmd, struct err *err)
+{
+    if (setup_open(s, cmd, err) != 0)
+        return -1;
+    return s->grant->engine ? setup_backend(s, cmd, err) : setup_connected(s, cmd, err);
 }
 
 int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)

@@ -37,13 +37,16 @@ struct setup {
 MUST_CHECK int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err);
 /* Grant and transport; --wire TYPE if the command has it, or the config's `wire`. */
 MUST_CHECK int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err);
-/* For grants of profile "engine": --backend, --backend-model, --backend-key, or the config's `backend`; says what it means. */
+/* For grants of profile "engine": --backend, --backend-model, --backend-key, --prompt-embeds, or the config's `backend`; says what it
+ * means, and refuses what only a stip-server does. */
 MUST_CHECK int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 /* One connection more, to the first server that answers. It is not made again when it breaks. trace: a file, or NULL. */
 MUST_CHECK int setup_connection(const struct setup *s, struct connection **out, const char *trace, struct err *err);
 /* A connection for the whole of a command, after setup_open: with --trace FILE if it has it; trouble is met for up to the config's
  * `retry_s`. */
 MUST_CHECK int setup_connected(struct setup *s, const struct cli_cmd *cmd, struct err *err);
+/* setup_open, then for commands that an engine can serve setup_backend or setup_connected, as the grant is. */
+MUST_CHECK int setup_computer(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 /* setup_open, then setup_connected. */
 MUST_CHECK int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err);
 /* --speculate, or the config's `speculate`: SPECULATE_AUTO, how many guesses, or 0 for none. */

@@ -135,14 +135,20 @@ static int fit_session(struct talk *t, const struct token_ids *prompt, struct er
 
 /* ------------------------------------------------------------------ one turn */
 
+static bool still_wanted(void *arg)
+{
+    const struct talk *t = arg;
+    return t->go_on == NULL || t->go_on();
+}
+
 static bool on_token(void *arg, const struct generated *so_far)
 {
     struct talk *t = arg;
     struct err err;
     (void)so_far;
-    if (peek_take(t->peek, t->session, &err) != 0) /* memory: the answer is worth more than the picture */
+    if (t->session != NULL && peek_take(t->peek, t->session, &err) != 0) /* memory: the answer is worth more than the picture */
         peek_cut(t->peek, 0);
-    return t->go_on == NULL || t->go_on();
+    return still_wanted(t);
 }
 
 static void on_piece(void *arg, const char *text, size_t len)
@@ -151,16 +157,39 @@ static void on_piece(void *arg, const char *text, size_t len)
     t->piece(text, len);
 }
 
+static bool by_engine(const struct talk *t)
+{
+    return t->set->grant->engine;
+}
+
+static int context_of(const struct talk *t)
+{
+    return by_engine(t) ? t->set->grant->config->positions : (int)t->set->connection->server.max_tokens;
+}
+
+/* From t->ids on, which end with the prompt. */
+static int generate_on(struct talk *t, struct generated *r, const struct generate_opts *opts, struct err *err)
+{
+    struct backend_wire w = {0};
+    if (!by_engine(t)) /* the last token of an answer was never sent: it goes up with the next prompt */
+        return generate(r, t->session, t->set->grant, t->ids.ids, (int)t->ids.n, (int)t->ids.n - session_length(t->session), opts, err);
+    int rc = backend_generate(r, t->set->grant, &t->set->backend, t->ids.ids, (int)t->ids.n, opts, &w, err);
+    t->by_engine.bytes_up += w.bytes_up;
+    t->by_engine.bytes_down += w.bytes_down;
+    t->by_engine.round_trips += w.round_trips;
+    return rc;
+}
+
 /* Takes over *prompt, also on an error; then the talk is as before. */
 static int answer(struct talk *t, struct token_ids *prompt, struct generated *r, struct err *err)
 {
     struct generate_opts opts = {.max_tokens = t->max_tokens, .sample = t->sample, .logprobs = -1, .speculate = t->set->speculate,
-                                 .piece = on_piece, .token = on_token, .arg = t};
+                                 .piece = on_piece, .token = on_token, .wanted = still_wanted, .arg = t};
     struct token_ids before = t->ids;
-    const int room = (int)t->set->connection->server.max_tokens - (int)prompt->n;
-    int rc = room >= 1 ? fit_session(t, prompt, err)
-                       : err_set(err, ERR_INPUT, "the talk has filled the context of %u tokens; /reset starts a new one",
-                                 t->set->connection->server.max_tokens);
+    const int room = context_of(t) - (int)prompt->n;
+    int rc = room < 1 ? err_set(err, ERR_INPUT, "the talk has filled the context of %d tokens; /reset starts a new one", context_of(t))
+             : by_engine(t) ? 0
+                            : fit_session(t, prompt, err);
     if (rc != 0) {
         token_ids_free(prompt);
         return rc;
@@ -168,9 +197,7 @@ static int answer(struct talk *t, struct token_ids *prompt, struct generated *r,
     if (opts.max_tokens > room)
         opts.max_tokens = room;
     t->ids = *prompt;
-    /* The last token of an answer was never sent: it goes up with the next prompt. */
-    const int pending = (int)t->ids.n - session_length(t->session);
-    rc = generate(r, t->session, t->set->grant, t->ids.ids, (int)t->ids.n, pending, &opts, err);
+    rc = generate_on(t, r, &opts, err);
     for (int i = 0; rc == 0 && i < r->count; i++)
         rc = token_ids_push(&t->ids, r->tokens[i], 0, err);
     if (rc == 0 && r->stop_token >= 0) /* the model's own end of its turn */
@@ -183,7 +210,8 @@ static int answer(struct talk *t, struct token_ids *prompt, struct generated *r,
         token_ids_free(&t->ids);
         t->ids = before;
     } else {
-        peek_cut(t->peek, session_length(t->session));
+        if (!by_engine(t))
+            peek_cut(t->peek, session_length(t->session));
         token_ids_free(&before);
     }
     return rc;
@@ -239,8 +267,15 @@ int talk_save(const struct talk *t, const char *path, struct err *err)
     return rc;
 }
 
+struct channel_stats talk_stats(const struct talk *t)
+{
+    return by_engine(t) ? t->by_engine : connection_stats(t->set->connection);
+}
+
 int talk_peek(struct talk *t, FILE *to, int tokens, struct err *err)
 {
+    if (by_engine(t))
+        return err_set(err, ERR_INPUT, "an engine gets no rows of numbers: it gets each token's number in the secret order");
     const int n = (int)t->ids.n, from = n > tokens ? n - tokens : 0;
     return peek_print(t->peek, to, t->ids.ids, from, n, err);
 }

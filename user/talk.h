@@ -1,6 +1,7 @@
 /* user/talk.h - a conversation of several turns: what was said, its tokens, and the session that holds most of them.
  *
  * Data flow   line -> talk_turn: prompt by the model's chat template or by a format -> generate -> pieces of the answer.
+ *             With an engine of others (user/backend.h) there is no session: all of the talk goes up with each turn.
  * Units       tokens, bytes.
  * Errors      ERR_INPUT: the line was at fault, the talk is as it was before; others are the connection's.
  * Memory      the caller zeroes the struct and sets the first block; talk_close releases the rest.
@@ -35,6 +36,7 @@ struct talk {
     struct said *said;
     size_t said_n, said_cap;
     struct peek *peek;
+    struct channel_stats by_engine; /* what the turns moved, where an engine answers */
 };
 
 /* Forgets everything but the system message. */
@@ -45,6 +47,8 @@ MUST_CHECK int talk_system(struct talk *t, const char *text, struct err *err);
 MUST_CHECK int talk_turn(struct talk *t, const char *line, size_t n, struct generated *r, struct err *err);
 /* {"messages": [...]} into a new file. */
 MUST_CHECK int talk_save(const struct talk *t, const char *path, struct err *err);
+/* What went over the wire so far. */
+struct channel_stats talk_stats(const struct talk *t);
 /* The last tokens, and what the server received for them. */
 MUST_CHECK int talk_peek(struct talk *t, FILE *to, int tokens, struct err *err);
 void talk_close(struct talk *t);

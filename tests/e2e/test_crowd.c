@@ -9,10 +9,14 @@
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -109,7 +113,8 @@ static void option(void *socket, int name, int value)
     cr_assert_eq(zmq_setsockopt(socket, name, &value, sizeof value), 0, "%d: %s", name, zmq_strerror(zmq_errno()));
 }
 
-static void crowd_open(struct crowd *c, struct identity *const *ids, unsigned n)
+/* paced: about 1,000 a second; else all at once. */
+static void crowd_open(struct crowd *c, struct identity *const *ids, unsigned n, bool paced)
 {
     char endpoint[256];
     const char *at = trio.users_at + strlen("tcp://");
@@ -126,6 +131,7 @@ static void crowd_open(struct crowd *c, struct identity *const *ids, unsigned n)
     option(c->socket, ZMQ_LINGER, 0);
     option(c->socket, ZMQ_RECONNECT_IVL, 100);
     option(c->socket, ZMQ_RECONNECT_IVL_MAX, 5000);
+    option(c->socket, ZMQ_HANDSHAKE_IVL, CHANNEL_CONNECT_MS);
     for (unsigned i = 0; i < n; i++) {
         /* An address of its own each: libzmq connects a socket to the same one once. */
         (void)snprintf(endpoint, sizeof endpoint, "tcp://127.1.%u.%u:0;%s", i / 250, i % 250 + 1, at);
@@ -133,7 +139,7 @@ static void crowd_open(struct crowd *c, struct identity *const *ids, unsigned n)
         cr_assert_eq(zmq_setsockopt(c->socket, ZMQ_CURVE_PUBLICKEY, ids[i]->curve_pub, 32), 0);
         cr_assert_eq(zmq_setsockopt(c->socket, ZMQ_CURVE_SECRETKEY, ids[i]->curve_key, 32), 0);
         cr_assert_eq(zmq_connect(c->socket, endpoint), 0, "%s: %s", endpoint, zmq_strerror(zmq_errno()));
-        if (i % 10 == 9) /* about 1,000 a second, so that a busy machine is in time with each handshake */
+        if (paced && i % 10 == 9)
             (void)poll(NULL, 0, 10);
     }
 }
@@ -215,7 +221,7 @@ Test(crowd, each_of_many_connections_is_answered)
     const long before_kb = at_first.memory_kb;
     const int before = at_first.descriptors;
     const uint64_t began = clock_ms();
-    crowd_open(&c, ids, n);
+    crowd_open(&c, ids, n, true);
     cr_assert_eq(ask(&c, &greeting, WIRE_HELLO_OK, 0), 0);
     const uint64_t greeted = clock_ms() - began;
     cr_expect_lt(greeted, 15000 + 5 * n, "connections that were refused or late, and came again");
@@ -230,6 +236,111 @@ Test(crowd, each_of_many_connections_is_answered)
     cr_expect_lt(grown, 8192 + SLACK_KB + 80 * (long)n); /* libzmq takes 58 KiB for each */
     crowd_close(&c);
     connections_become(before);
+    for (unsigned i = 0; i < n; i++)
+        identity_free(ids[i]);
+    free(ids);
+    trio_close(&trio);
+}
+
+/* The same server again, with its list of keys, where its users look for it. */
+static void start_again(void)
+{
+    static const char any[] = "\"listen\":\"tcp://127.0.0.1:*\"";
+    size_t len;
+    struct buf b;
+    buf_init(&b, (size_t)8 << 20);
+    char *text = tempdir_slurp(trio_path(&trio, "server.json"), &len), *at = strstr(text, any);
+    if (at != NULL) {
+        buf_put(&b, text, (size_t)(at - text));
+        buf_printf(&b, "\"listen\":\"%s\"%s", trio.users_at, at + strlen(any));
+        cr_assert_eq(buf_check(&b, "config", &err), 0, "%s", err.text);
+        tempdir_spill(trio_path(&trio, "server.json"), b.data, b.len);
+    }
+    buf_free(&b);
+    free(text);
+    char exe[FILE_PATH_MAX], config[FILE_PATH_MAX], log[FILE_PATH_MAX];
+    struct json_doc *ready = NULL;
+    (void)snprintf(exe, sizeof exe, "%s", shell_program("stip-server"));
+    (void)snprintf(config, sizeof config, "%s", trio_path(&trio, "server.json"));
+    (void)snprintf(log, sizeof log, "%s", trio_path(&trio, "server.log"));
+    char *argv[] = {exe, "serve", "--config", config, "--json", NULL};
+    cr_assert_eq(process_start(&trio.server, "stip-server", argv, true, log, &err), 0, "%s", err.text);
+    cr_assert_eq(process_event(&trio.server, "ready", 60000, &ready, &err), 0, "%s", err.text);
+    json_free(ready);
+}
+
+/* Users in processes of their own, who all come in the same moment. */
+#define CLIENTS 8
+#define STORM_MAX 4096
+#define STORM_MS 20000 /* with 4,000 on a calm machine */
+
+struct storm {
+    atomic_int phase; /* 1: come; 2: come again */
+    atomic_uint greeted[2];
+    uint64_t began_ms[2];
+    uint32_t ms[2][STORM_MAX];
+};
+
+static void storm_child(struct storm *storm, struct identity *const *ids, unsigned n)
+{
+    uint8_t body[MSG_HELLO_BYTES];
+    const struct msg_hello hello = {.protocol_min = MSG_PROTOCOL_MIN, .protocol_max = MSG_PROTOCOL_MAX};
+    const struct frame greeting = msg_hello_encode(&hello, body);
+    struct crowd c;
+    for (int i = 0; i < 2; i++) {
+        while (storm->phase <= i)
+            (void)poll(NULL, 0, 5);
+        if (i == 0)
+            crowd_open(&c, ids, n, false);
+        for (unsigned k = 0; k < n; k++)
+            crowd_send(&c, &greeting);
+        for (unsigned k = 0; k < n; k++) {
+            if (crowd_recv(&c, 60000) != WIRE_HELLO_OK)
+                _exit(1);
+            storm->ms[i][atomic_fetch_add(&storm->greeted[i], 1)] = (uint32_t)(clock_ms() - storm->began_ms[i]);
+        }
+    }
+    crowd_close(&c);
+    _exit(0);
+}
+
+static void storm_wait(struct storm *storm, int i, unsigned n, const char *what)
+{
+    storm->began_ms[i] = clock_ms();
+    storm->phase = i + 1;
+    while (storm->greeted[i] < n && clock_ms() - storm->began_ms[i] < 100000)
+        (void)poll(NULL, 0, 10);
+    const unsigned got = storm->greeted[i];
+    (void)fprintf(stderr, "crowd: %u users come at once%s: %u greeted; a quarter after %.1f s, half %.1f s, all %.1f s\n", n, what, got,
+                  storm->ms[i][n / 4] / 1e3, storm->ms[i][n / 2] / 1e3, storm->ms[i][n - 1] / 1e3);
+    cr_assert_eq(got, n, "%u of %u users get no answer", n - got, n);
+    cr_expect(!fault_all() || storm->ms[i][n - 1] < STORM_MS, "handshakes that were given up and begun again");
+}
+
+/* Mutation, with 4,000: LISTENER_HANDSHAKE_MS of 2500, with which five of six handshakes were ended before their end. */
+Test(crowd, all_come_at_once_and_again_when_the_server_was_killed)
+{
+    const unsigned n = fault_all() ? 4000 : 96;
+    struct storm *storm = mmap(NULL, sizeof *storm, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct identity **ids = make_keys(n);
+    pid_t child[CLIENTS];
+    cr_assert_neq(storm, MAP_FAILED);
+    start(NULL);
+    admit(ids, n);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        cr_assert_geq(child[i] = fork(), 0);
+        if (child[i] == 0)
+            storm_child(storm, ids + i * (n / CLIENTS), n / CLIENTS);
+    }
+    storm_wait(storm, 0, n, "");
+    (void)kill(trio.server.pid, SIGKILL);
+    (void)process_stop(&trio.server);
+    start_again();
+    storm_wait(storm, 1, n, " again after the server was killed");
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        int status = -1;
+        cr_expect(waitpid(child[i], &status, 0) == child[i] && status == 0);
+    }
     for (unsigned i = 0; i < n; i++)
         identity_free(ids[i]);
     free(ids);

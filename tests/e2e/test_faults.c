@@ -1,11 +1,13 @@
 /* The n-th call of a kind fails, for every n on the main paths: a sentence and a documented exit status, nothing half-made under
- * its final name, and the next run succeeds. A sample of n in every run; all of them with STIP_LONG=1 (make test-long). */
+ * its final name, and the next run succeeds. A sample of n in every run; all of them with STIP_LONG=1 (make test-long), in pieces with
+ * STIP_FAULTS (tests/support/fault.h). */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "tests/support/fault.h"
 #include "tests/support/synth.h"
@@ -13,24 +15,52 @@
 #include "tests/support/trio.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
-#define SAMPLE 6 /* numbers of one kind on one path: the first, the last, and some between */
+/* Numbers of one kind on one path: the first, the last, and some between. */
+#ifdef __SANITIZE_ADDRESS__
+#define SAMPLE 3
+#define SERVER_SAMPLE 2
+#else
+#define SAMPLE 6
 #define SERVER_SAMPLE 4
+#endif
+#define BYTES 260  /* special tokens and bytes; then one token per merge */
+#define TOKENS 280
 
 static char home[FILE_PATH_MAX], model[FILE_PATH_MAX + 16], tally[FILE_PATH_MAX + 16];
 static struct trio trio;
 
+/* The demo's tokenizer with its first TOKENS tokens: each more would be six more allocations to try on every path, in the same loop. */
+static void small_tokenizer(const char *path)
+{
+    static const char merges[] = "\"merges\": [";
+    char number[32];
+    size_t len;
+    struct buf b;
+    char *text = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
+    (void)snprintf(number, sizeof number, ": %d,", TOKENS - 1);
+    char *last = strstr(text, number), *list = strstr(text, merges), *end = list;
+    cr_assert(last != NULL && list != NULL && last < list);
+    for (int i = 0; i < TOKENS - BYTES; i++)
+        cr_assert_not_null(end = strstr(end + 1, "\",\n"));
+    buf_init(&b, len);
+    buf_put(&b, text, (size_t)(last - text) + strlen(number) - 1);
+    buf_put_str(&b, "},");
+    buf_put(&b, list, (size_t)(end - list) + 1);
+    buf_put_str(&b, strstr(end, "]"));
+    tempdir_spill(path, b.data, b.len);
+    buf_free(&b);
+    free(text);
+}
+
 static void make(void)
 {
-    const struct synth_shape shape = {.D = 16, .H = 2, .L = 1, .V = 2048, .F = 24, .positions = 64, .bos = 1};
+    const struct synth_shape shape = {.D = 16, .H = 2, .L = 1, .V = TOKENS, .F = 24, .positions = 64, .bos = 1};
     struct err err = {0};
-    size_t len;
     tempdir_make(home);
     (void)snprintf(model, sizeof model, "%s/model", home);
     (void)snprintf(tally, sizeof tally, "%s/tally", home);
     cr_assert_eq(synth_checkpoint(model, "LlamaForCausalLM", &shape, 3, &err), 0, "%s", err.text);
-    char *tokenizer = tempdir_slurp(DEMO_LM "/tokenizer.json", &len);
-    tempdir_spill(tempdir_path(model, "tokenizer.json"), tokenizer, len);
-    free(tokenizer);
+    small_tokenizer(tempdir_path(model, "tokenizer.json"));
     trio = (struct trio){.server.out = -1, .model_dev.out = -1};
 }
 
@@ -120,6 +150,8 @@ static void every_call(const struct path *p)
         const uint64_t calls = count(p, kind);
         const uint64_t step = fault_all() || calls <= SAMPLE ? 1 : (calls - 1) / (SAMPLE - 1);
         for (uint64_t n = 1; n <= calls; n += step) {
+            if (!fault_wanted(kind, n))
+                continue;
             (void)one(p, kind, n, n / step % 2 == 0 && !(p->moves && kind == FAULT_RENAME) ? "on" : "once", &c);
             if (kind == FAULT_READ || kind == FAULT_WRITE)
                 (void)one(p, kind, n, n / step % 2 == 0 ? "interrupted" : "short", &c);
@@ -129,7 +161,7 @@ static void every_call(const struct path *p)
                       (unsigned long long)(clock_ms() - start));
         all.errors += c.errors;
     }
-    cr_expect_gt(all.errors, 4, "%s: hardly a fault had any effect: the test tests nothing", p->name);
+    cr_expect(all.errors > 4 || getenv("STIP_FAULTS") != NULL, "%s: hardly a fault had any effect: the test tests nothing", p->name);
 }
 
 /* ------------------------------------------------------------------ the developer's commands */
@@ -243,7 +275,7 @@ static bool granted(const struct shell *s)
 {
     uint64_t size;
     (void)s;
-    return file_size(at("user.grant"), &size, NULL) == 0 && size > 60000;
+    return file_size(at("user.grant"), &size, NULL) == 0 && size > 20000;
 }
 
 static bool not_granted(void)
@@ -424,6 +456,8 @@ Test(faults, server)
         unsigned hits = 0, refused = 0;
         uint64_t calls = 0, step = 1;
         for (uint64_t n = 0; n <= calls; n += n == 0 ? 1 : step) {
+            if (n > 0 && !fault_wanted(kind, n))
+                continue;
             (void)snprintf(what, sizeof what, "server, %s %llu", FAULT_NAMES[kind], (unsigned long long)n);
             cr_assert_eq(file_remove_tree(trio_path(&trio, "server.package"), &err), 0, "%s", err.text);
             fault_arm(tally, kind, n, n / step % 2 == 0 ? "on" : "once");

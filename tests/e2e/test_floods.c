@@ -25,7 +25,7 @@
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define AT_ONCE 64
-#define SILENT_MS 30000 /* the listener gives them 2.5 s; a busy machine has more to do */
+#define SILENT_MS 30000 /* the listener gives them 1.5 s; a busy machine has more to do */
 /* Figures are bounds that only a defect passes: what a leak costs in the long run, and not what allocators do with the first requests. */
 #ifdef __SANITIZE_ADDRESS__
 #define KEPT_BACK_KB (256 * 1024) /* quarantine_size_mb, where it is not given */

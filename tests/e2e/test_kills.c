@@ -109,7 +109,7 @@ static void killed_again_and_again(bool two)
     open_slow(two);
     double anew = 0;
     for (int i = 0; i < (fault_all() ? 3 : 1) || (t.kills < 2 && i < 20); i++) { /* a short answer may be over before the second */
-        const char *const *words = i % 2 == 0 ? greedy : drawn;
+        const char *const *words = i % 2 == 0 ? drawn : greedy; /* of these weights the largest logit hardly knows what was long ago */
         struct shell whole;
         trio_user(&trio, &whole, words);
         cr_assert_eq(whole.status, 0, "%s", whole.err);

@@ -16,7 +16,11 @@
 #include "tests/support/trio.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
+#ifdef __SANITIZE_ADDRESS__
+#define TOKENS "200"
+#else
 #define TOKENS "400"
+#endif
 
 static char dir[FILE_PATH_MAX], model[FILE_PATH_MAX];
 

@@ -24,7 +24,11 @@ static const char *const prompts[] = {
     TALK,
     "One day, a little fox found a drum. The fox found a drum. The fox",
 };
-#define PROMPTS (sizeof prompts / sizeof *prompts)
+#ifdef __SANITIZE_ADDRESS__
+enum { FIRST = 1, LAST = 1, HELD = 50, HELD_DRAWN = 1 };
+#else
+enum { FIRST = 0, LAST = 2, HELD = 200, HELD_DRAWN = 50 };
+#endif
 
 struct words {
     const char *list[WORDS];
@@ -116,14 +120,14 @@ Test(speculate, tokens_are_the_same_greedy_and_drawn_with_either_head)
     struct trio t;
     int held = 0, held_drawn = 0;
     trio_open(&t, DEMO_LM, "server");
-    for (size_t i = 0; i < PROMPTS; i++) {
+    for (size_t i = FIRST; i <= LAST; i++) {
         held += all_ways(&t, prompts[i], "80", to_the_end);
         held_drawn += all_ways(&t, prompts[i], "60", sampled);
         held_drawn += all_ways(&t, prompts[i], "60", hot);
     }
     trio_close(&t);
-    cr_expect_gt(held, 200, "guesses hold: %d", held);
-    cr_expect_gt(held_drawn, 50, "guesses hold: %d", held_drawn);
+    cr_expect_gt(held, HELD, "guesses hold: %d", held);
+    cr_expect_gt(held_drawn, HELD_DRAWN, "guesses hold: %d", held_drawn);
     trio_open(&t, DEMO_LM, "user");
     held = all_ways(&t, prompts[1], "80", to_the_end);
     cr_expect_gt(held, 50, "guesses hold: %d", held);

@@ -15,7 +15,11 @@
 #include "tests/support/permuted.h"
 #include "tests/support/tempdir.h"
 
+#ifdef __SANITIZE_ADDRESS__
+enum { T = 12, TEXTS = 3, ROWS = T * TEXTS };
+#else
 enum { T = 12, TEXTS = 7, ROWS = T * TEXTS };
+#endif
 
 static char dir[FILE_PATH_MAX];
 static struct err err;

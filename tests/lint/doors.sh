@@ -23,6 +23,7 @@ table='
 <png user/image_png\.c
 <jpeglib user/image_jpeg\.c
 <jerror user/image_jpeg\.c
+<zlib user/torch_file\.c
 <histedit user/line\.c
 <editline/ user/line\.c
 <readline/ user/line\.c

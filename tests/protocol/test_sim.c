@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "model_dev/grant.h"
 #include "server/package.h"
@@ -239,4 +240,61 @@ Test(sim, a_session_built_again_elsewhere_is_not_taken_for_the_one_left_behind)
         transport_close(transport);
     }
     cr_expect_arr_eq(logits[0], logits[1], 40 * sizeof **logits);
+}
+
+/* The step arrives and its answer is lost with the line, of which no end has any news: the user asks after a second of silence, and that is
+ * what its kernel misses the confirmation of. The answer is given again, not computed again. Mutations: CHANNEL_PING_MS of 5000;
+ * CHANNEL_UNSENT_MS of 8000; no PING. */
+Test(sim, a_line_that_falls_silent_is_left_within_six_seconds)
+{
+    static float logits[2][40];
+    const int32_t prompt[] = {3, 1, 4, 1, 5}, next = 7;
+    uint64_t rows[2];
+    for (int silent = 0; silent < 2; silent++) {
+        struct transport *transport = NULL;
+        struct connection *c = NULL;
+        struct session *s = NULL;
+        begin(1, 0, false, 1, &transport, &c);
+        cr_assert_eq(session_open(&s, c, ROOM, 4, &err), 0, "%s", err.text);
+        cr_assert_eq(session_forward(s, prompt, NULL, 5, 4, 1, logits[silent], &err), 0, "%s", err.text);
+        if (silent)
+            world_silence(0);
+        const uint64_t start = clock_ms();
+        cr_assert_eq(session_forward(s, &next, NULL, 1, 0, 1, logits[silent], &err), 0, "%s", err.text);
+        const uint64_t took = clock_ms() - start;
+        cr_expect(silent ? took > CHANNEL_UNSENT_MS && took < 6000 : took < 1000, "%llu ms", (unsigned long long)took);
+        cr_expect_eq(c->reconnects, silent);
+        rows[silent] = world_counts().rows;
+        session_close(s);
+        connection_close(c);
+        world_end();
+        transport_close(transport);
+    }
+    cr_expect_eq(rows[0], rows[1]);
+    cr_expect_arr_eq(logits[0], logits[1], sizeof logits[0]);
+}
+
+/* Where a handshake takes longer than a user waits at first it waits longer the next time: it would never come in else, and would keep
+ * others from it. Mutation: PATIENCE_DOUBLES of 0. */
+Test(sim, a_user_waits_longer_for_a_server_that_is_slow_to_greet)
+{
+    static float logits[40];
+    const int32_t prompt[] = {3, 1, 4, 1, 5}, next = 7;
+    struct transport *transport = NULL;
+    struct connection *c = NULL;
+    struct session *s = NULL;
+    begin(1, 0, false, 1, &transport, &c);
+    cr_assert_eq(session_open(&s, c, ROOM, 4, &err), 0, "%s", err.text);
+    cr_assert_eq(session_forward(s, prompt, NULL, 5, 4, 1, logits, &err), 0, "%s", err.text);
+    world_handshake(0, 2 * CHANNEL_CONNECT_MS + 2000);
+    world_reach(0, false);
+    world_reach(0, true);
+    const uint64_t start = clock_ms();
+    cr_assert_eq(session_forward(s, &next, NULL, 1, 0, 1, logits, &err), 0, "%s", err.text);
+    const uint64_t took = clock_ms() - start;
+    cr_expect(took > 3 * CHANNEL_CONNECT_MS && took < 6 * CHANNEL_CONNECT_MS, "%llu ms", (unsigned long long)took);
+    session_close(s);
+    connection_close(c);
+    world_end();
+    transport_close(transport);
 }

@@ -22,7 +22,7 @@
 
 struct packet {
     struct packet *next;
-    uint64_t due;
+    uint64_t due, sent;
     size_t len; /* 0: the end of the line */
     uint8_t bytes[];
 };
@@ -51,6 +51,8 @@ struct socket {
     struct line *line;
     int server;
     uint64_t attempt; /* 0: not connecting */
+    uint64_t shaken;  /* when the handshake will be over; 0: it is, or there is none */
+    uint64_t unsent;  /* ZMQ_TCP_MAXRT: a line on which something is unconfirmed for so long is given up; 0: never */
     struct queue in;  /* frames; of a monitor: events */
 };
 
@@ -60,7 +62,8 @@ struct host {
     struct core_job jobs[JOBS];
     int n;                         /* being computed */
     uint64_t done, tick, start_at; /* of the computation, of core_tick, of the next start */
-    bool die, reload, away;
+    uint64_t handshake; /* how long one takes */
+    bool die, reload, away, silent;
 };
 
 static struct {
@@ -125,7 +128,7 @@ static void put(struct queue *q, uint64_t due, const void *bytes, size_t len)
 {
     struct packet *p = malloc(sizeof *p + len);
     cr_assert_not_null(p);
-    *p = (struct packet){.due = q->last != NULL && q->last->due > due ? q->last->due : due, .len = len};
+    *p = (struct packet){.due = q->last != NULL && q->last->due > due ? q->last->due : due, .sent = w.now, .len = len};
     if (len > 0)
         memcpy(p->bytes, bytes, len);
     *(q->last == NULL ? &q->first : &q->last->next) = p;
@@ -217,7 +220,7 @@ static void chance(struct line *l)
 
 static enum listener_sent send_down(void *arg, const struct listener_peer *peer, const struct frame *f)
 {
-    const struct host *h = arg;
+    struct host *h = arg;
     uint8_t bytes[WIRE_HEADER_BYTES + 65536];
     struct err err;
     if (peer->rid[0] == STRANGER)
@@ -234,6 +237,9 @@ static enum listener_sent send_down(void *arg, const struct listener_peer *peer,
     wire_put(&f->h, bytes);
     if (f->h.length > 0)
         memcpy(bytes + WIRE_HEADER_BYTES, f->payload, f->h.length);
+    if (h->silent)
+        l->hole = UINT64_MAX;
+    h->silent = false;
     put(&l->down, w.now + delay(), bytes, WIRE_HEADER_BYTES + f->h.length);
     chance(l);
     return LISTENER_SENT;
@@ -389,7 +395,17 @@ static void try_connect(struct socket *s)
     s->line = l;
     s->attempt = 0;
     tell(s, ZMQ_EVENT_CONNECTED);
-    tell(s, ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+    if (h->handshake > 0)
+        s->shaken = w.now + h->handshake;
+    else
+        tell(s, ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+}
+
+static void shake(struct socket *s)
+{
+    s->shaken = 0;
+    if (s->line != NULL)
+        tell(s, ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
 }
 
 static void arrive_down(struct line *l, const struct packet *p)
@@ -405,9 +421,26 @@ static void arrive_down(struct line *l, const struct packet *p)
     l->user = NULL;
 }
 
+/* Of what is in the hole nothing arrives any more. */
+static void give_up(struct line *l)
+{
+    l->cut = true;
+    shorten(&l->up, 0);
+    shorten(&l->down, 0);
+    tell(l->user, ZMQ_EVENT_DISCONNECTED);
+    l->user->line = NULL;
+    l->user = NULL;
+}
+
 static uint64_t due(const struct line *l, const struct queue *q)
 {
     return q->first == NULL ? UINT64_MAX : q->first->due > l->hole ? q->first->due : l->hole;
+}
+
+/* When the user's kernel gives the line up. */
+static uint64_t given_up(const struct line *l)
+{
+    return l->cut || l->user == NULL || l->user->unsent == 0 || l->up.first == NULL ? UINT64_MAX : l->up.first->sent + l->user->unsent;
 }
 
 static void earlier(uint64_t *next, uint64_t t)
@@ -423,10 +456,14 @@ static void step(uint64_t limit)
     for (const struct line *l = w.lines; l != NULL; l = l->next) {
         earlier(&next, due(l, &l->up));
         earlier(&next, due(l, &l->down));
+        earlier(&next, given_up(l));
     }
-    for (const struct socket *s = w.sockets; s != NULL; s = s->next)
+    for (const struct socket *s = w.sockets; s != NULL; s = s->next) {
         if (s->attempt != 0)
             earlier(&next, s->attempt);
+        if (s->shaken != 0)
+            earlier(&next, s->shaken);
+    }
     for (int i = 0; i < WORLD_SERVERS; i++) {
         const struct host *h = &w.host[i];
         earlier(&next, h->core == NULL ? h->start_at : h->tick);
@@ -446,10 +483,15 @@ static void step(uint64_t limit)
             arrive_down(l, p);
             free(p);
         }
+        if (given_up(l) <= w.now)
+            give_up(l);
     }
-    for (struct socket *s = w.sockets; s != NULL; s = s->next)
+    for (struct socket *s = w.sockets; s != NULL; s = s->next) {
         if (s->attempt != 0 && s->attempt <= w.now)
             try_connect(s);
+        if (s->shaken != 0 && s->shaken <= w.now)
+            shake(s);
+    }
     const unsigned strangers = w.counts.strangers;
     for (int i = 0; i < WORLD_SERVERS; i++) {
         serve(&w.host[i]);
@@ -481,10 +523,12 @@ void *zmq_socket(void *context, int type)
 
 int zmq_setsockopt(void *socket, int option, const void *value, size_t len)
 {
-    (void)socket;
-    (void)option;
-    (void)value;
-    (void)len;
+    struct socket *s = socket;
+    int ms;
+    if (option == ZMQ_TCP_MAXRT && len == sizeof ms) {
+        memcpy(&ms, value, sizeof ms);
+        s->unsent = (uint64_t)ms * 1000;
+    }
     return 0;
 }
 
@@ -642,6 +686,16 @@ void world_reach(int server, bool reachable)
     for (struct line *l = w.lines; l != NULL && !reachable; l = l->next)
         if (l->server == server)
             cut(l, true);
+}
+
+void world_handshake(int server, unsigned ms)
+{
+    w.host[server].handshake = (uint64_t)ms * 1000;
+}
+
+void world_silence(int server)
+{
+    w.host[server].silent = true;
 }
 
 void world_settle(uint64_t *sessions, uint64_t *kv_bytes)

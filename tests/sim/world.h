@@ -38,6 +38,10 @@ void world_begin(const struct world_options *o);
 void world_trouble(void);
 /* A server that nobody reaches any more, or again; it goes on and keeps what it has. */
 void world_reach(int server, bool reachable);
+/* A handshake with this server takes so long from now on, as when many others are before ours. */
+void world_handshake(int server, unsigned ms);
+/* What the server says next is lost, and all that is sent on the same line from then on, without news of it. A new line is sound. */
+void world_silence(int server);
 /* Lets time pass, long enough for everything to be forgotten; sessions and bytes of keys and values that are left. */
 void world_settle(uint64_t *sessions, uint64_t *kv_bytes);
 struct world_counts world_counts(void);

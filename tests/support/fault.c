@@ -63,6 +63,18 @@ bool fault_hit(const char *tally)
     return t.hit != 0;
 }
 
+bool fault_wanted(enum fault_kind kind, uint64_t n)
+{
+    const char *want = getenv("STIP_FAULTS");
+    const size_t len = strlen(FAULT_NAMES[kind]);
+    unsigned from, step;
+    if (want == NULL)
+        return true;
+    if (strncmp(want, FAULT_NAMES[kind], len) != 0 || (want[len] != '\0' && want[len] != ':'))
+        return false;
+    return sscanf(want + len, ":%u/%u", &from, &step) != 2 || step == 0 || n % step == from % step;
+}
+
 bool fault_all(void)
 {
     return getenv("STIP_LONG") != NULL;

@@ -21,6 +21,9 @@ void fault_disarm(void);
 /* Calls so far of the program that was started last. */
 uint64_t fault_calls(const char *tally);
 bool fault_hit(const char *tally);
+/* Whether this number of this kind is to be tried: always, unless STIP_FAULTS=KIND or KIND:I/K wants one kind only, or of it every K-th
+ * number from I on. For long runs in pieces. */
+bool fault_wanted(enum fault_kind kind, uint64_t n);
 /* STIP_LONG is set: everything instead of a sample. */
 bool fault_all(void);
 

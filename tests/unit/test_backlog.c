@@ -1,8 +1,10 @@
 /* Connections of which more came than was given on are ended, others never. Here a plain socket plays libzmq. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -132,4 +134,79 @@ Test(backlog, connections_of_other_ports_are_let_be)
     dial(other, door, &theirs, &ours);
     cr_expect_eq(pass(2 * BACKLOG_MAX, 0), 2 * BACKLOG_MAX);
     (void)close(door);
+}
+
+/* ------------------------------------------------------------------ those that say nothing */
+
+static bool ended(void)
+{
+    uint8_t byte;
+    return recv(theirs, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+static void say(size_t bytes)
+{
+    static const uint8_t zero[512];
+    cr_assert_eq(send(theirs, zero, bytes, MSG_NOSIGNAL), (ssize_t)bytes);
+}
+
+/* Until `until`, in looks as far apart as they come. */
+static void look_until(uint64_t until)
+{
+    while (now < until)
+        now += (uint64_t)backlog_look(backlog, now);
+}
+
+/* Mutation: silence after the first byte counts too. */
+Test(backlog, one_that_has_begun_has_time)
+{
+    say(64);
+    look_until(60000);
+    cr_expect_not(ended());
+}
+
+/* Mutations: they are not counted; they are counted for ever; no end; an end at once; the time is counted from each byte. */
+Test(backlog, one_that_has_begun_has_none_when_too_many_have)
+{
+    enum { MANY = BACKLOG_BEGUN + 10 };
+    static int far[MANY], near[MANY];
+    const struct rlimit limit = {2 * MANY + 100, 2 * MANY + 100};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        cr_skip_test("not enough descriptors");
+    say(64);
+    look_until(20000);
+    for (int i = 0; i < MANY; i++) {
+        dial(port, listening, &far[i], &near[i]);
+        cr_assert_eq(send(far[i], "\377", 1, MSG_NOSIGNAL), 1);
+    }
+    const uint64_t start = now;
+    look_until(start + BACKLOG_SILENT_MS);
+    uint8_t byte;
+    cr_expect(ended());
+    cr_expect_eq(recv(far[MANY - 1], &byte, 1, MSG_DONTWAIT), -1, "ended at once");
+    look_until(now + 20000);
+    int left = 0;
+    for (int i = 0; i < MANY; i++) {
+        left += recv(far[i], &byte, 1, MSG_DONTWAIT) != 0;
+        (void)close(far[i]);
+        (void)close(near[i]);
+    }
+    cr_expect_eq(left, 0);
+}
+
+/* Mutation: one byte more is wanted. */
+Test(backlog, one_that_has_proved_itself_is_let_be)
+{
+    say(266);
+    look_until(60000);
+    cr_expect_not(ended());
+}
+
+/* Here the kernel counts. Mutation: it is let be. */
+Test(backlog, one_that_says_nothing_at_all_is_ended)
+{
+    while (!ended()) {
+        (void)backlog_look(backlog, now += BACKLOG_LOOK_MS);
+        (void)poll(NULL, 0, 10);
+    }
 }

@@ -201,6 +201,9 @@ Test(cli, help_goes_to_stdout_and_shows_every_flag_and_the_example)
     cr_expect_not_null(strstr(out, "t generate --model m"));
     cr_expect_not_null(strstr(out, "[FILE...]"));
     free(out);
+    cr_expect_eq(run("completion|--help", &out, NULL), 0);
+    cr_expect_not_null(strstr(out, "usage: t completion bash|zsh"));
+    free(out);
     cr_expect_eq(run("", &out, &err), ERR_USAGE, "no command at all is a mistake");
     cr_expect_str_eq(out, "");
     cr_expect_not_null(strstr(err, "usage: t COMMAND"));

@@ -195,18 +195,20 @@ static size_t linear_bytes(const struct linear *l)
     return weights_bytes(l->w.format, (size_t)l->w.out, (size_t)l->w.in) + (l->b == NULL ? 0 : (size_t)l->w.out * sizeof(float));
 }
 
-/* A refusal before loading is worth something only if the forecast is not below the truth. */
+/* A refusal before loading is worth something only if the forecast is not below the truth. Mutation: a head stored as BF16 is counted
+ * as if it took four bytes each. */
 Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
 {
     static const char *const names[] = {"LlamaForCausalLM", "GPT2LMHeadModel", "BertForMaskedLM", "BertForSequenceClassification"};
     struct synth_shape s = small;
     s.D = 64;
-    s.V = 200;
-    for (size_t i = 0; i < 3 * (sizeof names / sizeof *names); i++)
+    s.V = 2000;
+    for (size_t i = 0; i < 6 * (sizeof names / sizeof *names); i++)
         for (int head = 0; head < 2; head++) {
             const enum compute compute = (enum compute)(i % 3);
             struct net *net;
-            struct checkpoint *cp = open_synth(names[i / 3], &s, CHECKPOINT_ALL);
+            s.dtype = i / 3 % 2 == 0 ? DTYPE_F32 : DTYPE_BF16;
+            struct checkpoint *cp = open_synth(names[i / 6], &s, CHECKPOINT_ALL);
             cr_assert_eq(net_load(&net, cp, head != 0, compute, &err), 0, "%s", err.text);
             size_t norm = (net->config.norm == NORM_LAYER ? 2U : 1U) * 64 * sizeof(float), sum = 0;
             for (int l = 0; l < s.L; l++) {
@@ -220,7 +222,8 @@ Test(engine, net_bytes_is_never_below_what_is_loaded_and_close_to_it)
                 sum += net->head->norm.w != NULL ? norm : 0;
             }
             size_t forecast = net_bytes(cp, head != 0, compute);
-            cr_assert(forecast >= sum && forecast < sum + sum / 4, "%s in %s: %zu for %zu", names[i / 3], compute_name(compute), forecast, sum);
+            cr_assert(forecast >= sum && forecast < sum + sum / 10, "%s of %s in %s: %zu for %zu", names[i / 6],
+                      s.dtype == DTYPE_BF16 ? "bf16" : "f32", compute_name(compute), forecast, sum);
             net_free(net);
             checkpoint_close(cp);
         }

@@ -1,5 +1,6 @@
 /* base/threads: how many there are, and that every task runs once. */
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -45,8 +46,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Two callers: one of them has the pool, the other one goes alone. Mutation: a caller that finds the pool busy drops its tasks, or
- * puts them into the other's job. */
+/* Two callers: one of them has the pool, the other one goes alone. Mutation: a caller that finds the pool busy puts its tasks into the
+ * other's job. */
 Test(threads, every_task_of_every_caller_runs_once)
 {
     static struct counts counts[2];
@@ -61,6 +62,64 @@ Test(threads, every_task_of_every_caller_runs_once)
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < 500; i++)
             cr_assert_eq(atomic_load(&counts[k].done[i]), 200, "task %d of caller %d", i, k);
+}
+
+struct busy {
+    struct counts counts;
+    atomic_int first; /* 1: has the pool; 2: may give it back */
+};
+
+static void hold(void *arg, int i)
+{
+    struct busy *b = arg;
+    (void)i;
+    if (atomic_load(&b->first) == 0)
+        atomic_store(&b->first, 1);
+    while (atomic_load(&b->first) != 2)
+        (void)poll(NULL, 0, 1);
+}
+
+static void *work_meanwhile(void *arg)
+{
+    struct busy *b = arg;
+    while (atomic_load(&b->first) != 1)
+        (void)poll(NULL, 0, 1);
+    threads_for(500, count, &b->counts);
+    atomic_store(&b->first, 2);
+    return NULL;
+}
+
+/* Mutation: a caller that finds the pool busy drops its tasks. */
+Test(threads, a_caller_that_finds_the_pool_busy_does_its_tasks_alone)
+{
+    static struct busy busy;
+    pthread_t other;
+    cr_assert_eq(threads_start(2, &err), 0, "%s", err.text);
+    cr_assert_eq(pthread_create(&other, NULL, work_meanwhile, &busy), 0);
+    threads_for(2, hold, &busy);
+    (void)pthread_join(other, NULL);
+    threads_stop();
+    for (int i = 0; i < 500; i++)
+        cr_assert_eq(atomic_load(&busy.counts.done[i]), 1, "task %d", i);
+}
+
+static void count_slowly(void *arg, int i)
+{
+    (void)poll(NULL, 0, 1);
+    count(arg, i);
+}
+
+/* Mutation: the caller does not wait for those who are inside. */
+Test(threads, all_is_done_when_the_call_returns)
+{
+    static struct counts counts;
+    cr_assert_eq(threads_start(4, &err), 0, "%s", err.text);
+    for (int round = 1; round <= 40; round++) {
+        threads_for(8, count_slowly, &counts);
+        for (int i = 0; i < 8; i++)
+            cr_assert_eq(atomic_load(&counts.done[i]), round, "task %d of round %d", i, round);
+    }
+    threads_stop();
 }
 
 struct sums {

@@ -112,7 +112,7 @@ async function answer(text) {
   running = new AbortController();
   el("send").disabled = true;
   el("stop").disabled = false;
-  say("The server is computing on permuted numbers …");
+  say(info.profile === "engine" ? "The engine is computing on tokens in a secret order …" : "The server is computing on permuted numbers …");
   view = { id: null, seen: 0, columns: view.columns, lines: [] };
   let looking = false;
   const timer = setInterval(async () => {
@@ -187,6 +187,9 @@ async function start() {
   }
   el("model").textContent = `${info.architecture}, ${info.context} tokens of context, server ${info.server}, head on the ${info.head}`;
   el("profile").textContent = info.profile;
+  const engine = info.profile === "engine";
+  for (const id of ["picture", "caption", "figures", "limits"]) el(id).hidden = engine;
+  for (const id of ["engine-saw", "engine-limits"]) el(id).hidden = !engine;
   el("package").textContent = `Package ${info.package.slice(0, 16)}, stip ${info.version}.`;
   say(info.chat ? "" : "This model has no turns set: it continues your text.");
   return true;
