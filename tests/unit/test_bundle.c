@@ -223,13 +223,14 @@ Test(bundle, a_signed_header_is_checked_all_the_same)
         {HEAD("[" ONE("a", "1", X_SHA) "]"), "xx", "1 bytes follow the last file"},
         {HEAD("[{'name':'a','size':1}]"), "x", "field 'sha256': expected a string, found nothing"},
         {HEAD("[{'name':'a','size':1,'sha256':'','mode':511}]"), "x", "unknown key 'mode'"},
-        {HEAD("[7]"), "", "field 'name': expected a string, found nothing"},
+        {HEAD("[7]"), "", "expected an object, found a number"},
+        {HEAD("[['name']]"), "", "expected an object, found a list"},
         {HEAD("{}"), "", "field 'files': expected a list"},
         {"{'kind':'grant','about':''}", "", "field 'files': expected a list"},
         {"{'kind':'grant','about':'','files':[],'run':'x'}", "", "unknown key 'run'"},
         {"{'about':'','files':[]}", "", "field 'kind': expected a string, found nothing"},
         {"{'kind':'grant','kind':'grant','files':[]}", "", "stands twice"},
-        {"[]", "", "field 'kind'"},
+        {"[]", "", "expected an object, found a list"},
         {"", "", "not valid JSON"},
     };
     make_old();
