@@ -51,7 +51,7 @@ test-valgrind: build
 
 test-tsan: build
 	cmake --preset tsan >/dev/null
-	cmake --build --preset tsan --target stip-model-dev stip-server stip-user stip-bench
+	cmake --build --preset tsan
 	scripts/test-tsan.sh build build-tsan
 
 soak: build

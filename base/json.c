@@ -336,6 +336,10 @@ int json_opt_bool(const struct json_doc *doc, const struct json *obj, const char
 
 int json_only(const struct json_doc *doc, const struct json *obj, const char *const *keys, struct err *err)
 {
+    const char *key = obj == NULL ? NULL : json_key(obj);
+    if (!json_is_null(obj) && json_type(obj) != JSON_OBJECT)
+        return err_set(err, ERR_INPUT, "%s: %s%s%sexpected an object, found %s", doc->name, key == NULL ? "" : "field '",
+                       key == NULL ? "" : key, key == NULL ? "" : "': ", json_type_name(obj));
     for (const struct json *c = json_first(obj); c != NULL; c = json_next(c)) {
         const char *const *k = keys;
         while (*k != NULL && strcmp(*k, json_key(c)) != 0)

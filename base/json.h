@@ -66,7 +66,7 @@ MUST_CHECK int json_opt_num(const struct json_doc *doc, const struct json *obj, 
                             struct err *err);
 MUST_CHECK int json_opt_bool(const struct json_doc *doc, const struct json *obj, const char *key, bool *out,
                              struct err *err);
-/* Refuses members of obj whose key is not in the NULL-terminated list, by name. */
+/* Refuses members of obj whose key is not in the NULL-terminated list, by name, and what is neither an object nor absent. */
 MUST_CHECK int json_only(const struct json_doc *doc, const struct json *obj, const char *const *keys, struct err *err);
 
 /* Building. key NULL appends to an array. A NULL parent is ignored, so failures need no checks before json_print. */

@@ -11,7 +11,8 @@ seconds=${2:-60}
 runs=${3:-0}
 [ $# -gt 3 ] && shift 3 || shift $#
 root=$(cd "$(dirname "$0")/.." && pwd)
-export ASAN_OPTIONS="${ASAN_OPTIONS:-allocator_may_return_null=1}"
+# Short stacks of allocations and a small quarantine: 60 MB of memory instead of 400, and a little faster.
+export ASAN_OPTIONS="${ASAN_OPTIONS:-allocator_may_return_null=1:malloc_context_size=2:quarantine_size_mb=8}"
 
 names=$*
 if [ -z "$names" ]; then
@@ -37,7 +38,7 @@ slice() {
     [ -d "$seeds" ] && set -- "$@" "$seeds"
   done
   # What a parser has to fear is in its structure: 16 KiB hold all of that, and longer inputs take the time of shorter ones.
-  if ! "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=16384 -print_final_stats=1 \
+  if ! "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=16384 -reload=0 -print_final_stats=1 \
       -artifact_prefix="$work-" "$@" >"$work.log" 2>&1; then
     tail -n 60 "$work.log" >&2
     echo "fuzz: $name found something; the input is at $work-*, the whole log is $work.log" >&2

@@ -1,9 +1,11 @@
 #!/bin/sh
-# The end-to-end tests in which several threads of a program are at work, with the programs under the thread sanitizer: scheduler,
-# pool, loader and figures of the server, the user's gateway, the load generator. No race is the result, reports are in BUILD_TSAN/tsan/.
+# Tests in which several threads are at work, under the thread sanitizer. First those of the parts: pool of threads, loader, scheduler,
+# worker, products, connections, all in BUILD_TSAN. Then, with the programs of BUILD_TSAN and the end-to-end tests of BUILD_DIR: the
+# server's scheduler, pool, loader and figures, the user's gateway, the load generator. No race is the result, reports are in
+# BUILD_TSAN/tsan/.
 #   scripts/test-tsan.sh BUILD_DIR BUILD_TSAN [TEST [FILTER]]
-# The tests themselves are those of BUILD_DIR: Criterion maps memory where this sanitizer has its shadow. tests/tsan.supp says which
-# reports are of libraries that are not instrumented, and why.
+# Criterion maps memory where this sanitizer has its shadow: tests of the parts have a plain runner there (tests/support/plain), the
+# end-to-end ones only start programs. tests/tsan.supp says which reports are of libraries that are not instrumented, and why.
 set -eu
 
 usage="usage: scripts/test-tsan.sh BUILD_DIR BUILD_TSAN [TEST [FILTER]]"
@@ -30,13 +32,24 @@ export OPENBLAS_NUM_THREADS=1 TSAN_OPTIONS="suppressions=$root/tests/tsan.supp l
 failed=0
 run() {
   echo "test-tsan: $1 ${2:-}"
-  cp "$build/bin/$1" "$work/"
+  case $1 in
+  e2e_*) cp "$build/bin/$1" "$work/" ;;
+  *) cp "$programs/bin/$1" "$work/" ;;
+  esac
   "$work/$1" -j1 --timeout 900 ${2:+--filter "$2"} || failed=1
 }
 
 if [ -n "${3:-}" ]; then
   run "$3" "${4:-}"
 else
+  for name in threads worker loader patience backlog core core_schedule core_drain core_prefix progress log serve_stop serve_chunk; do
+    run "unit_test_$name"
+  done
+  run unit_test_core_memory 'memory/!(ten_thousand*)' # those two take minutes and have one more thread, as the others
+  run unit_test_core_limits '!(core_limits/ten_thousand*)'
+  for name in channel link session push install http model_dev_serve verify_peer; do
+    run "protocol_test_$name"
+  done
   run e2e_test_load 'load/!(refusals*)' # that one wants answers within seconds, which this sanitizer takes ten times longer for
   for name in gateway gateway_limits metrics keylife resume crowd; do
     run "e2e_test_$name"

@@ -29,11 +29,12 @@ static void make(void)
     const struct grant_source source = {.model = dev.plain, .from = &dev.release, .identity = dev.identity};
     if (file_mkdirs(folder_path("grant"), 0700, &err) != 0 || grant_folder(&source, folder_path("grant"), &err) != 0)
         abort();
+    developer_free(&dev);
+    folder_take();
     folder_put("grant/tokenizer.json", tokenizer, sizeof tokenizer - 1);
     for (size_t i = 0; i < COUNT; i++)
         if (file_read(folder_path(FILES[i]), 1 << 20, &sound[i].data, &sound[i].len, &err) != 0)
             abort();
-    developer_free(&dev);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

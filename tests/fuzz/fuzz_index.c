@@ -14,9 +14,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static int made;
     struct checkpoint *cp = NULL;
     struct err err;
-    if (!made && synth_checkpoint(folder(), "LlamaForCausalLM", &shape, 1, &err) != 0)
-        __builtin_trap();
-    made = 1;
+    if (!made) {
+        if (synth_checkpoint(folder(), "LlamaForCausalLM", &shape, 1, &err) != 0)
+            __builtin_trap();
+        folder_take();
+        made = 1;
+    }
     folder_put("model.safetensors.index.json", data, size);
     if (checkpoint_open(&cp, folder(), CHECKPOINT_ALL, &err) == 0)
         checkpoint_close(cp);

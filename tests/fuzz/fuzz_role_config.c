@@ -31,8 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err;
     if (size < 1)
         return 0;
-    if (id == NULL && (identity_generate(&id, &err) != 0 || identity_save(id, folder_path("a.id"), &err) != 0))
-        abort();
+    if (id == NULL) {
+        if (identity_generate(&id, &err) != 0 || identity_save(id, folder_path("a.id"), &err) != 0)
+            abort();
+        folder_take();
+    }
     folder_put("role.json", data + 1, size - 1);
     if (data[0] % 2 == 0) {
         if (settings_read(&s, folder_path("role.json"), &err) == 0)

@@ -261,6 +261,31 @@ Test(json, unknown_keys_are_refused_with_the_known_ones)
     json_free(doc);
 }
 
+/* A list's items have no keys to compare: fuzzing found the crash. Mutation: only lists are refused, and a number is taken for an
+ * object without members. */
+Test(json, what_is_no_object_has_no_known_keys)
+{
+    static const char *const keys[] = {"listen", NULL};
+    static const struct {
+        const char *text, *said;
+    } cases[] = {{"[1]", "t.json: expected an object, found a list"}, {"[]", "t.json: expected an object, found a list"},
+                 {"5", "t.json: expected an object, found a number"}, {"\"listen\"", "t.json: expected an object, found a string"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct json_doc *doc = parse(cases[i].text);
+        struct err err = {0};
+        cr_expect_eq(json_only(doc, json_root(doc), keys, &err), -1);
+        cr_expect_eq(err.code, ERR_INPUT);
+        cr_expect_str_eq(err.text, cases[i].said);
+        cr_expect_eq(json_only(doc, NULL, keys, &err), 0);
+        json_free(doc);
+    }
+    struct json_doc *doc = parse("{\"log\":[\"listen\"]}");
+    struct err err = {0};
+    cr_expect_eq(json_only(doc, json_get(json_root(doc), "log"), keys, &err), -1);
+    cr_expect_str_eq(err.text, "t.json: field 'log': expected an object, found a list");
+    json_free(doc);
+}
+
 /* ------------------------------------------------------------------ files and building */
 
 Test(json, a_file_larger_than_the_cap_is_refused_unread)
