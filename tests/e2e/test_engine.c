@@ -104,7 +104,7 @@ Test(engine, an_engine_without_keys_writes_the_same_answer)
     tempdir_remove(dir);
 }
 
-/* Mutation: what follows an end is printed; the end of a text is waited for where the engine does not know it. */
+/* Mutation: what follows an end is printed. */
 Test(engine, an_end_that_the_engine_does_not_know_ends_the_answer_all_the_same)
 {
     struct toy_engine e;
