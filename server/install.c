@@ -187,13 +187,13 @@ static bool post(struct install *in, const struct listener_peer *peer, const str
         return false;
     if (in->sender.send(in->sender.arg, peer, f) == LISTENER_SENT)
         return true;
+    const struct listener_peer to = *peer; /* may lie in what drop wipes */
+    struct frame last = msg_error_encode(NULL, WIRE_INTERNAL, 0, "an answer could not be sent");
     if (sends(in, peer)) {
-        const struct listener_peer to = *peer; /* may lie in what drop wipes */
-        struct frame last = msg_error_encode(NULL, WIRE_INTERNAL, 0, "an answer could not be sent");
         log_warn("admin: the developer is gone; what has arrived is kept");
         drop(in);
-        (void)in->sender.send(in->sender.arg, &to, &last); /* if it is there after all it would wait for an hour */
     }
+    (void)in->sender.send(in->sender.arg, &to, &last); /* if it is there after all it would wait for an hour, for DONE too */
     *c = in->connections[--in->connected];
     return false;
 }
