@@ -257,13 +257,13 @@ int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd,
     (void)strcpy(st->model, absolute);
     free(absolute);
     (void)snprintf(st->dir, sizeof st->dir, "%s/stip-stage-XXXXXX", tmp == NULL || tmp[0] == '\0' ? "/tmp" : tmp);
+    (void)sigaction(SIGINT, &action, NULL); /* before there is anything to be left behind */
+    (void)sigaction(SIGTERM, &action, NULL);
     if (mkdtemp(st->dir) == NULL) {
         err_set(err, ERR_INTERNAL, "cannot make %s: %s", st->dir, strerror(errno));
         free(st);
         return -1;
     }
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
     if (set_up(st, cmd, err) != 0) {
         stage_close(st, false);
         return -1;
