@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "tests/support/gateway.h"
+#include "tests/support/synth.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/toy_engine.h"
 #include "tests/support/trio.h"
@@ -205,6 +206,27 @@ Test(engine, rows_in_place_of_ids_give_the_same_answer_where_they_are_taken)
     tempdir_remove(dir);
 }
 
+/* Mutation: rows of a table whose rows the model scales are given out. */
+Test(engine, rows_of_a_model_that_scales_them_are_not_granted)
+{
+    const struct synth_shape shape = {.D = 32, .H = 4, .L = 1, .V = 2048};
+    struct shell s;
+    struct err err;
+    tempdir_make(dir);
+    cr_assert_eq(synth_checkpoint(path("gemma"), "GemmaForCausalLM", &shape, 7, &err), 0, "%s", err.text);
+    run(SHELL_ARGV("/bin/cp", DEMO_LM "/tokenizer.json", path("gemma")));
+    run(SHELL_ARGV("stip-model-dev", "export", "--model", path("gemma"), "--out", path("exported")));
+    run(SHELL_ARGV("stip-user", "keygen", "--out", path("user.id")));
+    shell_run(&s, SHELL_ARGV("stip-model-dev", "grant", "--user", path("user.id/identity.pub"), "--protected", path("exported"), "--model",
+                             path("gemma"), "--out", path("user.sealed"), "--canaries", "0", "--prompt-embeds"));
+    cr_expect(s.status == 2 && strstr(s.err, "GemmaForCausalLM scales embedded rows") != NULL, "%d: %s", s.status, s.err);
+    cr_expect(!file_exists(path("user.sealed")));
+    shell_free(&s);
+    run(SHELL_ARGV("stip-model-dev", "grant", "--user", path("user.id/identity.pub"), "--protected", path("exported"), "--model",
+                   path("gemma"), "--out", path("user.sealed"), "--canaries", "0"));
+    tempdir_remove(dir);
+}
+
 /* The plain model's text after a prompt, without the line's end. */
 static void plain_after(char out[1024], const char *prompt)
 {
@@ -255,7 +277,7 @@ static void asks_gateway(struct toy_engine *e, const char *want)
 }
 
 /* The whole talk goes up with each turn, in the model's own turns.
- * Mutation: the end of an answer, which engines leave out, is not put behind it; a turn without those before it. */
+ * Mutation: a turn without those before it. */
 Test(engine, a_talk_and_the_gateway_through_an_engine_give_the_plain_model_s_words)
 {
     struct toy_engine e;
