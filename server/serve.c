@@ -181,10 +181,11 @@ static int change_model(struct server *s, struct err *err)
 
 /* ------------------------------------------------------------------ the loop */
 
-static void collect_workers(struct server *s)
+/* In every turn: a wake-up that was lost costs at most LOOP_MS, and nobody waits for ever for what has long been computed. */
+static void collect_workers(struct server *s, bool woken)
 {
     uint64_t count;
-    while (read(s->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
+    while (woken && read(s->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
     generation_collect(&s->now);
     generation_collect(&s->old);
@@ -308,8 +309,7 @@ static int loop(struct server *s, struct err *err)
             publish(s);
         if (listener_poll(listeners, 2, s->wake_fd, wait, ready, &woken, err) != 0)
             return -1;
-        if (woken)
-            collect_workers(s);
+        collect_workers(s, woken);
         for (int i = 0; i < 2; i++)
             if (drain(listeners[i], s, err) != 0)
                 return -1;
