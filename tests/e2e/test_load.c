@@ -6,19 +6,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tests/support/slow.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
 
-/* How much longer the programs take than usual; scripts/test-tsan.sh says so. Loads take as much longer, with as many requests. */
-static double slower(void)
-{
-    const char *text = getenv("STIP_SLOW");
-    return text != NULL ? strtod(text, NULL) : 1;
-}
-
+/* With slower programs loads take longer, with as many requests. */
 static const char *word(double n)
 {
     static char text[2][24];
@@ -30,12 +25,12 @@ static const char *word(double n)
 
 static const char *seconds(double n)
 {
-    return word(n * slower());
+    return word(n * slow_times());
 }
 
 static const char *a_second(double n)
 {
-    return word(n / slower());
+    return word(n / slow_times());
 }
 
 static double number(const struct json_doc *doc, const char *object, const char *key)
