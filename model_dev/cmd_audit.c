@@ -6,6 +6,7 @@
 #include "engine/kernels/table.h"
 #include "model/hub.h"
 #include "model_dev/audit_report.h"
+#include "model_dev/audited.h"
 #include "model_dev/cmd.h"
 
 /* "0,1,5.5", percent each; "none". */
@@ -57,6 +58,8 @@ int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         cli_int(cmd, "threads", 1, 1024, &threads, err) != 0 || cli_num(cmd, "fail-above", 0, 100, &limit, err) != 0 ||
         parse_drifts(&o, cli_str(cmd, "drift", "0,1,5,10,20"), err) != 0)
         return -1;
+    if (cli_on(cmd, "save") && o.only != NULL)
+        return err_set(err, ERR_USAGE, "--save: a verdict on one attack alone would mislead users; leave --only out");
     if (given_base != NULL) {
         if (hub_find(base, given_base, err) != 0)
             return -1;
@@ -77,6 +80,8 @@ int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
         rc = print(cmd, r, err);
     if (rc == 0 && plot != NULL)
         rc = audit_chart(plot, r, err);
+    if (rc == 0 && cli_on(cmd, "save"))
+        rc = audited_save(o.protected, r, err);
     if (rc == 0 && cli_str(cmd, "fail-above", NULL) != NULL) {
         double worst = 100 * audit_worst(r, what);
         if (worst > limit)

@@ -13,6 +13,7 @@
 #include "model/checkpoint.h"
 #include "model/preprocess.h"
 #include "model/sentence.h"
+#include "model_dev/audited.h"
 #include "model_dev/canary.h"
 #include "model_dev/contents.h"
 #include "model_dev/fold.h"
@@ -308,7 +309,9 @@ static int write_about(const struct grant_source *src, const struct config *c, c
     json_put_str(doc, root, "model_dev", who);
     if (sentence.present)
         sentence_put(&sentence, doc, json_put_object(doc, root, "embedding"));
-    int rc = json_print(doc, true, &text, err);
+    int rc = audited_put(from, doc, root, err);
+    if (rc == 0)
+        rc = json_print(doc, true, &text, err);
     sentence_free(&sentence);
     json_free(doc);
     if (rc == 0)

@@ -67,6 +67,7 @@ static struct cli_opt audit_opts[] = {
     {.name = "only", .arg = "ATTACK", .help = "run this one alone: A1 to A7"},
     {.name = "skip-slow", .help = "leave A7 out: it tries every token of the vocabulary at every place"},
     {.name = "plot", .arg = "FILE", .help = "the table as a picture, SVG"},
+    {.name = "save", .help = "keep the verdict beside the package: grants made from now on show it to their users"},
     {.name = "fail-above", .arg = "PERCENT", .help = "exit 1 if more of pi, weights or tokens is recovered by a server without a user"},
     {.name = "threads", .arg = "N", .help = "without it one per CPU"},
     JSON_OPT, END_OPT};

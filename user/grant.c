@@ -14,10 +14,30 @@
 #define KEYS_LEN 104
 static const char keys_magic[8] = "STIPEND1";
 
+static int read_verdict(struct grant *g, const struct json_doc *doc, const struct json *audit, struct err *err)
+{
+    static const char *const keys[] = {"created", "verdict", NULL};
+    const char *created;
+    if (json_is_null(audit))
+        return 0;
+    if (json_only(doc, audit, keys, err) != 0 || json_get_str(doc, audit, "created", &created, err) != 0)
+        return -1;
+    (void)snprintf(g->audited, sizeof g->audited, "%s", created);
+    for (const struct json *s = json_first(json_get(audit, "verdict")); s != NULL; s = json_next(s)) {
+        if (json_string(s) == NULL || g->verdict_count == GRANT_VERDICT_MAX)
+            return err_set(err, ERR_INPUT, "%s: field 'audit.verdict': expected at most %d sentences, found %s", json_name(doc),
+                           GRANT_VERDICT_MAX, json_string(s) == NULL ? json_type_name(s) : "more");
+        if ((g->verdict[g->verdict_count] = strdup(json_string(s))) == NULL)
+            return err_oom(err, strlen(json_string(s)));
+        g->verdict_count++;
+    }
+    return 0;
+}
+
 static int read_header(struct grant *g, const char *dir, struct err *err)
 {
     static const char *const keys[] = {"version", "context", "architecture", "profile", "head", "local_layers", "compute",
-                                       "epoch",   "created", "expires", "model_dev", "embedding", NULL};
+                                       "epoch",   "created", "expires", "model_dev", "embedding", "audit", NULL};
     char path[FILE_PATH_MAX];
     struct json_doc *doc;
     const char *context, *profile, *head, *developer, *expires = NULL, *compute = compute_name(COMPUTE_F32);
@@ -36,7 +56,8 @@ static int read_header(struct grant *g, const char *dir, struct err *err)
         json_opt_int(doc, root, "local_layers", 0, UINT16_MAX, &local_layers, err) != 0 ||
         json_get_int(doc, root, "epoch", 1, UINT32_MAX, &epoch, err) != 0 || json_opt_str(doc, root, "expires", &expires, err) != 0 ||
         json_get_str(doc, root, "model_dev", &developer, err) != 0 || peer_key_parse(&g->model_dev, developer, err) != 0 ||
-        sentence_parse(&g->sentence, doc, json_get(root, "embedding"), err) != 0)
+        sentence_parse(&g->sentence, doc, json_get(root, "embedding"), err) != 0 ||
+        read_verdict(g, doc, json_get(root, "audit"), err) != 0)
         goto done;
     if (!crypto_unhex(context, g->context, sizeof g->context)) {
         err_set(err, ERR_INPUT, "%s: field 'context': expected 64 hex digits", path);
@@ -217,6 +238,8 @@ void grant_free(struct grant *g)
     safetensors_close(g->rows_file);
     config_free(&g->own);
     sentence_free(&g->sentence);
+    for (int i = 0; i < g->verdict_count; i++)
+        free(g->verdict[i]);
     free(g);
 }
 

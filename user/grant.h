@@ -22,6 +22,8 @@
 #include "transport/identity.h"
 #include "user/tokenizer.h"
 
+#define GRANT_VERDICT_MAX 64
+
 struct grant {
     uint8_t context[CRYPTO_HASH_LEN];
     struct peer_key model_dev;   /* who signed it */
@@ -46,6 +48,9 @@ struct grant {
     struct gauge_end *turn;      /* profile "gauge", before the permutation; NULL without */
     struct norm final_norm;      /* with it and the head here; w NULL else */
     struct sentence sentence;    /* how rows become one vector */
+    char *verdict[GRANT_VERDICT_MAX]; /* of the developer's audit of this package, sentences; none: not told */
+    int verdict_count;
+    char audited[32];            /* when */
     int eos[2 * CONFIG_MAX_EOS], eos_count; /* of config.json and generation_config.json */
 };
 

@@ -189,6 +189,12 @@ static void info(struct serve *s, struct http_request *r)
     json_put_int(doc, root, "context", context_of(s));
     json_put_bool(doc, root, "chat", (s->turn != NULL || s->template != NULL) && g->config->head == HEAD_LM);
     json_put_str(doc, root, "version", STIP_VERSION);
+    if (g->verdict_count > 0) {
+        struct json *audit = json_put_object(doc, root, "audit"), *verdict = json_put_array(doc, audit, "verdict");
+        json_put_str(doc, audit, "created", g->audited);
+        for (int i = 0; i < g->verdict_count; i++)
+            json_put_str(doc, verdict, NULL, g->verdict[i]);
+    }
     serve_json(s, r, SERVE_PAGE, doc);
 }
 

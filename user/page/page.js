@@ -190,6 +190,13 @@ async function start() {
   const engine = info.profile === "engine";
   for (const id of ["picture", "caption", "figures", "limits"]) el(id).hidden = engine;
   for (const id of ["engine-saw", "engine-limits"]) el(id).hidden = !engine;
+  el("audit").hidden = !info.audit;
+  el("audited").textContent = info.audit?.created ?? "";
+  el("verdict").replaceChildren(...(info.audit?.verdict ?? []).map((sentence) => {
+    const li = document.createElement("li");
+    li.textContent = sentence;
+    return li;
+  }));
   el("package").textContent = `Package ${info.package.slice(0, 16)}, stip ${info.version}.`;
   say(info.chat ? "" : "This model has no turns set: it continues your text.");
   return true;
