@@ -39,7 +39,7 @@ furnish() {
   cat >"$work/stip-server" <<END
 #!/bin/sh
 # In its sandbox it could write no report.
-[ "\${1:-}" = serve ] && sed -i 's/"role":"server",/&"sandbox":false,/' "\$3"
+[ "\${1:-}" = serve ] && ! grep -q '"sandbox"' "\$3" && sed -i 's/"role":"server",/&"sandbox":false,/' "\$3"
 exec "$programs/bin/stip-server" "\$@"
 END
   chmod +x "$work/stip-server"

@@ -36,7 +36,7 @@
 #ifdef __SANITIZE_ADDRESS__
 #define SLACK_KB (256 * 1024) /* freed memory is kept back */
 #else
-#define SLACK_KB (fault_all() ? 512 : 16384)
+#define SLACK_KB (slow_times() > 1 ? 256 * 1024 : fault_all() ? 512 : 16384) /* a thread sanitizer's shadow grows with what it sees */
 #endif
 
 static struct trio trio;
