@@ -9,6 +9,14 @@ if(STIP_FUZZ) # no parser here, and clang needs an hour for these loops when it 
   set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS "-fno-sanitize=all;-fno-sanitize-coverage=trace-pc-guard,inline-8bit-counters,trace-cmp,pc-table,indirect-calls")
 endif()
 
+# The thread sanitizer looks at every load of these loops, which makes them all of a program's time: those of one level are enough, on which
+# unit/test_matmul runs them in a pool (a source's options come last).
+if(STIP_SANITIZE MATCHES "thread")
+  file(GLOB kernels engine/kernels/level.c engine/kernels/product_*.c)
+  set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS
+    "$<$<NOT:$<STREQUAL:$<TARGET_PROPERTY:NAME>,stip_kernel_portable>>:-fno-sanitize=thread;-O2>")
+endif()
+
 # stip_kernel(name source flags...)
 function(stip_kernel name source)
   add_library(stip_kernel_${name} OBJECT engine/kernels/${source})

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "tests/support/fault.h"
 #include "tests/support/proc.h"
+#include "tests/support/slow.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 #include "transport/client.h"
@@ -35,7 +36,7 @@
 #ifdef __SANITIZE_ADDRESS__
 #define SLACK_KB (256 * 1024) /* freed memory is kept back */
 #else
-#define SLACK_KB (fault_all() ? 512 : 16384)
+#define SLACK_KB (slow_times() > 1 ? 256 * 1024 : fault_all() ? 512 : 16384) /* a thread sanitizer's shadow grows with what it sees */
 #endif
 
 static struct trio trio;
@@ -98,7 +99,7 @@ static void admit(struct identity *const *ids, unsigned n)
     buf_free(&b);
     free(config);
     cr_assert_eq(kill(trio.server.pid, SIGHUP), 0);
-    for (const uint64_t end = clock_ms() + WAIT_MS;; (void)poll(NULL, 0, 50)) {
+    for (const uint64_t end = clock_ms() + WAIT_MS * slow_times();; (void)poll(NULL, 0, 50)) {
         char *log = tempdir_slurp(trio_path(&trio, "server.log"), &len);
         const bool read = strstr(log, "allow-lists read again") != NULL;
         free(log);
@@ -202,7 +203,7 @@ static uint64_t ask(struct crowd *c, const struct frame *question, int answer, i
 /* One that was cut short by a busy machine has come again, and the server may still have both. */
 static void connections_become(int n)
 {
-    for (const uint64_t end = clock_ms() + WAIT_MS; server_now().descriptors != n; (void)poll(NULL, 0, 50))
+    for (const uint64_t end = clock_ms() + WAIT_MS * slow_times(); server_now().descriptors != n; (void)poll(NULL, 0, 50))
         cr_assert_lt(clock_ms(), end, "the server has %d descriptors, expected %d", server_now().descriptors, n);
 }
 

@@ -6,11 +6,32 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tests/support/slow.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define DEMO_CLASSIFIER STIP_SOURCE_DIR "/examples/demo-classifier"
+
+/* With slower programs loads take longer, with as many requests. */
+static const char *word(double n)
+{
+    static char text[2][24];
+    static int next;
+    next = !next;
+    (void)snprintf(text[next], sizeof text[next], "%.10g", n);
+    return text[next];
+}
+
+static const char *seconds(double n)
+{
+    return word(n * slow_times());
+}
+
+static const char *a_second(double n)
+{
+    return word(n / slow_times());
+}
 
 static double number(const struct json_doc *doc, const char *object, const char *key)
 {
@@ -61,7 +82,7 @@ Test(load, a_running_server_is_loaded_and_the_report_adds_up)
     struct shell s;
     trio_open(&t, DEMO_LM, "user");
     const char *svg = trio_path(&t, "load.svg"), *config = trio_path(&t, "user.json");
-    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", config, "--sessions", "4", "--duration", "2", "--prompt-tokens", "20",
+    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", config, "--sessions", "4", "--duration", seconds(2), "--prompt-tokens", "20",
                              "--max-tokens", "8", "--plot", svg, "--json"));
     struct json_doc *doc = shell_json(&s);
     expect_sound(doc);
@@ -78,7 +99,7 @@ Test(load, a_running_server_is_loaded_and_the_report_adds_up)
     free(text);
 
     /* Twenty a second, answered faster than they come: about forty, whatever each user could do. */
-    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", config, "--sessions", "4", "--duration", "2", "--rps", "20",
+    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", config, "--sessions", "4", "--duration", seconds(2), "--rps", a_second(20),
                              "--prompt-tokens", "4", "--max-tokens", "2", "--json"));
     doc = shell_json(&s);
     expect_sound(doc);
@@ -99,8 +120,8 @@ Test(load, a_request_that_waits_for_a_free_user_waits_in_the_figures_too)
     struct trio t;
     struct shell s;
     trio_open(&t, DEMO_LM, "server");
-    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", trio_path(&t, "user.json"), "--sessions", "1", "--duration", "2", "--rps", "2000",
-                             "--prompt-tokens", "16", "--max-tokens", "16", "--json"));
+    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", trio_path(&t, "user.json"), "--sessions", "1", "--duration", seconds(2),
+                             "--rps", a_second(2000), "--prompt-tokens", "16", "--max-tokens", "16", "--json"));
     struct json_doc *doc = shell_json(&s);
     expect_sound(doc);
     /* One user cannot keep up: whoever comes last has waited for about as long as the run. */
@@ -117,7 +138,7 @@ Test(load, refusals_are_counted_by_their_name)
     struct trio t;
     struct shell s;
     trio_open_limited(&t, DEMO_LM, "server", "\"user_sessions\":2");
-    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", trio_path(&t, "user.json"), "--sessions", "6", "--duration", "2",
+    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--config", trio_path(&t, "user.json"), "--sessions", "6", "--duration", seconds(2),
                              "--prompt-tokens", "64", "--max-tokens", "64", "--json"));
     struct json_doc *doc = shell_json(&s);
     cr_expect_gt(number(doc, "requests", "finished"), 0);
@@ -134,8 +155,8 @@ Test(load, three_roles_of_its_own_are_loaded_and_nothing_is_left)
     char dir[FILE_PATH_MAX];
     tempdir_make(dir);
     cr_assert_eq(setenv("TMPDIR", dir, 1), 0);
-    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--model", DEMO_CLASSIFIER, "--sessions", "3", "--duration", "1", "--prompt-tokens", "16",
-                             "--threads", "1", "--json"));
+    shell_run(&s, SHELL_ARGV("stip-bench", "load", "--model", DEMO_CLASSIFIER, "--sessions", "3", "--duration", seconds(1),
+                             "--prompt-tokens", "16", "--threads", "1", "--json"));
     struct json_doc *doc = shell_json(&s);
     expect_sound(doc);
     cr_expect_eq(number(doc, NULL, "max_tokens"), 1, "a classifier answers once");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/support/slow.h"
 
 #define WAIT_MS 120000
 
@@ -62,7 +63,7 @@ double gateway_metric(const struct gateway *g, const char *name)
 
 void gateway_wait_metric(const struct gateway *g, const char *name, double value)
 {
-    uint64_t end = clock_ms() + WAIT_MS;
+    uint64_t end = clock_ms() + WAIT_MS * slow_times();
     while (gateway_metric(g, name) != value && clock_ms() < end)
         (void)usleep(20000);
     cr_expect_eq(gateway_metric(g, name), value, "%s is %g, expected %g", name, gateway_metric(g, name), value);

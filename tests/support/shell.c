@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "tests/support/slow.h"
 
 static void die(const struct shell *s, const char *what)
 {
@@ -105,7 +106,7 @@ void shell_wait(struct shell *s)
 {
     int raw;
     size_t ignored;
-    uint64_t deadline = clock_ms() + SHELL_MS;
+    uint64_t deadline = clock_ms() + SHELL_MS * slow_times();
     while (waitpid(s->pid, &raw, WNOHANG) == 0) {
         if (clock_ms() > deadline) {
             (void)kill(s->pid, SIGKILL);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/slow.h"
 #include "tests/support/synth.h"
 #include "tests/support/tempdir.h"
 
@@ -86,7 +87,7 @@ static void start(struct trio *t, struct process *p, const char *program, const 
     (void)snprintf(path, sizeof path, "%s", trio_path(t, config));
     char *argv[] = {exe, "serve", "--config", path, "--json", NULL};
     must(process_start(p, program, argv, true, trio_path(t, log), &err), &err);
-    must(process_event(p, "ready", READY_MS, ready, &err), &err);
+    must(process_event(p, "ready", READY_MS * (int)slow_times(), ready, &err), &err);
 }
 
 static const char *metrics_key(const struct trio *t)
@@ -153,7 +154,7 @@ void trio_wait_serving(struct trio *t)
 {
     struct json_doc *serving;
     struct err err;
-    must(process_event(&t->server, "serving", READY_MS, &serving, &err), &err);
+    must(process_event(&t->server, "serving", READY_MS * (int)slow_times(), &serving, &err), &err);
     json_free(serving);
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "tests/support/slow.h"
 
 #define ANSWER_MS 120000
 #define ANSWER_MAX ((size_t)256 << 20)
@@ -118,7 +119,7 @@ static bool more(int fd, struct buf *b, uint64_t deadline)
 bool web_comes(int fd, const char *text)
 {
     static char seen[65536];
-    for (const uint64_t end = clock_ms() + ANSWER_MS; clock_ms() < end; (void)poll(NULL, 0, 2)) {
+    for (const uint64_t end = clock_ms() + ANSWER_MS * slow_times(); clock_ms() < end; (void)poll(NULL, 0, 2)) {
         const ssize_t n = recv(fd, seen, sizeof seen, MSG_PEEK);
         if (n <= 0)
             return false;
@@ -157,7 +158,7 @@ static bool dechunk(struct web *w)
 void web_finish(int fd, struct web *out)
 {
     struct buf b;
-    uint64_t deadline = clock_ms() + ANSWER_MS;
+    uint64_t deadline = clock_ms() + ANSWER_MS * slow_times();
     buf_init(&b, ANSWER_MAX);
     while (more(fd, &b, deadline))
         continue;
