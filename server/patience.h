@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define PATIENCE_SHARE 4       /* of the last pass a fourth, */
+#define PATIENCE_SHARE 2       /* of the last pass a half, */
 #define PATIENCE_MOST_US 20000 /* or so long, */
 #define PATIENCE_LEAST_US 1000 /* or not at all: a shorter wait cannot be told from none */
 #define PATIENCE_REST 16       /* passes that wait for nobody, after one that waited in vain */

@@ -5,11 +5,11 @@
 #include "server/patience.h"
 
 /* Mutations: waits although all are back; waits again after the time is over. */
-Test(patience, waits_a_fourth_of_the_last_pass_for_those_who_are_away_and_no_longer)
+Test(patience, waits_half_of_the_last_pass_for_those_who_are_away_and_no_longer)
 {
     struct patience g = {0};
     cr_expect_eq(patience_wait(&g, 1000, 3, 1), 0, "before the first pass there is nobody to wait for");
-    patience_begin(&g, 100000, 40000);
+    patience_begin(&g, 100000, 20000);
     cr_expect_eq(patience_wait(&g, 100000, 3, 0), 11);
     cr_expect_eq(patience_wait(&g, 108500, 1, 2), 2);
     cr_expect_eq(patience_wait(&g, 108500, 0, 3), 0, "all are back");
