@@ -60,6 +60,7 @@ daemons="$daemons $!"
 until_said serving server.log
 stip-user join --config user.json >/dev/null
 step "server, developer, join"
+touch gateway.out # looked into before the gateway may have opened it
 stip-user serve --config user.json --listen 127.0.0.1:0 --json >gateway.out 2>gateway.log &
 daemons="$daemons $!"
 until_said '"event":"ready"' gateway.out
