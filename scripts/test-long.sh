@@ -2,7 +2,7 @@
 # The tests that take a sample by default, in full: every fault, 10,000 strangers of each kind, 10,000 seeds, 4,000 users, bad lines, kills.
 #   scripts/test-long.sh BUILD_DIR [PART...]
 # A PART is a test's name (e2e_test_kills), one with a filter (e2e_test_kills:kills/two*), or with faults of one kind as well
-# (e2e_test_faults:faults/server:memory:0/4, STIP_FAULTS); without, all below that have not passed since what they run was built. What a part
+# (e2e_test_faults:faults/server:memory:0/7, STIP_FAULTS); without, all below that have not passed since what they run was built. What a part
 # said is in BUILD_DIR/long/PART. Parts with bounds in time have the machine to themselves; of the faults, whose programs wait for one another
 # most of the time, as many run at once as JOBS says.
 set -eu
@@ -28,7 +28,8 @@ together() {
   for path in join rotate protect generate grant tokenize keygen; do
     echo "e2e_test_faults:faults/$path"
   done
-  for faults in memory:0/4 memory:1/4 memory:2/4 memory:3/4 send recv open read write fsync rename map thread socket; do
+  for faults in memory:0/7 memory:1/7 memory:2/7 memory:3/7 memory:4/7 memory:5/7 memory:6/7 send:0/3 send:1/3 send:2/3 \
+    recv:0/3 recv:1/3 recv:2/3 open read write fsync rename map thread socket; do
     echo "e2e_test_faults:faults/server:$faults"
   done
 }
@@ -64,7 +65,7 @@ if [ $# -eq 0 ]; then
   # shellcheck disable=SC2046
   eval "set -- $(alone | sed "s/.*/'&'/" | tr '\n' ' ')"
   STIP_LONG_REST=1 "$root/scripts/test-long.sh" "$build" "$@" || failed=1
-  together | STIP_LONG_REST=1 xargs -P "${JOBS:-4}" -n 1 "$root/scripts/test-long.sh" "$build" || failed=1
+  together | STIP_LONG_REST=1 xargs -P "${JOBS:-6}" -n 1 "$root/scripts/test-long.sh" "$build" || failed=1
   [ $failed -eq 0 ] && echo "test-long: all passed"
   exit $failed
 fi
