@@ -55,6 +55,7 @@ int main(int argc, char **argv)
                                   CMD_SAMPLING,
                                   CMD_SPECULATE,
                                   CMD_WIRE, CMD_TRACE, CMD_BACKEND,
+                                  {"json", NULL, "each answer as one JSON object on stdout", NULL, false},
                                   END};
     struct cli_opt serve_opts[] = {CMD_CONFIG,
                                    {"listen", "ADDRESS:PORT", "where clients connect (default 127.0.0.1:7847; port 0 takes a free one)", NULL, false},

@@ -34,7 +34,7 @@ static const struct promised all[] = {
     {"stip-user", "generate", "--config --prompt --max-tokens --temperature --seed --logprobs --json"},
     {"stip-user", "classify", "--config --text --file --image --json"},
     {"stip-user", "score", "--config --file --stride --json"},
-    {"stip-user", "chat", "--config"},
+    {"stip-user", "chat", "--config --json"},
     {"stip-user", "embed", "--config --json"},
     {"stip-user", "serve", "--config --json"},
     {"stip-user", "bench", "--config --json"},
