@@ -33,11 +33,6 @@ static const struct audit_attack attacks[] = {
     {"A7", "vocabulary matching", TO(TOKENS), AUDIT_NEEDS_TABLES, true, audit_vocabulary},
 };
 
-const struct audit_attack *audit_attack_at(size_t i)
-{
-    return i < sizeof attacks / sizeof *attacks ? &attacks[i] : NULL;
-}
-
 const char *audit_target_name(enum audit_target t, bool images)
 {
     static const char *const names[] = {[AUDIT_RESIDUAL] = "pi", [AUDIT_WEIGHTS] = "weights", [AUDIT_EXPERTS] = "experts",

@@ -73,7 +73,6 @@ struct audit_attack {
     bool slow;
     int (*run)(const struct audit_known *k, struct audit_answer *a, struct err *err);
 };
-const struct audit_attack *audit_attack_at(size_t i); /* NULL after the last; A8 is arithmetic, not an attack */
 
 int audit_gain(const struct audit_known *k, struct audit_answer *a, struct err *err);
 int audit_sorted(const struct audit_known *k, struct audit_answer *a, struct err *err);

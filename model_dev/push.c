@@ -21,22 +21,6 @@ struct push {
     struct blob_list list;
 };
 
-static int add_file(struct blob_list *list, const struct manifest_file *f, struct err *err)
-{
-    struct blob_file b = {.size = f->size};
-    if (strlen(f->name) > BLOB_NAME_MAX)
-        return err_set(err, ERR_INPUT, "file name '%.60s...' is longer than %d bytes", f->name, BLOB_NAME_MAX);
-    memcpy(b.name, f->name, strlen(f->name) + 1);
-    memcpy(b.sha256, f->sha256, sizeof b.sha256);
-    if ((b.chunk = malloc(f->chunk_count * CRYPTO_HASH_LEN + 1)) == NULL)
-        return err_oom(err, f->chunk_count * CRYPTO_HASH_LEN);
-    memcpy(b.chunk, f->chunks, f->chunk_count * CRYPTO_HASH_LEN);
-    if (blob_list_add(list, &b, err) == 0)
-        return 0;
-    free(b.chunk);
-    return -1;
-}
-
 int push_open(struct push **out, const struct release *from, struct err *err)
 {
     struct push *p = calloc(1, sizeof *p);
@@ -57,8 +41,9 @@ int push_open(struct push **out, const struct release *from, struct err *err)
     }
     memcpy(p->manifest, from->text, from->len);
     memcpy(p->manifest + from->len, from->sig, CRYPTO_SIG_LEN);
+    const struct manifest_file *f = from->manifest.files;
     for (size_t i = 0; i < from->manifest.file_count; i++)
-        if (add_file(&p->list, &from->manifest.files[i], err) != 0)
+        if (blob_list_known(&p->list, f[i].name, f[i].size, f[i].sha256, f[i].chunks, f[i].chunk_count, err) != 0)
             goto fail;
     *out = p;
     return 0;

@@ -222,22 +222,6 @@ static enum wire_code code_of(const struct err *why)
     return WIRE_INTERNAL;
 }
 
-static int list_file(struct blob_list *list, const struct manifest_file *f, struct err *err)
-{
-    struct blob_file b = {.size = f->size};
-    if (strlen(f->name) > BLOB_NAME_MAX)
-        return err_set(err, ERR_INPUT, "file name '%.60s...' is longer than %d bytes", f->name, BLOB_NAME_MAX);
-    memcpy(b.name, f->name, strlen(f->name) + 1);
-    memcpy(b.sha256, f->sha256, sizeof b.sha256);
-    if ((b.chunk = malloc(f->chunk_count * CRYPTO_HASH_LEN + 1)) == NULL)
-        return err_oom(err, f->chunk_count * CRYPTO_HASH_LEN);
-    memcpy(b.chunk, f->chunks, f->chunk_count * CRYPTO_HASH_LEN);
-    if (blob_list_add(list, &b, err) == 0)
-        return 0;
-    free(b.chunk);
-    return -1;
-}
-
 /* A context that was left behind does not come back: who kept an old package of this developer could bring users' old keys back
  * to life with it. Other developers count their own epochs. */
 static enum wire_code check_life(const struct install *in, const struct manifest *m, struct err *err)
@@ -276,8 +260,9 @@ static enum wire_code check_manifest(const struct install *in, struct transfer *
                 t->manifest.file_count, t->manifest.epoch);
         return WIRE_BAD_FRAME;
     }
+    const struct manifest_file *f = t->manifest.files;
     for (size_t i = 0; i < t->manifest.file_count; i++)
-        if (list_file(&t->list, &t->manifest.files[i], err) != 0)
+        if (blob_list_known(&t->list, f[i].name, f[i].size, f[i].sha256, f[i].chunks, f[i].chunk_count, err) != 0)
             return WIRE_BAD_FRAME;
     return check_life(in, &t->manifest, err);
 }

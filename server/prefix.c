@@ -160,8 +160,3 @@ bool prefix_evict(struct prefix *p)
         }
     return false;
 }
-
-int prefix_pages(const struct prefix *p)
-{
-    return p->count;
-}

@@ -39,6 +39,5 @@ int prefix_adopt(struct prefix *p, struct kvcache *kv, uint8_t (*ids)[CRYPTO_HAS
 void prefix_publish(struct prefix *p, const struct kvcache *kv, uint8_t (*ids)[CRYPTO_HASH_LEN], int named, int from);
 /* Gives back one page that no session uses. False: there is none. */
 bool prefix_evict(struct prefix *p);
-int prefix_pages(const struct prefix *p);
 
 #endif

@@ -42,6 +42,9 @@ size_t blob_chunk_bytes(uint64_t size, uint32_t chunk);
 MUST_CHECK int blob_file_hash(struct blob_file *out, const char *dir, const char *name, struct err *err);
 /* Appends (takes over file->chunk). Refuses bad or doubled names and sizes above 2^51. */
 MUST_CHECK int blob_list_add(struct blob_list *list, struct blob_file *file, struct err *err);
+/* The same from hashes that are known: of the file, and [n][32] of its chunks. Copies. */
+MUST_CHECK int blob_list_known(struct blob_list *list, const char *name, uint64_t size, const uint8_t sha256[32], const uint8_t *chunks, size_t n,
+                               struct err *err);
 void blob_list_free(struct blob_list *list);
 uint64_t blob_list_bytes(const struct blob_list *list);
 

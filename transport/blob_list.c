@@ -64,6 +64,23 @@ int blob_list_add(struct blob_list *list, struct blob_file *file, struct err *er
     return 0;
 }
 
+int blob_list_known(struct blob_list *list, const char *name, uint64_t size, const uint8_t sha256[32], const uint8_t *chunks, size_t n,
+                    struct err *err)
+{
+    struct blob_file b = {.size = size};
+    if (strlen(name) > BLOB_NAME_MAX)
+        return err_set(err, ERR_INPUT, "file name '%.60s...' is longer than %d bytes", name, BLOB_NAME_MAX);
+    memcpy(b.name, name, strlen(name) + 1);
+    memcpy(b.sha256, sha256, sizeof b.sha256);
+    if ((b.chunk = malloc(n * CRYPTO_HASH_LEN + 1)) == NULL)
+        return err_oom(err, n * CRYPTO_HASH_LEN);
+    memcpy(b.chunk, chunks, n * CRYPTO_HASH_LEN);
+    if (blob_list_add(list, &b, err) == 0)
+        return 0;
+    free(b.chunk);
+    return -1;
+}
+
 /* ------------------------------------------------------------------ hashing */
 
 static int hash_chunks(struct blob_file *f, int fd, uint8_t *buffer, const char *path, struct err *err)

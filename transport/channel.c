@@ -384,14 +384,6 @@ bool channel_broken(const struct channel *ch)
     return ch->broken;
 }
 
-int channel_fd(const struct channel *ch)
-{
-    int fd = -1;
-    size_t size = sizeof fd;
-    (void)zmq_getsockopt(ch->socket, ZMQ_FD, &fd, &size);
-    return fd;
-}
-
 struct channel_stats channel_stats(const struct channel *ch)
 {
     return ch->stats;

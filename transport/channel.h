@@ -61,8 +61,6 @@ MUST_CHECK int channel_expect(struct channel *ch, enum wire_type type, struct fr
 unsigned channel_code(const struct channel *ch);
 /* The connection was lost or its peer did not answer in time: nothing more will come of it, another may fare better. */
 bool channel_broken(const struct channel *ch);
-/* A descriptor that polls readable when channel_try_recv may have something (edge-triggered: try until nothing). */
-int channel_fd(const struct channel *ch);
 
 struct channel_stats channel_stats(const struct channel *ch);
 /* Tees every frame to a file until the channel closes (transport/trace.h). */

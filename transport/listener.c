@@ -13,7 +13,6 @@
 #include "transport/channel.h"
 #include "transport/msg_error.h"
 #include "transport/msg_ping.h"
-#include "transport/trace.h"
 #include "transport/zmq_door.h"
 
 #define ENDPOINT_MAX 256
@@ -29,7 +28,6 @@ struct listener {
     char name[ZMQ_DOOR_DOMAIN_MAX], endpoint[ENDPOINT_MAX];
     struct peer_key self;
     zmq_msg_t msg; /* the frame that the last listener_recv gave, while `holds` */
-    struct trace *trace;
     struct backlog *backlog;
     struct listener_stats stats;
 };
@@ -136,11 +134,6 @@ const char *listener_endpoint(const struct listener *l)
     return l->endpoint;
 }
 
-const char *listener_name(const struct listener *l)
-{
-    return l->name;
-}
-
 int listener_allow(struct listener *l, const struct peer_key *allow, size_t n, struct err *err)
 {
     return allow_set(l->allow, allow, n, err);
@@ -150,11 +143,6 @@ bool listener_allows(const struct listener *l, const struct peer_key *key)
 {
     struct peer_key known;
     return allow_find(l->allow, key->curve_pub, &known) && peer_key_equal(&known, key);
-}
-
-void listener_trace(struct listener *l, struct trace *trace)
-{
-    l->trace = trace;
 }
 
 /* A wildcard is an address to listen on, not one to connect to. */
@@ -314,8 +302,6 @@ int listener_recv(struct listener *l, enum listener_got *got, struct listener_pe
         l->stats.frames_in++;
         if (!examine(l, &from, known, parts == 1, f))
             continue;
-        if (trace_frame(l->trace, '<', zmq_msg_data(&l->msg), zmq_msg_size(&l->msg), NULL, 0, err) != 0)
-            return -1;
         *peer = from;
         *got = LISTENER_FRAME;
         return 0;
@@ -352,12 +338,9 @@ enum listener_sent listener_send(struct listener *l, const struct listener_peer 
         (void)zmq_getsockopt(l->socket, ZMQ_EVENTS, &events, &size);
         rc = send_rid(l, peer);
     }
-    if (rc >= 0) {
-        /* A failing trace must not look like a failing peer; the next receive meets the same disk and reports it. */
-        (void)!trace_frame(l->trace, '>', bytes, len, NULL, 0, NULL);
+    if (rc >= 0)
         while ((rc = zmq_msg_send(&msg, l->socket, ZMQ_DONTWAIT)) < 0 && errno == EINTR)
             continue;
-    }
     if (rc < 0) {
         bool full = errno == EAGAIN;
         zmq_msg_close(&msg);

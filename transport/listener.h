@@ -52,15 +52,12 @@ MUST_CHECK int listener_open(struct listener **out, struct transport *t, const c
 void listener_close(struct listener *l);
 /* The address really bound, with its port. */
 const char *listener_endpoint(const struct listener *l);
-const char *listener_name(const struct listener *l);
 /* Replaces the allow-list. Frames of keys that are gone are refused (REVOKED) from now on. */
 MUST_CHECK int listener_allow(struct listener *l, const struct peer_key *allow, size_t n, struct err *err);
 /* True if this key may talk to this listener now. */
 bool listener_allows(const struct listener *l, const struct peer_key *key);
 /* Connects with a random key and fails unless it is refused. Call once before serving. */
 MUST_CHECK int listener_self_check(struct listener *l, struct err *err);
-/* Tees every frame to a trace (borrowed; NULL stops). */
-void listener_trace(struct listener *l, struct trace *trace);
 
 /* Waits until a listener has a frame or wake_fd (an eventfd, -1 for none) is readable; the caller reads wake_fd.
  * ready[i] is set per listener, *woken for wake_fd. timeout_ms -1: no limit. A signal ends the wait early. */

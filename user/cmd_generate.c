@@ -147,6 +147,10 @@ int cmd_generate(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (cli_int(cmd, "max-tokens", 1, 1 << 24, &max_tokens, err) != 0 || cli_int(cmd, "logprobs", 0, 100, &top, err) != 0 ||
         cmd_sampling(cmd, &sample, err) != 0 || setup_read(&set, cmd, err) != 0 || setup_computer(&set, cmd, err) != 0)
         goto done;
+    if (top >= 0 && !cli_on(cmd, "json")) {
+        err_set(err, ERR_USAGE, "--logprobs goes with --json, which prints them");
+        goto done;
+    }
     if (set.grant->config->head != HEAD_LM) {
         err_set(err, ERR_USAGE, "%s does not generate text; use classify, fill or embed", set.grant->config->architecture);
         goto done;

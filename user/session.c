@@ -326,11 +326,6 @@ int session_prompt(struct session *s, const int32_t *ids, int T, float *logits, 
     return rc;
 }
 
-int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err)
-{
-    return session_hidden_rows(s, ids, T, 0, T, x, err);
-}
-
 int session_hidden_rows(struct session *s, const int32_t *ids, int T, int out_from, int out_n, float *x, struct err *err)
 {
     if (!s->c->grant->head_here)

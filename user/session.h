@@ -36,9 +36,8 @@ MUST_CHECK int session_image(struct session *s, const float *pixels, float *logi
  * failed. A causal model's answer is the same; who counts bytes on the line learns the bucket, the server the length, from where
  * the next rows start. *rows: how many were computed (may be NULL). */
 MUST_CHECK int session_prompt(struct session *s, const int32_t *ids, int T, float *logits, int *rows, struct err *err);
-/* Appends T tokens; their final hidden rows, in plain order, go to x [T, D]. Only where the head is the user's. */
-MUST_CHECK int session_hidden(struct session *s, const int32_t *ids, int T, float *x, struct err *err);
-/* The same of rows out_from..out_from+out_n-1 only. */
+/* Appends T tokens; the final hidden rows out_from..out_from+out_n-1 of them, in plain order, go to x [out_n, D]. Only where the head
+ * is the user's. */
 MUST_CHECK int session_hidden_rows(struct session *s, const int32_t *ids, int T, int out_from, int out_n, float *x, struct err *err);
 /* Forgets tokens from `length` on; the server does so with the next rows. */
 void session_rewind(struct session *s, int length);

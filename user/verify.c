@@ -84,11 +84,6 @@ void verify_close(struct verify *v)
     free(v);
 }
 
-size_t verify_count(const struct verify *v)
-{
-    return v->list.count;
-}
-
 double verify_tolerance(const struct verify *v, bool bf16)
 {
     return fmax(bf16 ? v->wire : 0, (double)v->list.tolerance);

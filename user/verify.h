@@ -29,7 +29,6 @@ struct verify_result {
 
 MUST_CHECK int verify_open(struct verify **out, const char *grant_dir, const struct grant *g, struct err *err);
 void verify_close(struct verify *v);
-size_t verify_count(const struct verify *v);
 /* The next canary, chosen at random among those not asked before. *again: all have been asked, this one is asked once more. */
 MUST_CHECK int verify_next(struct verify *v, const struct canary **out, bool *again, struct err *err);
 /* Differences of log-probabilities up to this are honest: of the grant, and of a wire that rounds. */

@@ -17,11 +17,6 @@ static const struct {
     double rtt_s, bytes_s; /* 0: no limit */
 } links[TABLE_LINKS] = {{"loopback", 0, 0}, {"lan", 0.0005, 125e6}, {"wan", 0.04, 12.5e6}};
 
-const char *table_link_name(enum table_link l)
-{
-    return links[l].name;
-}
-
 bool table_link(const char *name, double *rtt_ms, double *rate_mbit)
 {
     for (size_t l = 0; l < TABLE_LINKS; l++)

@@ -20,7 +20,6 @@
 #include "bench/baselines/row.h"
 
 enum table_link { TABLE_LOOPBACK, TABLE_LAN, TABLE_WAN, TABLE_LINKS };
-const char *table_link_name(enum table_link l);
 /* False: there is no such line. rate 0: no limit. */
 bool table_link(const char *name, double *rtt_ms, double *rate_mbit);
 /* Online seconds of a row over a link, modelled unless they were measured there; NaN where they are not known. */

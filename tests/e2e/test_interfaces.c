@@ -158,12 +158,27 @@ static void own_package(const struct trio *t)
     verified(t, 3, "model_dev.id", "context.key");
 }
 
+/* Nothing that was asked for is left out without a word. */
+static void mistakes(const struct trio *t)
+{
+    static const char *const cases[][3] = {{"--logprobs", "2", "--logprobs goes with --json"}, {"--file", "x", "both give the text"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct shell s;
+        trio_user(t, &s, SHELL_ARGV("generate", "--prompt", "Once", cases[i][0], cases[i][1]));
+        cr_expect_eq(s.status, 2, "%s", s.err);
+        cr_expect_not_null(strstr(s.err, cases[i][2]), "%s", s.err);
+        cr_expect_eq(s.out_len, 0);
+        shell_free(&s);
+    }
+}
+
 Test(interfaces, results_are_one_object_with_the_promised_members)
 {
     struct trio t;
     trio_open(&t, DEMO_LM, "user");
     answers(&t);
     bench(&t);
+    mistakes(&t);
     own_package(&t);
     trio_close(&t);
 }

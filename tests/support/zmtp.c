@@ -129,10 +129,3 @@ bool zmtp_send(struct zmtp *z, const void *part, size_t len, bool more)
     next_nonce(z, "CurveZMQMESSAGEC", nonce, out + 17);
     return crypto_box_easy_afternm(out + 25, plain, 1 + len, nonce, z->shared) == 0 && send_all(z->fd, out, 25 + MAC + 1 + len);
 }
-
-void zmtp_close(struct zmtp *z)
-{
-    if (z->fd >= 0)
-        (void)close(z->fd);
-    z->fd = -1;
-}

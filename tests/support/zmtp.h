@@ -3,7 +3,7 @@
  * Data flow   identity -> handshake -> zmtp_send(part, more) -> listener.
  * Units       bytes.
  * Errors      false when the peer closed the connection or answered something else.
- * Memory      the caller owns the struct; zmtp_close.
+ * Memory      the caller owns the struct and its descriptor.
  * Secrets     of a test.
  * Source      RFC 23 (ZMTP 3.0), RFC 26 (CurveZMQ).
  */
@@ -26,6 +26,5 @@ struct zmtp {
 bool zmtp_open(struct zmtp *z, const char *endpoint, const struct identity *id, const struct peer_key *server);
 /* One part of a message, at most 1 MiB + 4 KiB. */
 bool zmtp_send(struct zmtp *z, const void *part, size_t len, bool more);
-void zmtp_close(struct zmtp *z);
 
 #endif

@@ -29,7 +29,7 @@ Test(core_limits, ten_thousand_sessions_leave_nothing_behind)
         rig_forget();
     }
     cr_expect_eq(rig_stats().sessions_open, 0);
-    cr_expect_eq(rig_stats().sessions_total, n + 1);
+    cr_expect_eq(rig_stats().sessions_total, (uint64_t)n + 1);
     cr_expect_eq(rig_work(), 0);
 }
 

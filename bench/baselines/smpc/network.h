@@ -27,7 +27,6 @@ struct network_system {
 };
 /* NULL: unknown. */
 const struct network_system *network_system(const char *name);
-const struct network_system *network_system_at(size_t i); /* NULL after the last */
 
 struct network_times {
     uint64_t offline_us, online_us;

@@ -13,11 +13,6 @@ static const struct network_system systems[] = {
      "weights and inputs from three parties, who follow the protocol and of whom no two collude"},
 };
 
-const struct network_system *network_system_at(size_t i)
-{
-    return i < sizeof systems / sizeof *systems ? &systems[i] : NULL;
-}
-
 const struct network_system *network_system(const char *name)
 {
     for (size_t i = 0; i < sizeof systems / sizeof *systems; i++)
