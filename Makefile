@@ -1,7 +1,7 @@
 # Thin: each goal does its own set-up, CMake does the work.
 #   make demo [MODEL=HFDIR] [PROMPT="..."]   three processes, one private answer
 #   make test [JOBS=...]                     every suite, then the same under address and undefined-behaviour sanitizers
-#   make test-long                          faults, floods, crowds and disturbances in full: hours
+#   make test-long                          faults, floods, crowds and disturbances in full: about an hour
 #   make test-valgrind | test-tsan          the programs under valgrind, the tests with threads under the thread sanitizer
 #   make soak SECONDS=3600 SESSIONS=8         users without pause, a server that is killed at random; curves in build/soak.svg
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
