@@ -1,6 +1,7 @@
 /* permute/keyset: known answers, the structure that keeps heads whole, and what a user may re-make. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 #include "permute/keyset.h"
@@ -142,6 +143,13 @@ Test(keyset, a_user_re_makes_the_end_keys_and_no_other)
         perm_wipe(&theirs);
     }
     keyset_free(ks);
+}
+
+/* Mutation: the assertion left out. */
+Test(keyset, an_inner_key_is_given_to_nobody, .signal = SIGABRT)
+{
+    uint8_t sub[CRYPTO_KEY_LEN];
+    (void)!keyset_end_key(make(&SMALL), KEY_FFN, sub, NULL);
 }
 
 /* Equal keys in two places would let one known order open the other. */
