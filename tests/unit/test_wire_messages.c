@@ -145,6 +145,8 @@ Test(messages, large_rows_travel_in_fragments_with_credit)
     cr_expect_eq(memcmp(x, y, (size_t)3 * BIG_ROWS * 8 * sizeof *x), 0);
     ack.h.arg[0] = 1000;
     cr_expect_not(frag_out_ack(&out, &ack), "acknowledges what was never sent");
+    ack.h.arg[0] = WIRE_CREDIT - 1;
+    cr_expect_not(frag_out_ack(&out, &ack), "takes back what it acknowledged");
     free(x);
     free(y);
 }
@@ -189,12 +191,13 @@ Test(messages, bf16_rows_travel_in_half_the_bytes_and_arrive_as_f32)
     free(y);
 }
 
+/* Mutations: any one field that is not compared; a message that goes on after a fragment that was refused. */
 Test(messages, fragments_that_do_not_fit_together_are_refused)
 {
     float *x = calloc((size_t)BIG_ROWS * 8, sizeof *x), *y = calloc((size_t)BIG_ROWS * 8, sizeof *y);
     struct msg_rows m = rows_of(0, 0, 1);
     const struct sealed_rows sealed = {.rows = BIG_ROWS, .D = 8, .data = x};
-    for (int how = 0; how < 5; how++) {
+    for (int how = 0; how < 10; how++) {
         struct frag_out out;
         struct frag_in in = {0};
         struct frame f;
@@ -213,7 +216,19 @@ Test(messages, fragments_that_do_not_fit_together_are_refused)
             f.h.arg[1]++;
         if (how == 4)
             f.h.dtype = WIRE_BF16;
+        if (how == 5)
+            f.h.session[15] ^= 1;
+        if (how == 6)
+            f.h.epoch++;
+        if (how == 7)
+            f.h.total -= 32;
+        if (how == 8)
+            f.h.last_dim = 16;
+        if (how == 9)
+            f.h.type = WIRE_OUT;
         cr_expect_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_BAD_FRAME, "case %d", how);
+        cr_assert(frag_out_peek(&out, &f));
+        cr_expect_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_BAD_FRAME, "case %d: what was refused is over", how);
     }
     free(x);
     free(y);
