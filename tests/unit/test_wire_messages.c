@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "transport/blob.h"
 #include "transport/msg_blob.h"
 #include "transport/msg_error.h"
 #include "transport/msg_hello.h"
@@ -52,6 +53,27 @@ Test(messages, versions_without_overlap_are_refused)
     h = (struct msg_hello){.protocol_min = 3, .protocol_max = 2};
     struct frame f = msg_hello_encode(&h, body);
     cr_expect_eq(msg_hello_decode(&h, &f, &err), WIRE_BAD_FRAME);
+    h = (struct msg_hello){.protocol_min = 0, .protocol_max = 2};
+    f = msg_hello_encode(&h, body);
+    cr_expect_eq(msg_hello_decode(&h, &f, &err), WIRE_BAD_FRAME);
+}
+
+/* Mutation: any one bound left out; what is announced is allocated. */
+Test(messages, an_offer_has_files_and_a_manifest_that_is_not_too_large)
+{
+    static const struct {
+        uint64_t bytes;
+        uint32_t files;
+        enum wire_code code;
+    } offers[] = {{1, 1, WIRE_OK}, {BLOB_MANIFEST_MAX, BLOB_FILES_MAX, WIRE_OK}, {0, 1, WIRE_BAD_FRAME}, {BLOB_MANIFEST_MAX + 1, 1, WIRE_BAD_FRAME},
+                  {1, 0, WIRE_BAD_FRAME}, {1, BLOB_FILES_MAX + 1, WIRE_BAD_FRAME}};
+    for (size_t i = 0; i < sizeof offers / sizeof *offers; i++) {
+        uint8_t body[MSG_OFFER_BYTES];
+        const struct msg_offer offer = {.manifest_bytes = offers[i].bytes, .files = offers[i].files};
+        struct msg_offer got;
+        struct frame f = msg_offer_encode(&offer, body);
+        cr_expect_eq(msg_offer_decode(&got, &f, &err), offers[i].code, "%zu", i);
+    }
 }
 
 Test(messages, session_words_come_back)
