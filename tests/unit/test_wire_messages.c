@@ -36,6 +36,9 @@ Test(messages, hello_and_hello_ok_come_back)
     cr_expect(ok2.epoch == 18 && ok2.manifest_bytes == 1ull << 40 && memcmp(ok2.context, ok.context, sizeof ok.context) == 0);
     body_ok[3] = 2;
     cr_expect_eq(msg_hello_ok_decode(&ok2, &f, &err), WIRE_BAD_FRAME, "a head that is neither here nor there");
+    body_ok[3] = 1;
+    f.h.epoch++;
+    cr_expect_eq(msg_hello_ok_decode(&ok2, &f, &err), WIRE_BAD_FRAME, "two epochs");
 }
 
 Test(messages, versions_without_overlap_are_refused)
