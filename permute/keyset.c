@@ -69,8 +69,7 @@ static int draw(const struct keyset *ks, struct perm *out, int n, struct err *er
     va_start(ap, fmt);
     int len = vsnprintf(label, sizeof label, fmt, ap);
     va_end(ap);
-    if (len <= 0 || (size_t)len >= sizeof label) /* a cut label could be the label of another key */
-        return err_set(err, ERR_INTERNAL, "key label too long");
+    assert(len > 0 && (size_t)len < sizeof label); /* a cut label could be the label of another key */
     int rc = subkey(ks, label, key, err);
     if (rc == 0)
         rc = perm_random(out, (uint32_t)n, key, err);
@@ -256,7 +255,8 @@ int keyset_gauge_key(const struct keyset *ks, enum gauge_part part, int layer, i
 {
     static const char *const names[] = {[GAUGE_QUERY] = "query", [GAUGE_VALUE] = "value", [GAUGE_UP] = "up"};
     char label[96];
-    (void)snprintf(label, sizeof label, "stip v1 layer %d group %d gauge %s", layer, group, names[part]);
+    int len = snprintf(label, sizeof label, "stip v1 layer %d group %d gauge %s", layer, group, names[part]);
+    assert(len > 0 && (size_t)len < sizeof label);
     return subkey(ks, label, out, err);
 }
 

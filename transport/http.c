@@ -110,12 +110,14 @@ static bool host_ok(const struct http *h, const char *host)
         return true;
     if (host == NULL)
         return false;
-    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    if (n >= sizeof name || (host[n] != '\0' && host[n] != ':'))
+    const bool v6 = host[0] == '[';
+    const size_t n = v6 ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (n >= sizeof name || n > strlen(host) || (host[n] != '\0' && host[n] != ':'))
         return false;
-    memcpy(name, host + (host[0] == '[' ? 1 : 0), n - (host[0] == '[' ? 2 : 0));
-    return strcasecmp(name, "localhost") == 0 || inet_pton(host[0] == '[' ? AF_INET6 : AF_INET, name, address) == 1 ||
-           listed(h->opts.hosts, name, strlen(name));
+    memcpy(name, host + (v6 ? 1 : 0), n - (v6 ? 2 : 0));
+    if (v6)
+        return inet_pton(AF_INET6, name, address) == 1;
+    return strcasecmp(name, "localhost") == 0 || inet_pton(AF_INET, name, address) == 1 || listed(h->opts.hosts, name, strlen(name));
 }
 
 /* A page of our own has our own host in its origin. */

@@ -262,6 +262,45 @@ Test(blob, a_source_answers_only_what_it_has)
     blob_source_close(source);
 }
 
+/* Mutations: pieces in any order, pieces that nobody asked for, a length that is not the piece's, a size that is not bounded. */
+Test(blob, a_manifest_comes_piece_by_piece_in_order)
+{
+    enum { PIECES = 12 };
+    const uint64_t size = (PIECES - 1) * (uint64_t)WIRE_PAYLOAD_MAX + 5;
+    struct blob_memory m = {0};
+    struct frame get, chunk;
+    uint8_t *bytes = malloc(size);
+    unsigned asked = 0, taken = 0;
+    cr_assert_not_null(bytes);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(i / WIRE_PAYLOAD_MAX * 3 + i);
+    cr_expect_eq(blob_memory_open(&m, 0, &err), -1);
+    cr_expect_eq(blob_memory_open(&m, BLOB_MANIFEST_MAX + 1, &err), -1);
+    cr_assert_eq(blob_memory_open(&m, size, &err), 0, "%s", err.text);
+    chunk = msg_chunk_encode(BLOB_MANIFEST, 0, bytes, WIRE_PAYLOAD_MAX);
+    cr_expect_eq(blob_memory_take(&m, &chunk, &err), WIRE_BAD_FRAME, "not asked for");
+    while (!blob_memory_complete(&m)) {
+        while (blob_memory_next(&m, &get))
+            cr_expect_eq(msg_get_decode(&get).chunk, asked++);
+        cr_expect_leq(asked - taken, WIRE_CREDIT);
+        const size_t n = taken == PIECES - 1 ? 5 : WIRE_PAYLOAD_MAX;
+        const uint8_t *at = bytes + (size_t)taken * WIRE_PAYLOAD_MAX;
+        chunk = msg_chunk_encode(BLOB_MANIFEST, taken + 1, at, n);
+        cr_expect_eq(blob_memory_take(&m, &chunk, &err), WIRE_BAD_FRAME, "one is skipped");
+        chunk = msg_chunk_encode(0, taken, at, n);
+        cr_expect_eq(blob_memory_take(&m, &chunk, &err), WIRE_BAD_FRAME, "of a file");
+        chunk = msg_chunk_encode(BLOB_MANIFEST, taken, at, n - 1);
+        cr_expect_eq(blob_memory_take(&m, &chunk, &err), WIRE_BAD_FRAME, "too short");
+        chunk = msg_chunk_encode(BLOB_MANIFEST, taken, at, n);
+        cr_assert_eq(blob_memory_take(&m, &chunk, &err), WIRE_OK, "%s", err.text);
+        taken++;
+    }
+    cr_expect_eq(taken, PIECES);
+    cr_expect_eq(memcmp(m.data, bytes, size), 0);
+    blob_memory_close(&m);
+    free(bytes);
+}
+
 Test(blob, a_file_list_comes_back_and_every_cut_is_refused)
 {
     uint8_t *bytes = NULL;

@@ -54,6 +54,18 @@ static struct channel *join(const char *endpoint)
 
 static const struct toy_config INFER = {.link = PHASE_INFER};
 
+/* The gatekeeper asks by name. Mutations: a second list under a name that is taken; a name that is not given back. */
+Test(channel, a_name_is_one_listeners_until_it_is_closed)
+{
+    for (int round = 0; round < 20; round++) { /* more than there are places */
+        struct listener *first = NULL, *second = NULL;
+        cr_assert_eq(listener_open(&first, transport, "door", "tcp://127.0.0.1:*", server_id, &user_key, 1, &err), 0, "%s", err.text);
+        cr_expect_eq(listener_open(&second, transport, "door", "tcp://127.0.0.1:*", server_id, NULL, 0, &err), -1);
+        cr_expect_not_null(strstr(err.text, "there is a listener \"door\" already"), "%s", err.text);
+        listener_close(first);
+    }
+}
+
 Test(channel, a_known_key_is_greeted)
 {
     struct toy_server *s = start(&INFER);

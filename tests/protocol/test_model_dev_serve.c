@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "model_dev/grant.h"
+#include "model_dev/offers.h"
 #include "model_dev/serve.h"
 #include "tests/support/developer.h"
 #include "tests/support/installer.h"
@@ -68,16 +69,20 @@ static void teardown(void)
 
 TestSuite(model_dev_serve, .init = setup, .fini = teardown);
 
+static bool both; /* Eve is allowed too, and each gets two canaries */
+
 /* Alice is allowed; `peers` is JSON. */
 static void write_config(const char *peers)
 {
-    char text[2048], user[PEER_KEY_TEXT];
+    char text[2048], user[PEER_KEY_TEXT], other[PEER_KEY_TEXT];
     struct peer_key key = identity_public(alice);
     peer_key_text(&key, user);
+    key = identity_public(eve);
+    peer_key_text(&key, other);
     int n = snprintf(text, sizeof text,
                      "{ // paths are relative to this file\n \"role\": \"model_dev\", \"identity\": \"dev.id\", \"protected\": \"out\",\n"
-                     " \"model\": \"plain\", \"listen\": \"tcp://127.0.0.1:*\", \"allow\": [\"%s\"], \"peers\": %s }\n",
-                     user, peers);
+                     " \"model\": \"plain\", \"listen\": \"tcp://127.0.0.1:*\", \"allow\": [\"%s\"%s%s%s], \"peers\": %s%s }\n",
+                     user, both ? ", \"" : "", both ? other : "", both ? "\"" : "", peers, both ? ", \"canaries\": 2" : "");
     tempdir_spill(config, text, (size_t)n);
 }
 
@@ -108,14 +113,19 @@ static void start(const char *peers)
     cr_assert_eq(transport_open(&transport, &err), 0, "%s", err.text);
 }
 
-static struct channel *greet(size_t slot)
+static struct channel *greet_as(size_t slot, const struct identity *who)
 {
     struct msg_hello_ok ok;
     struct peer_key key = identity_public(dev.identity);
-    cr_assert_eq(channel_open(&opened[slot], transport, endpoint, &key, alice, WAIT_MS, &err), 0, "%s", err.text);
+    cr_assert_eq(channel_open(&opened[slot], transport, endpoint, &key, who, WAIT_MS, &err), 0, "%s", err.text);
     cr_assert_eq(client_hello(opened[slot], dev.release.context, &ok, &err), 0, "%s", err.text);
     cr_assert_eq(ok.manifest_bytes, 0);
     return opened[slot];
+}
+
+static struct channel *greet(size_t slot)
+{
+    return greet_as(slot, alice);
 }
 
 /* What join does. `to` must not exist. */
@@ -214,6 +224,29 @@ Test(model_dev_serve, questions_out_of_turn_are_refused_and_harmless)
     cr_assert_neq(channel_expect(ch, WIRE_CHUNK, &f, clock_ms() + WAIT_MS, &err), 0);
     cr_assert_eq(channel_code(ch), WIRE_UNKNOWN_FILE, "%s", err.text);
     cr_assert_eq(join(ch, tempdir_path(dir, "got")), 0, "%s", err.text);
+}
+
+/* Who knew another user's questions could answer them for a server that cheats. Mutations: whoever asks gets the first user's; files of
+ * others, which stand behind one's own. */
+Test(model_dev_serve, each_user_gets_canaries_of_its_own_and_no_others)
+{
+    static const char *const got[] = {"alice/" OFFERS_CANARIES, "eve/" OFFERS_CANARIES, "again/" OFFERS_CANARIES};
+    struct frame f, other = msg_get_encode(2, 0);
+    char first[FILE_PATH_MAX];
+    both = true;
+    start("{}");
+    cr_assert_eq(join(greet_as(0, alice), tempdir_path(dir, "alice")), 0, "%s", err.text);
+    cr_assert_eq(join(greet_as(1, eve), tempdir_path(dir, "eve")), 0, "%s", err.text);
+    cr_assert_eq(join(opened[0], tempdir_path(dir, "again")), 0, "%s", err.text);
+    (void)snprintf(first, sizeof first, "%s", tempdir_path(dir, got[0]));
+    cr_expect_eq(bundle_unpack(first, tempdir_path(dir, "unpacked"), OFFERS_CANARIES_KIND, dev.identity->sign_pub, &err), 0, "%s", err.text);
+    cr_expect(!tempdir_same(first, tempdir_path(dir, got[1])), "both have the same questions");
+    cr_expect(tempdir_same(first, tempdir_path(dir, got[2])));
+    struct msg_offer offer;
+    cr_assert_eq(client_grant(opened[0], NULL, &offer, &err), 0, "%s", err.text);
+    cr_assert_eq(channel_send(opened[0], &other, &err), 0);
+    cr_assert_neq(channel_expect(opened[0], WIRE_CHUNK, &f, clock_ms() + WAIT_MS, &err), 0);
+    cr_expect_eq(channel_code(opened[0]), WIRE_UNKNOWN_FILE, "%s", err.text);
 }
 
 static bool ends(pid_t child)

@@ -45,7 +45,7 @@ struct toy_server {
     atomic_bool stop;
     unsigned chunks_sent;
     uint8_t *manifest, *grant_list;
-    size_t grant_list_len;
+    size_t manifest_len, grant_list_len;
     struct toy_peer peer[PEERS];
 };
 
@@ -102,6 +102,8 @@ static void greet(struct toy_server *s, struct toy_peer *p, const struct frame *
     uint8_t body[MSG_HELLO_OK_BYTES];
     struct msg_hello_ok ok = {.max_tokens = TOY_MAX_ROWS, .max_sessions = 1, .max_rows = TOY_MAX_ROWS, .max_out_rows = TOY_MAX_ROWS,
                               .D = TOY_D, .out_width = TOY_D, .epoch = 3, .manifest_bytes = TOY_MANIFEST_BYTES, .context = {1, 2, 3}};
+    if (s->config.hello != NULL)
+        ok = *s->config.hello;
     enum wire_code code = msg_hello_decode(&hello, f, &err);
     if (code == WIRE_OK)
         code = msg_hello_version(&hello, &ok.protocol, &err);
@@ -237,9 +239,9 @@ static void get(struct toy_server *s, struct toy_peer *p, const struct frame *f)
             refuse(s, p, NULL, code, err.text);
             return;
         }
-    } else if (want.file == BLOB_MANIFEST && want.chunk < blob_chunks(TOY_MANIFEST_BYTES)) {
+    } else if (want.file == BLOB_MANIFEST && want.chunk < blob_chunks(s->manifest_len)) {
         chunk = msg_chunk_encode(want.file, want.chunk, s->manifest + (size_t)want.chunk * WIRE_PAYLOAD_MAX,
-                                 blob_chunk_bytes(TOY_MANIFEST_BYTES, want.chunk));
+                                 blob_chunk_bytes(s->manifest_len, want.chunk));
     } else {
         refuse(s, p, NULL, WIRE_UNKNOWN_FILE, "no such file");
         return;
@@ -328,11 +330,13 @@ struct toy_server *toy_server_start(const char *endpoint, const struct identity 
 {
     struct err err;
     struct toy_server *s = calloc(1, sizeof *s);
-    if (s == NULL || (s->manifest = malloc(TOY_MANIFEST_BYTES)) == NULL)
+    const size_t len = config->manifest == NULL ? TOY_MANIFEST_BYTES : (size_t)config->hello->manifest_bytes;
+    if (s == NULL || (s->manifest = malloc(len)) == NULL)
         abort();
     s->config = *config;
-    for (size_t i = 0; i < TOY_MANIFEST_BYTES; i++)
-        s->manifest[i] = toy_server_manifest(i);
+    s->manifest_len = len;
+    for (size_t i = 0; i < len; i++)
+        s->manifest[i] = config->manifest == NULL ? toy_server_manifest(i) : ((const uint8_t *)config->manifest)[i];
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (config->list != NULL && blob_list_encode(config->list, &s->grant_list, &s->grant_list_len, &err) != 0)
         die(&err);

@@ -12,6 +12,7 @@
 
 #include "transport/blob.h"
 #include "transport/listener.h"
+#include "transport/msg_hello.h"
 #include "transport/phase.h"
 
 #define TOY_D 8u
@@ -27,6 +28,8 @@ struct toy_config {
     bool silent;                  /* takes rows and never answers them; PING is answered */
     unsigned late_ms;             /* thinks for so long about every step */
     unsigned corrupt_chunk;       /* grant: flips one bit of the n-th chunk it sends (from 1); 0: none */
+    const struct msg_hello_ok *hello; /* what it says of itself; NULL: the toy's own */
+    const void *manifest;             /* what it shows, of hello's length; NULL: the toy's own */
 };
 
 struct toy_server;

@@ -64,10 +64,14 @@ Test(canary, what_is_damaged_or_of_another_model_is_refused)
         cr_expect_eq(canary_decode(&back, bytes, n, 2048, 2048, "x", &err), -1, "%zu bytes", n);
     cr_expect_eq(canary_decode(&back, bytes, len, 50, 2048, "x", &err), -1);
     cr_expect_not_null(strstr(err.text, "does not fit this model"), "%s", err.text);
-    static const struct {
+    cr_expect_eq(canary_decode(&back, bytes, len, 2048, 50, "x", &err), -1, "tokens that the model cannot answer");
+    cr_expect_not_null(strstr(err.text, "does not fit this model"), "%s", err.text);
+    const size_t row = 28 + 4 * (size_t)list.item[0].prompt_n; /* id and log-probability of the token, then of the most probable ones */
+    const struct {
         size_t at;
         uint32_t value;
-    } wrong[] = {{8, 0x7fc00000}, {8, 0xbf800000}, {12, 0}, {12, 1025}, {12, 1}, {16, 0}, {16, 513}, {20, 0}, {20, 65}, {24, 64}};
+    } wrong[] = {{8, 0x7fc00000}, {8, 0xbf800000}, {12, 0}, {12, 1025}, {12, 1}, {16, 0}, {16, 513}, {20, 0}, {20, 65}, {24, 64},
+                 {28, UINT32_MAX}, {28, 2048}, {row, UINT32_MAX}, {row, 2048}, {row + 4, 0x7fc00000}, {row + 8, UINT32_MAX - 1}, {row + 12, 0xff800000}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         uint8_t *changed = malloc(len);
         memcpy(changed, bytes, len);

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "model/checkpoint.h"
+#include "model_dev/context_key.h"
 #include "model_dev/grant.h"
 #include "model_dev/rules.h"
 #include "permute/gather.h"
@@ -308,6 +309,36 @@ Test(grant, the_key_of_another_package_is_refused)
     cr_assert_eq(file_write(dev.release.key, old, len, 0600, &err), 0, "%s", err.text);
     free(old);
     refused("this key belongs to context");
+}
+
+/* Weights and sizes are the same, but the one family has windows where the other has none. Mutation: architectures not compared. */
+Test(grant, a_checkpoint_of_another_family_with_the_same_weights_is_refused)
+{
+    developer_make(&dev, dir, "LlamaForCausalLM", &small, 7, NULL);
+    cr_assert_eq(synth_checkpoint(dev.plain, "MistralForCausalLM", &small, 7, &err), 0, "%s", err.text);
+    refused("MistralForCausalLM here, LlamaForCausalLM there");
+}
+
+/* The context is the package's, so only its sizes can tell. Mutation: any one of them not compared. */
+Test(grant, a_key_of_other_sizes_is_refused)
+{
+    developer_make(&dev, dir, "LlamaForCausalLM", &small, 7, NULL);
+    struct context_key key, other;
+    struct {
+        int *size, to;
+    } changes[] = {{&other.shape.D, 64}, {&other.shape.H, 8}, {&other.shape.G, 2}, {&other.shape.K, 16}, {&other.shape.F, 256},
+                   {&other.shape.outputs, 51}, {&other.shape.rotary, 6}, {NULL, 0}};
+    cr_assert_eq(context_key_read(&key, dev.release.key, &err), 0, "%s", err.text);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        other = key;
+        if (changes[i].size != NULL) {
+            cr_assert_neq(*changes[i].size, changes[i].to);
+            *changes[i].size = changes[i].to;
+        } else
+            other.head_user = !other.head_user;
+        cr_assert_eq(context_key_write(dev.release.key, &other, &err), 0, "%s", err.text);
+        refused("the key's sizes are not those of");
+    }
 }
 
 Test(grant, a_key_file_that_others_can_read_is_refused)

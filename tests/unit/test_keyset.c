@@ -1,6 +1,7 @@
 /* permute/keyset: known answers, the structure that keeps heads whole, and what a user may re-make. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 #include "permute/keyset.h"
@@ -23,11 +24,12 @@ static struct perm get(const struct keyset *ks, enum key key, int layer)
     return p;
 }
 
-static const struct key_shape SMALL = {.D = 8, .H = 6, .G = 2, .K = 4, .F = 6, .outputs = 5, .rotary = 2};
+static const struct key_shape SMALL = {.D = 8, .H = 6, .G = 2, .K = 4, .F = 6, .outputs = 5, .rotary = 2, .experts = 7};
 
 /* Expected values from a separate Python program (hmac and hashlib for HKDF, own ChaCha20). Layer 2 of this seed swaps
- * the groups, the heads and the dims, so a changed label or a changed nesting of the three orders shows (tried: the
- * labels of value-dims and query-dims exchanged; heads outside groups). A change here makes every old key useless. */
+ * the groups, the heads and the dims, and in layer 4 the two groups order theirs differently, so a changed label or a changed nesting of
+ * the three orders shows (tried: the labels of value-dims and query-dims exchanged; heads outside groups; any label without its layer
+ * or its group). A change here makes every old key useless. */
 Test(keyset, equals_an_independent_implementation)
 {
     static const struct {
@@ -45,6 +47,12 @@ Test(keyset, equals_an_independent_implementation)
         {KEY_KEY, 2, 8, {4, 5, 7, 6, 0, 1, 3, 2}},
         {KEY_VALUE, 2, 8, {6, 7, 5, 4, 3, 0, 2, 1}},
         {KEY_MIX, 2, 24, {14, 15, 13, 12, 22, 23, 21, 20, 18, 19, 17, 16, 3, 0, 2, 1, 11, 8, 10, 9, 7, 4, 6, 5}},
+        {KEY_QUERY, 4, 24, {12, 13, 15, 14, 20, 21, 23, 22, 16, 17, 19, 18, 4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11}},
+        {KEY_KEY, 4, 8, {4, 5, 7, 6, 0, 1, 2, 3}},
+        {KEY_VALUE, 4, 8, {5, 6, 7, 4, 0, 1, 3, 2}},
+        {KEY_MIX, 4, 24, {13, 14, 15, 12, 21, 22, 23, 20, 17, 18, 19, 16, 4, 5, 7, 6, 0, 1, 3, 2, 8, 9, 11, 10}},
+        {KEY_EXPERTS, 2, 7, {0, 5, 6, 2, 1, 4, 3}},
+        {KEY_EXPERTS, 3, 7, {2, 1, 4, 5, 0, 6, 3}},
     };
     struct keyset *ks = make(&SMALL);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -135,6 +143,13 @@ Test(keyset, a_user_re_makes_the_end_keys_and_no_other)
         perm_wipe(&theirs);
     }
     keyset_free(ks);
+}
+
+/* Mutation: the assertion left out. */
+Test(keyset, an_inner_key_is_given_to_nobody, .signal = SIGABRT)
+{
+    uint8_t sub[CRYPTO_KEY_LEN];
+    (void)!keyset_end_key(make(&SMALL), KEY_FFN, sub, NULL);
 }
 
 /* Equal keys in two places would let one known order open the other. */

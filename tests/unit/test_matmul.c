@@ -177,6 +177,64 @@ Test(matmul, a_row_has_the_same_bits_alone_and_among_others)
     each_way(check_alone);
 }
 
+/* Every number of rows, of outputs and of inputs around the sizes that kernels take at once: what is computed of a part has the bits that
+ * it has among all, and nothing is written beside it. */
+static void check_every_size(const struct way *way)
+{
+    enum { ROWS = PRODUCT_ROWS + 2, OUT = 70, IN = 72, GUARD = 64 };
+    float *x = random_floats(ROWS * IN), *w = random_floats(OUT * IN), *b = random_floats(OUT);
+    float *alone = malloc(ROWS * OUT * sizeof *alone), *y = malloc((ROWS * OUT + GUARD) * sizeof *y), *cut = malloc(ROWS * IN * sizeof *cut);
+    float *narrow = malloc(OUT * IN * sizeof *narrow);
+    if (way->format == WEIGHT_ROWS) /* OpenBLAS promises no bits */
+        goto done;
+    for (int r = 0; r < ROWS; r++)
+        run(way, alone + r * OUT, x + r * IN, w, b, 1, OUT, IN);
+    for (int rows = 1; rows <= ROWS; rows++) {
+        run(way, y, x, w, b, rows, OUT, IN);
+        cr_assert_arr_eq(y, alone, (size_t)rows * OUT * sizeof *y, "%s format %d compute %d: %d rows", way->name, way->format, way->compute, rows);
+    }
+    for (int out = 1; out <= OUT; out++) {
+        for (int i = 0; i < 3 * out + GUARD; i++)
+            y[i] = 4711;
+        run(way, y, x, w, b, 3, out, IN);
+        for (int r = 0; r < 3; r++)
+            cr_assert_arr_eq(y + r * out, alone + r * OUT, (size_t)out * sizeof *y, "%s format %d compute %d: %d outputs", way->name, way->format,
+                             way->compute, out);
+        for (int i = 3 * out; i < 3 * out + GUARD; i++)
+            cr_assert_eq(y[i], 4711, "%s format %d compute %d: %d outputs, %d behind them", way->name, way->format, way->compute, out, i - 3 * out);
+    }
+    for (int in = 1; in < IN; in++) { /* as many inputs less, and as many that are 0 */
+        for (int r = 0; r < 3; r++)
+            for (int i = 0; i < IN; i++)
+                cut[r * IN + i] = i < in ? x[r * IN + i] : 0;
+        for (int o = 0; o < OUT; o++)
+            for (int i = 0; i < IN; i++)
+                narrow[o * IN + i] = i < in ? w[o * IN + i] : 0;
+        run(way, alone, cut, narrow, b, 3, OUT, IN);
+        for (int r = 0; r < 3; r++)
+            memmove(cut + r * in, x + r * IN, (size_t)in * sizeof *cut);
+        for (int o = 0; o < OUT; o++)
+            memmove(narrow + o * in, w + o * IN, (size_t)in * sizeof *narrow);
+        run(way, y, cut, narrow, b, 3, OUT, in);
+        cr_assert_arr_eq(y, alone, 3 * OUT * sizeof *y, "%s format %d compute %d: %d inputs", way->name, way->format, way->compute, in);
+    }
+done:
+    free(x);
+    free(w);
+    free(b);
+    free(alone);
+    free(y);
+    free(cut);
+    free(narrow);
+}
+
+/* Catches one output of a sub-block of any one number of rows that is off by one unit in the last place, a mask of columns that is one too
+ * short or too long, inputs of an incomplete group that are lost or not zero (each tried at each level). */
+Test(matmul, no_size_computes_other_bits_than_another)
+{
+    each_way(check_every_size);
+}
+
 /* Inputs and outputs in another order: the integers are the same, so every bit is. Catches a scale that depends on the position, sums
  * that overflow or saturate (tried: 16-bit sums). */
 static void check_permuted(const struct way *way)

@@ -101,6 +101,24 @@ Test(package, int8_matrices_under_another_manifest_are_refused_by_name)
     package_free(p);
 }
 
+/* An operator may have put it there by hand. Mutation: what is pushed is looked at, and what is loaded is not. */
+Test(package, what_is_for_engines_of_others_is_not_loaded)
+{
+    struct package *p = NULL;
+    struct manifest m = {0};
+    char *text;
+    size_t len;
+    uint8_t sig[CRYPTO_SIG_LEN], context[CRYPTO_HASH_LEN];
+    protect("keep");
+    cr_assert_eq(manifest_load(&m, report.package, &text, &len, sig, &err), 0, "%s", err.text);
+    strcpy(m.profile, "engine");
+    cr_assert_eq(manifest_write(&m, report.package, developer->sign_key, context, &err), 0, "%s", err.text);
+    manifest_free(&m);
+    free(text);
+    cr_assert_eq(load(&p, 0), -1);
+    cr_expect(err.code == ERR_INPUT && strstr(err.text, "profile 'engine'") != NULL, "%s", err.text);
+}
+
 /* int8 needs a quarter of the memory, and the limit knows it. */
 Test(package, the_limit_of_memory_counts_what_the_compute_takes)
 {

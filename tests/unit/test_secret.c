@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -52,6 +53,42 @@ Test(secret, bytes_are_wiped_before_they_go_back)
     watched_len = 5000;
     secret_free(p);
     cr_expect_eq(left_over, 0, "%d bytes were left", left_over);
+}
+
+/* What the kernel was told of the memory around p: two letters for each thing. */
+static void flags_of(const void *p, char out[256])
+{
+    char line[512];
+    unsigned long from, to;
+    bool here = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    cr_assert_not_null(f);
+    out[0] = '\0';
+    while (out[0] == '\0' && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = (uintptr_t)p >= from && (uintptr_t)p < to;
+        else if (here && strncmp(line, "VmFlags: ", 9) == 0)
+            (void)snprintf(out, 256, "%.255s", line + 8);
+    (void)fclose(f);
+}
+
+/* Held against memory of which this test knows what the kernel was told: not every kernel says it, nor lets everybody lock.
+ * Mutations: mlock or madvise left out. */
+Test(secret, memory_stays_out_of_swap_and_core_dumps)
+{
+    static const char *const told[] = {" dd", " lo"};
+    char flags[256], known[256];
+    void *own = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(own, MAP_FAILED);
+    (void)madvise(own, 4096, MADV_DONTDUMP);
+    (void)mlock(own, 4096);
+    flags_of(own, known);
+    uint8_t *p = secret_alloc(32);
+    cr_assert_not_null(p);
+    flags_of(p, flags);
+    for (int i = 0; i < 2; i++)
+        cr_expect(strstr(flags, told[i]) != NULL || strstr(known, told[i]) == NULL, "not%s:%s", told[i], flags);
+    secret_free(p);
 }
 
 Test(secret, wipe_clears_exactly_what_it_is_given)

@@ -195,6 +195,23 @@ Test(wire, every_type_has_its_range_of_lengths)
     cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME);
 }
 
+/* Mutation: either end of the range of codes, or of the length of one frame, left out. */
+Test(wire, an_error_has_a_code_and_no_frame_is_longer_than_allowed)
+{
+    static uint8_t payload[WIRE_PAYLOAD_MAX + 16];
+    struct frame f = wire_frame(WIRE_ERROR, NULL, payload, 1);
+    static const unsigned codes[][2] = {{100, WIRE_OK}, {599, WIRE_OK}, {0, WIRE_BAD_FRAME}, {99, WIRE_BAD_FRAME}, {600, WIRE_BAD_FRAME}};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        f.h.code = (uint16_t)codes[i][0];
+        cr_expect_eq(wire_check(&f.h, &err), codes[i][1], "code %u", codes[i][0]);
+    }
+    f = rows_frame(payload);
+    f.h.total = f.h.length = WIRE_PAYLOAD_MAX;
+    cr_expect_eq(wire_check(&f.h, &err), WIRE_OK, "%s", err.text);
+    f.h.total = f.h.length = WIRE_PAYLOAD_MAX + 16;
+    cr_expect_eq(wire_check(&f.h, &err), WIRE_BAD_FRAME);
+}
+
 Test(wire, codes_have_names_classes_and_exit_codes)
 {
     cr_expect_str_eq(wire_code_name(WIRE_BUSY), "BUSY");

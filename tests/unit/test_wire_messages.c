@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "transport/blob.h"
 #include "transport/msg_blob.h"
 #include "transport/msg_error.h"
 #include "transport/msg_hello.h"
@@ -35,6 +36,9 @@ Test(messages, hello_and_hello_ok_come_back)
     cr_expect(ok2.epoch == 18 && ok2.manifest_bytes == 1ull << 40 && memcmp(ok2.context, ok.context, sizeof ok.context) == 0);
     body_ok[3] = 2;
     cr_expect_eq(msg_hello_ok_decode(&ok2, &f, &err), WIRE_BAD_FRAME, "a head that is neither here nor there");
+    body_ok[3] = 1;
+    f.h.epoch++;
+    cr_expect_eq(msg_hello_ok_decode(&ok2, &f, &err), WIRE_BAD_FRAME, "two epochs");
 }
 
 Test(messages, versions_without_overlap_are_refused)
@@ -52,6 +56,27 @@ Test(messages, versions_without_overlap_are_refused)
     h = (struct msg_hello){.protocol_min = 3, .protocol_max = 2};
     struct frame f = msg_hello_encode(&h, body);
     cr_expect_eq(msg_hello_decode(&h, &f, &err), WIRE_BAD_FRAME);
+    h = (struct msg_hello){.protocol_min = 0, .protocol_max = 2};
+    f = msg_hello_encode(&h, body);
+    cr_expect_eq(msg_hello_decode(&h, &f, &err), WIRE_BAD_FRAME);
+}
+
+/* Mutation: any one bound left out; what is announced is allocated. */
+Test(messages, an_offer_has_files_and_a_manifest_that_is_not_too_large)
+{
+    static const struct {
+        uint64_t bytes;
+        uint32_t files;
+        enum wire_code code;
+    } offers[] = {{1, 1, WIRE_OK}, {BLOB_MANIFEST_MAX, BLOB_FILES_MAX, WIRE_OK}, {0, 1, WIRE_BAD_FRAME}, {BLOB_MANIFEST_MAX + 1, 1, WIRE_BAD_FRAME},
+                  {1, 0, WIRE_BAD_FRAME}, {1, BLOB_FILES_MAX + 1, WIRE_BAD_FRAME}};
+    for (size_t i = 0; i < sizeof offers / sizeof *offers; i++) {
+        uint8_t body[MSG_OFFER_BYTES];
+        const struct msg_offer offer = {.manifest_bytes = offers[i].bytes, .files = offers[i].files};
+        struct msg_offer got;
+        struct frame f = msg_offer_encode(&offer, body);
+        cr_expect_eq(msg_offer_decode(&got, &f, &err), offers[i].code, "%zu", i);
+    }
 }
 
 Test(messages, session_words_come_back)
@@ -145,6 +170,8 @@ Test(messages, large_rows_travel_in_fragments_with_credit)
     cr_expect_eq(memcmp(x, y, (size_t)3 * BIG_ROWS * 8 * sizeof *x), 0);
     ack.h.arg[0] = 1000;
     cr_expect_not(frag_out_ack(&out, &ack), "acknowledges what was never sent");
+    ack.h.arg[0] = WIRE_CREDIT - 1;
+    cr_expect_not(frag_out_ack(&out, &ack), "takes back what it acknowledged");
     free(x);
     free(y);
 }
@@ -189,12 +216,13 @@ Test(messages, bf16_rows_travel_in_half_the_bytes_and_arrive_as_f32)
     free(y);
 }
 
+/* Mutations: any one field that is not compared; a message that goes on after a fragment that was refused. */
 Test(messages, fragments_that_do_not_fit_together_are_refused)
 {
     float *x = calloc((size_t)BIG_ROWS * 8, sizeof *x), *y = calloc((size_t)BIG_ROWS * 8, sizeof *y);
     struct msg_rows m = rows_of(0, 0, 1);
     const struct sealed_rows sealed = {.rows = BIG_ROWS, .D = 8, .data = x};
-    for (int how = 0; how < 5; how++) {
+    for (int how = 0; how < 10; how++) {
         struct frag_out out;
         struct frag_in in = {0};
         struct frame f;
@@ -213,7 +241,19 @@ Test(messages, fragments_that_do_not_fit_together_are_refused)
             f.h.arg[1]++;
         if (how == 4)
             f.h.dtype = WIRE_BF16;
+        if (how == 5)
+            f.h.session[15] ^= 1;
+        if (how == 6)
+            f.h.epoch++;
+        if (how == 7)
+            f.h.total -= 32;
+        if (how == 8)
+            f.h.last_dim = 16;
+        if (how == 9)
+            f.h.type = WIRE_OUT;
         cr_expect_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_BAD_FRAME, "case %d", how);
+        cr_assert(frag_out_peek(&out, &f));
+        cr_expect_eq(msg_rows_recv(&in, &f, y, &complete, &err), WIRE_BAD_FRAME, "case %d: what was refused is over", how);
     }
     free(x);
     free(y);
