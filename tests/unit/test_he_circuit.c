@@ -346,7 +346,7 @@ static pid_t start_server(const struct encoder *m, char endpoint[BARE_ENDPOINT],
         struct transport *t;
         struct bare *line;
         struct primer_sums sums;
-        int rc = transport_open(&t, &err) != 0 || bare_listen(&line, t, endpoint, &err) != 0 || write(ends[1], endpoint, BARE_ENDPOINT) != BARE_ENDPOINT;
+        int rc = transport_open(&t, &err) != 0 || bare_listen(&line, t, BARE_HERE, endpoint, &err) != 0 || write(ends[1], endpoint, BARE_ENDPOINT) != BARE_ENDPOINT;
         if (rc == 0 && m == NULL)
             for (;;)
                 (void)pause();

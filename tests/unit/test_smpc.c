@@ -513,7 +513,7 @@ Test(smpc, a_message_of_another_length_is_refused_and_a_line_stays_on_this_machi
     uint8_t bytes[16] = {0};
     struct transport *t;
     struct bare *here, *there, *away;
-    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0);
+    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0);
     cr_assert_eq(bare_send(there, bytes, 8, &err), 0);
     cr_expect_eq(bare_recv(here, bytes, 16, 5000, &err), -1);
     cr_expect_not_null(strstr(err.text, "8 bytes where 16"), "%s", err.text);
