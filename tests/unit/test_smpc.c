@@ -493,7 +493,7 @@ Test(smpc, a_peer_of_another_version_or_run_is_named)
         struct bare *one, *two;
         memcpy(hello, peers[i].version, strlen(peers[i].version));
         memcpy(hello + 16, peers[i].run, strlen(peers[i].run));
-        cr_assert(transport_open(&t, &err) == 0 && mesh_open(&m, t, 0, 3, endpoint, &err) == 0 &&
+        cr_assert(transport_open(&t, &err) == 0 && mesh_open(&m, t, 0, 3, BARE_HERE, endpoint, &err) == 0 &&
                       party_open(&p, PARTY_RUN, 0, 3, 0, &err) == 0 && bare_connect(&one, t, endpoint[1], &err) == 0 &&
                       bare_connect(&two, t, endpoint[2], &err) == 0 && bare_send(one, hello, sizeof hello, &err) == 0,
                   "%s", err.text);
