@@ -160,7 +160,8 @@ Test(compare, lines_between_network_namespaces_are_really_slow)
     for (size_t i = 0; i < sizeof systems / sizeof *systems; i++) {
         const struct json *r = row_of(doc, systems[i], 0);
         cr_expect_str_eq(json_string(json_get(r, "network")), "wan");
-        cr_expect_geq(value(r, "online_s"), value(r, "rounds") * 0.02, "%s: %g s, %g rounds", systems[i], value(r, "online_s"), value(r, "rounds"));
+        /* Not all of three parties' rounds wait for the one before. */
+        cr_expect_geq(value(r, "online_s"), 0.8 * value(r, "rounds") * 0.02, "%s: %g s, %g rounds", systems[i], value(r, "online_s"), value(r, "rounds"));
         cr_expect(isfinite(value(r, "max_err")) != 0);
     }
     json_free(doc);
