@@ -144,28 +144,27 @@ Test(compare, a_slow_line_is_really_slow_and_a_tuned_checkpoint_is_really_used)
  * started here and not at its end (its address is not there), stip's user connected from here. */
 Test(compare, lines_between_network_namespaces_are_really_slow)
 {
-    static const char *const systems[] = {"stip", "mpcformer", "puma"};
+    static const char *const systems[] = {"stip", "mpcformer"};
     struct shell s;
     const struct synth_shape shape = {.D = 32, .H = 2, .L = 1, .V = 64, .positions = 32};
     if (geteuid() != 0)
         cr_skip_test("only root makes network namespaces");
     cr_assert_eq(synth_checkpoint(dir, "BertForSequenceClassification", &shape, 1, &err), 0, "%s", err.text);
     tempdir_spill(tempdir_path(dir, "tokenizer.json"), tokenizer, sizeof tokenizer - 1);
-    shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--model", dir, "--seq", "4", "--repeats", "1", "--systems", "plain,stip,mpcformer,puma", "--network",
-                             "wan", "--line", "netns", "--json"));
-    if (s.status == ERR_INTERNAL && strstr(s.err, "no network namespaces") != NULL)
-        cr_skip_test("%s", s.err);
-    struct json_doc *doc = shell_json(&s);
-    cr_expect_str_eq(json_string(json_get(json_root(doc), "line")), "netns");
     for (size_t i = 0; i < sizeof systems / sizeof *systems; i++) {
+        shell_run(&s, SHELL_ARGV("stip-bench", "compare", "--model", dir, "--seq", "4", "--repeats", "1", "--systems", systems[i], "--network", "wan",
+                                 "--line", "netns", "--json"));
+        if (s.status == ERR_INTERNAL && strstr(s.err, "no network namespaces") != NULL)
+            cr_skip_test("%s", s.err);
+        struct json_doc *doc = shell_json(&s);
         const struct json *r = row_of(doc, systems[i], 0);
+        cr_expect_str_eq(json_string(json_get(json_root(doc), "line")), "netns");
         cr_expect_str_eq(json_string(json_get(r, "network")), "wan");
-        /* Not all of three parties' rounds wait for the one before. */
-        cr_expect_geq(value(r, "online_s"), 0.8 * value(r, "rounds") * 0.02, "%s: %g s, %g rounds", systems[i], value(r, "online_s"), value(r, "rounds"));
+        cr_expect_geq(value(r, "online_s"), value(r, "rounds") * 0.02, "%s: %g s, %g rounds", systems[i], value(r, "online_s"), value(r, "rounds"));
         cr_expect(isfinite(value(r, "max_err")) != 0);
+        json_free(doc);
+        shell_free(&s);
     }
-    json_free(doc);
-    shell_free(&s);
 }
 
 /* A child of ours that nobody has waited for yet: one that has lost its own parent, too. */

@@ -180,7 +180,9 @@ static int listener_at(int end)
     tunnel_enter(tunnel, end);
     const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert_eq(inet_pton(AF_INET, tunnel_address(end), &a.sin_addr), 1);
-    cr_assert(s >= 0 && bind(s, (const struct sockaddr *)&a, sizeof a) == 0 && listen(s, 1) == 0);
+    const int on = 1;
+    cr_assert(s >= 0 && setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(s, (const struct sockaddr *)&a, sizeof a) == 0 &&
+              listen(s, 1) == 0);
     tunnel_leave(tunnel);
     return s;
 }
