@@ -41,7 +41,7 @@ Test(primer_faults, a_peer_of_another_version_is_named_at_the_greeting)
         struct transport *t;
         struct bare *here, *there;
         struct primer_line *l = NULL;
-        cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0 &&
+        cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, 0, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, 0, &err) == 0 &&
                       bare_send(there, &peers[i].says, sizeof peers[i].says, &err) == 0,
                   "%s", err.text);
         cr_expect_eq(primer_line_new(&l, PRIMER_CLIENT, here, NULL, "a run", 20000, &err), -1);
@@ -105,7 +105,7 @@ Test(primer_faults, a_party_that_lags_is_named_after_the_time_that_was_given)
     struct transport *t;
     struct bare *here, *there;
     struct primer_line *l = NULL;
-    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0, "%s", err.text);
+    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, 0, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, 0, &err) == 0, "%s", err.text);
     cr_expect_eq(primer_line_new(&l, PRIMER_SERVER, here, NULL, "a run", 200, &err), -1);
     cr_expect_eq(err.code, ERR_PEER);
     cr_expect_not_null(strstr(err.text, "the client: nothing came"), "%s", err.text);

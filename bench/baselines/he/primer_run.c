@@ -13,6 +13,7 @@
 #include "bench/shapes.h"
 
 #define START_MS 60000
+#define PRIMER_QUEUE 8 /* messages of 1 MB: a garbler is quicker than who stores, and gigabytes would wait in new pages. The parties take turns */
 #define END_MS 5000 /* of what has been heard of */
 #define LOOK_MS 1000 /* how often a signal is looked for that came while nobody waited */
 
@@ -56,7 +57,7 @@ static int say_end(int rc, struct primer_sums *sums, struct err *err)
 static int server(struct bare **line, struct transport *t, const char *dir, const char *at, struct encoder *m, struct checkpoint **cp, struct err *err)
 {
     char endpoint[BARE_ENDPOINT];
-    if (checkpoint_open(cp, dir, CHECKPOINT_CORE, err) != 0 || encoder_read(m, *cp, err) != 0 || bare_listen(line, t, at, endpoint, err) != 0)
+    if (checkpoint_open(cp, dir, CHECKPOINT_CORE, err) != 0 || encoder_read(m, *cp, err) != 0 || bare_listen(line, t, at, PRIMER_QUEUE, endpoint, err) != 0)
         return -1;
     printf("{\"event\":\"listening\",\"endpoint\":\"%s\"}\n", endpoint);
     (void)fflush(stdout);
@@ -80,7 +81,7 @@ static int client(struct bare **line, struct transport *t, const char *dir, cons
     *x = (void *)bytes;
     if (len != n)
         return err_set(err, ERR_INPUT, "%s: expected %zu bytes, found %zu", rows, n, len);
-    return bare_connect(line, t, endpoint, err);
+    return bare_connect(line, t, endpoint, PRIMER_QUEUE, err);
 }
 
 int primer_process(const char *dir, const char *rows, int T, const char *at, const char *endpoint, struct err *err)
