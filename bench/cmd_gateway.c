@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "bench/cmd.h"
+#include "bench/interrupt.h"
 #include "bench/load.h"
 #include "bench/stage.h"
 #include "bench/stats.h"
@@ -192,7 +193,7 @@ int cmd_gateway(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
         return err_oom(err, sizeof *t);
     t->repeats = 3;
     t->opts.duration_s = 10;
-    t->opts.stop = stage_interrupted;
+    t->opts.stop = interrupt_seen;
     if (cli_int(cmd, "sessions", 1, LOAD_SESSIONS_MAX, &sessions, err) != 0 || cli_int(cmd, "repeats", 1, REPEATS_MAX, &t->repeats, err) != 0 ||
         cli_num(cmd, "duration", 0.1, 86400, &t->opts.duration_s, err) != 0 || cli_int(cmd, "prompt-tokens", 1, 1 << 20, &prompt, err) != 0 ||
         cli_int(cmd, "max-tokens", 2, 1 << 20, &max, err) != 0)

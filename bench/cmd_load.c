@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "bench/cmd.h"
+#include "bench/interrupt.h"
 #include "bench/load_report.h"
 #include "bench/shapes.h"
 #include "bench/stage.h"
@@ -68,11 +69,11 @@ static int load_stage(const char *model, const char *shape, struct load_opts *o,
     char dir[FILE_PATH_MAX] = "", config[FILE_PATH_MAX];
     struct stage *st = NULL;
     int rc = -1;
-    if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, dir, err) != 0))
+    if (shape != NULL && (shapes_temp_dir(dir, err) != 0 || shapes_checkpoint(shape, 0, dir, err) != 0))
         goto done;
     if (stage_open(&st, shape != NULL ? dir : model, cmd, err) != 0 || file_join(config, stage_dir(st), "user.json", err) != 0)
         goto done;
-    o->stop = stage_interrupted;
+    o->stop = interrupt_seen;
     rc = load_config(config, o, cmd, err);
 done:
     stage_close(st, false);

@@ -11,7 +11,7 @@ int cmd_party(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     (void)argv;
     if (cli_need(cmd, "job", &dir, err) != 0 || cli_int(cmd, "index", 0, PARTY_MAX - 1, &index, err) != 0)
         return -1;
-    int rc = job_party(dir, (int)index, cli_str(cmd, "connect", ""), err);
+    int rc = job_party(dir, (int)index, cli_str(cmd, "at", BARE_HERE), cli_str(cmd, "connect", ""), err);
     /* The party has said why, in its last line. */
     return rc == 0 ? 0 : err_set(err, err->code, "%s", "");
 }
@@ -25,6 +25,6 @@ int cmd_primer_party(const struct cli_cmd *cmd, int argc, char **argv, struct er
     (void)argv;
     if (cli_need(cmd, "model", &model, err) != 0 || cli_int(cmd, "tokens", 1, 512, &tokens, err) != 0)
         return -1;
-    int rc = primer_process(model, cli_str(cmd, "rows", ""), (int)tokens, cli_str(cmd, "connect", NULL), err);
+    int rc = primer_process(model, cli_str(cmd, "rows", ""), (int)tokens, cli_str(cmd, "at", BARE_HERE), cli_str(cmd, "connect", NULL), err);
     return rc == 0 ? 0 : err_set(err, err->code, "%s", "");
 }

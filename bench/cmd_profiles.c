@@ -179,7 +179,7 @@ int cmd_profiles(const struct cli_cmd *cmd, int argc, char **argv, struct err *e
     if (cli_int(cmd, "prompt", 1, 65536, &prompt, err) != 0 || cli_int(cmd, "gen", 1, 4096, &gen, err) != 0 ||
         cli_int(cmd, "repeats", 1, REPEATS_MAX, &repeats, err) != 0 || cli_int(cmd, "threads", 1, 256, &threads, err) != 0 ||
         (model != NULL && hub_find(found, model, err) != 0) || shapes_temp_dir(dir, err) != 0 ||
-        (shape != NULL && shapes_checkpoint(shape, dir, err) != 0) || kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
+        (shape != NULL && shapes_checkpoint(shape, 0, dir, err) != 0) || kernels_choose(NULL, err) != 0 || threads_start((int)threads, err) != 0)
         goto done;
     s->prompt = (int)prompt;
     s->gen = (int)gen;

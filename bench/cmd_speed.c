@@ -420,7 +420,7 @@ int cmd_speed(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     if (sp == NULL)
         return err_oom(err, sizeof *sp);
     if (read_flags(sp, cmd, err) != 0 || (sp->shape == NULL && hub_find(found, model, err) != 0) || shapes_temp_dir(dir, err) != 0 ||
-        (sp->shape != NULL && shapes_checkpoint(sp->shape, dir, err) != 0))
+        (sp->shape != NULL && shapes_checkpoint(sp->shape, 0, dir, err) != 0))
         goto done;
     model = sp->shape != NULL ? dir : found;
     if (find_gguf(sp, cmd, model, dir, err) != 0 || set_up(sp, cmd, model, err) != 0 ||

@@ -51,6 +51,16 @@ int process_start_in(struct process *p, const char *name, char *const argv[], co
     return 0;
 }
 
+int process_start_at(struct process *p, const char *name, char *const argv[], const struct tunnel *tunnel, int end, struct err *err)
+{
+    if (tunnel != NULL)
+        tunnel_enter(tunnel, end);
+    int rc = process_start(p, name, argv, true, NULL, err);
+    if (tunnel != NULL)
+        tunnel_leave(tunnel);
+    return rc;
+}
+
 static int status_of(int raw)
 {
     return WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);

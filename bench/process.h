@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "bench/tunnel.h"
 
 struct process {
     const char *name;
@@ -28,6 +29,8 @@ MUST_CHECK int process_start(struct process *p, const char *name, char *const ar
 /* The same in the working folder `dir` (NULL: ours), for programs that leave files lying about; argv[0] is absolute then. */
 MUST_CHECK int process_start_in(struct process *p, const char *name, char *const argv[], const char *dir, bool capture,
                                 const char *log, struct err *err);
+/* The same with its output captured, at an end of a tunnel (NULL: here). */
+MUST_CHECK int process_start_at(struct process *p, const char *name, char *const argv[], const struct tunnel *tunnel, int end, struct err *err);
 /* The next line {"event": NAME, ...}; lines of other events are skipped. Gives the document. */
 MUST_CHECK int process_event(struct process *p, const char *event, int timeout_ms, struct json_doc **out, struct err *err);
 /* Waits for the end and gives the exit status (128 + signal when killed). */

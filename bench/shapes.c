@@ -60,31 +60,44 @@ void shapes_drop_dir(const char *dir)
         (void)fprintf(stderr, "%s\n", left.text);
 }
 
-int shapes_config(const char *name, int width, const char *dir, struct err *err)
+/* The named shape, made so wide unless width is 0. */
+static int widened(struct synth_shape *out, const char **architecture, const char *name, int width, struct err *err)
 {
     const struct named_shape *s = shapes_find(name);
     if (s == NULL)
         return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
-    struct synth_shape shape = s->shape;
-    const int head = shape.D / shape.H;
+    *architecture = s->architecture;
+    *out = s->shape;
+    const int head = out->D / out->H;
+    if (width == 0)
+        return 0;
     if (width < head || width % head != 0)
         return err_set(err, ERR_USAGE, "a width of %d is no multiple of the heads' %d", width, head);
-    shape.D = width;
-    shape.H = width / head;
-    shape.G = 0;
-    shape.F = 4 * width;
-    shape.without = CHECKPOINT_EMBED | CHECKPOINT_CORE | CHECKPOINT_HEAD;
-    return synth_checkpoint(dir, s->architecture, &shape, 1, err);
+    out->D = width;
+    out->H = width / head;
+    out->G = 0;
+    out->F = 4 * width;
+    return 0;
 }
 
-int shapes_checkpoint(const char *name, const char *dir, struct err *err)
+int shapes_config(const char *name, int width, const char *dir, struct err *err)
+{
+    struct synth_shape shape;
+    const char *architecture;
+    if (widened(&shape, &architecture, name, width, err) != 0)
+        return -1;
+    shape.without = CHECKPOINT_EMBED | CHECKPOINT_CORE | CHECKPOINT_HEAD;
+    return synth_checkpoint(dir, architecture, &shape, 1, err);
+}
+
+int shapes_checkpoint(const char *name, int width, const char *dir, struct err *err)
 {
     static const char tokenizer[] = "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"vocab\":{\"[UNK]\":0}}}";
-    const struct named_shape *s = shapes_find(name);
+    struct synth_shape shape;
+    const char *architecture;
     char path[FILE_PATH_MAX];
-    if (s == NULL)
-        return err_set(err, ERR_USAGE, "--shape: '%.40s' is not one of %s", name, shapes_names());
-    if (synth_checkpoint(dir, s->architecture, &s->shape, 1, err) != 0 || file_join(path, dir, "tokenizer.json", err) != 0)
+    if (widened(&shape, &architecture, name, width, err) != 0 || synth_checkpoint(dir, architecture, &shape, 1, err) != 0 ||
+        file_join(path, dir, "tokenizer.json", err) != 0)
         return -1;
     return file_write(path, tokenizer, strlen(tokenizer), 0644, err);
 }

@@ -23,9 +23,10 @@ const char *shapes_names(void);
 /* A folder in TMPDIR. dir stays empty on an error. */
 MUST_CHECK int shapes_temp_dir(char dir[FILE_PATH_MAX], struct err *err);
 void shapes_drop_dir(const char *dir); /* no-op for "" */
-/* A whole checkpoint: random weights, and the smallest tokenizer that a grant takes. */
-MUST_CHECK int shapes_checkpoint(const char *name, const char *dir, struct err *err);
-/* Only the configuration, of the shape made `width` wide: heads as wide as they were, F four times the width. */
+/* A whole checkpoint: random weights, and the smallest tokenizer that a grant takes. width 0: the shape's own; else the shape is made so wide: heads
+ * as wide as they were, F four times the width. */
+MUST_CHECK int shapes_checkpoint(const char *name, int width, const char *dir, struct err *err);
+/* Only the configuration. */
 MUST_CHECK int shapes_config(const char *name, int width, const char *dir, struct err *err);
 
 #endif

@@ -1,13 +1,13 @@
 #include "bench/stage.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "bench/interrupt.h"
 
 #define START_MS 120000
 #define ARGS_MAX 64
@@ -16,25 +16,21 @@ struct stage {
     char dir[FILE_PATH_MAX - 64];
     char model[FILE_PATH_MAX];
     struct process server, model_dev, link, user;
+    const struct tunnel *tunnel; /* NULL: all is here */
 };
 
-static volatile sig_atomic_t interrupted, waited_for; /* the child that we wait for ends with us */
-
-static void on_signal(int signal_number)
+/* What is started and connected from now on is at that end. */
+static void stand(const struct stage *st, enum tunnel_side side)
 {
-    (void)signal_number;
-    interrupted = 1;
-    if (waited_for > 0)
-        (void)kill((pid_t)waited_for, SIGTERM);
+    if (st->tunnel != NULL)
+        tunnel_enter(st->tunnel, side);
 }
 
 static int wait_for(struct process *p, int *status, struct err *err)
 {
-    waited_for = p->pid;
-    if (interrupted) /* before we had said whom to end */
-        (void)kill(p->pid, SIGTERM);
+    interrupt_child(p->pid);
     int rc = process_wait(p, status, err);
-    waited_for = 0;
+    interrupt_child(0);
     return rc;
 }
 
@@ -110,6 +106,12 @@ static int start(const struct stage *st, struct process *p, const char *program,
     return process_start(p, program, argv, true, log_path, err);
 }
 
+/* Where the user reaches the server and the developer, who reach each other on loopback. */
+static const char *server_address(const struct stage *st)
+{
+    return st->tunnel == NULL ? "127.0.0.1" : tunnel_address(TUNNEL_SERVER);
+}
+
 static int start_server(struct stage *st, const struct cli_cmd *cmd, char endpoint[128], char admin[128], struct err *err)
 {
     char text[1024];
@@ -122,11 +124,11 @@ static int start_server(struct stage *st, const struct cli_cmd *cmd, char endpoi
     if (memory_mb > 0)
         (void)snprintf(memory, sizeof memory, ",\"memory_mb\":%lld", (long long)memory_mb);
     (void)snprintf(text, sizeof text,
-                   "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://127.0.0.1:*\","
+                   "{\"role\":\"server\",\"identity\":\"server.id\",\"listen\":\"tcp://%s:*\","
                    "\"listen_admin\":\"tcp://127.0.0.1:*\",\"package\":\"server.package\",\"threads\":%s,\"kv_dtype\":\"%s\","
                    "\"allow\":{\"users\":[\"@user.id/identity.pub\"],\"model_devs\":[\"@model_dev.id/identity.pub\"]},"
                    "\"limits\":{\"context\":1048576,\"sessions\":1024,\"user_sessions\":1024%s}}\n",
-                   cli_str(cmd, "threads", "0"), cli_str(cmd, "kv", "f32"), memory);
+                   server_address(st), cli_str(cmd, "threads", "0"), cli_str(cmd, "kv", "f32"), memory);
     if (write_config(st, "server.json", text, err) != 0 ||
         start(st, &st->server, "stip-server", "server.json", "server.log", err) != 0 ||
         process_event(&st->server, "ready", START_MS, &ready, err) != 0)
@@ -144,7 +146,7 @@ static int start_server(struct stage *st, const struct cli_cmd *cmd, char endpoi
 
 static int start_model_dev(struct stage *st, const char *admin, char endpoint[128], struct err *err)
 {
-    char model[2 * FILE_PATH_MAX], text[3 * FILE_PATH_MAX];
+    char model[2 * FILE_PATH_MAX], text[3 * FILE_PATH_MAX], at[64];
     struct json_doc *doc = json_new_object("model_dev.json"), *ready;
     struct json *root = json_node(doc);
     const char *listen;
@@ -152,7 +154,8 @@ static int start_model_dev(struct stage *st, const char *admin, char endpoint[12
     (void)snprintf(model, sizeof model, "%s", st->model);
     json_put_str(doc, root, "role", "model_dev");
     json_put_str(doc, root, "identity", "model_dev.id");
-    json_put_str(doc, root, "listen", "tcp://127.0.0.1:*");
+    (void)snprintf(at, sizeof at, "tcp://%s:*", server_address(st));
+    json_put_str(doc, root, "listen", at);
     json_put_str(doc, root, "protected", "protected");
     json_put_str(doc, root, "model", model);
     json_put_str(doc, json_put_array(doc, root, "allow"), NULL, "@user.id/identity.pub");
@@ -219,14 +222,17 @@ static int set_up(struct stage *st, const struct cli_cmd *cmd, struct err *err)
     const char *threads = cli_str(cmd, "threads", "0");
     struct json_doc *serving;
     if (keygen(st, "stip-model-dev", "model_dev.id", err) != 0 || keygen(st, "stip-server", "server.id", err) != 0 ||
-        keygen(st, "stip-user", "user.id", err) != 0 || protect(st, cmd, err) != 0 ||
-        start_server(st, cmd, server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0 ||
-        start_link(st, cmd, server, err) != 0 ||
-        join(st, server, model_dev, threads, err) != 0 ||
+        keygen(st, "stip-user", "user.id", err) != 0 || protect(st, cmd, err) != 0)
+        return -1;
+    stand(st, TUNNEL_SERVER);
+    if (start_server(st, cmd, server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0)
+        return -1;
+    stand(st, TUNNEL_USER);
+    if (start_link(st, cmd, server, err) != 0 || join(st, server, model_dev, threads, err) != 0 ||
         process_event(&st->server, "serving", START_MS, &serving, err) != 0)
         return -1;
     json_free(serving);
-    return interrupted ? err_set(err, ERR_INTERNAL, "interrupted") : 0;
+    return interrupt_seen() ? err_set(err, ERR_INTERNAL, "interrupted") : 0;
 }
 
 int stage_program(char out[FILE_PATH_MAX], const char *name, struct err *err)
@@ -241,11 +247,16 @@ int stage_program(char out[FILE_PATH_MAX], const char *name, struct err *err)
 
 int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err)
 {
+    return stage_open_at(out, model, cmd, NULL, err);
+}
+
+int stage_open_at(struct stage **out, const char *model, const struct cli_cmd *cmd, const struct tunnel *tunnel, struct err *err)
+{
     const char *tmp = getenv("TMPDIR");
-    struct sigaction action = {.sa_handler = on_signal};
     struct stage *st = calloc(1, sizeof *st);
     if (st == NULL)
         return err_oom(err, sizeof *st);
+    st->tunnel = tunnel;
     st->server.out = st->model_dev.out = st->link.out = st->user.out = -1;
     char *absolute = realpath(model, NULL);
     if (absolute == NULL || strlen(absolute) >= sizeof st->model) {
@@ -257,14 +268,16 @@ int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd,
     (void)strcpy(st->model, absolute);
     free(absolute);
     (void)snprintf(st->dir, sizeof st->dir, "%s/stip-stage-XXXXXX", tmp == NULL || tmp[0] == '\0' ? "/tmp" : tmp);
-    (void)sigaction(SIGINT, &action, NULL); /* before there is anything to be left behind */
-    (void)sigaction(SIGTERM, &action, NULL);
+    interrupt_catch();
     if (mkdtemp(st->dir) == NULL) {
         err_set(err, ERR_INTERNAL, "cannot make %s: %s", st->dir, strerror(errno));
         free(st);
         return -1;
     }
-    if (set_up(st, cmd, err) != 0) {
+    int rc = set_up(st, cmd, err);
+    if (tunnel != NULL)
+        tunnel_leave(tunnel);
+    if (rc != 0) {
         stage_close(st, false);
         return -1;
     }
@@ -286,11 +299,6 @@ void stage_close(struct stage *st, bool keep)
     else if (file_remove_tree(st->dir, &left) != 0)
         (void)fprintf(stderr, "%s\n", left.text);
     free(st);
-}
-
-bool stage_interrupted(void)
-{
-    return interrupted != 0;
 }
 
 const char *stage_dir(const struct stage *st)
@@ -323,7 +331,7 @@ int stage_user(struct stage *st, int argc, char *const *argv, char *out, size_t 
     (void)fflush(stdout);
     if (process_start(&st->user, "stip-user", args, out != NULL, NULL, err) != 0)
         return -1;
-    waited_for = st->user.pid;
+    interrupt_child(st->user.pid);
     for (ssize_t got = 1; out != NULL && got > 0 && have + 1 < cap; have += (size_t)(got > 0 ? got : 0))
         got = read(st->user.out, out + have, cap - 1 - have);
     if (out != NULL)

@@ -133,12 +133,13 @@ struct ours_stip {
     struct stage *stage;
     struct setup setup;
     struct session *session;
+    const struct runner_line *line;
 };
 
 int ours_stip_open(struct ours_stip **out, const struct job *job, int threads, const struct runner_line *line, struct err *err)
 {
     char number[12], rtt[32], rate[32], config[FILE_PATH_MAX];
-    const bool slow = line->rtt_ms > 0 || line->rate_mbit > 0;
+    const bool slow = line->tunnel == NULL && (line->rtt_ms > 0 || line->rate_mbit > 0);
     (void)snprintf(number, sizeof number, "%d", threads);
     (void)snprintf(rtt, sizeof rtt, "%g", line->rtt_ms);
     (void)snprintf(rate, sizeof rate, "%g", line->rate_mbit);
@@ -153,9 +154,17 @@ int ours_stip_open(struct ours_stip **out, const struct job *job, int threads, c
     struct ours_stip *o = calloc(1, sizeof *o);
     if (o == NULL)
         return err_oom(err, sizeof *o);
-    if (stage_open(&o->stage, job->model, &stage_cmd, err) != 0 || file_join(config, stage_dir(o->stage), "user.json", err) != 0 ||
-        setup_read(&o->setup, &user_cmd, err) != 0 || setup_connect(&o->setup, &user_cmd, err) != 0 ||
-        session_open(&o->session, o->setup.connection, job->most, job_widest(job), err) != 0) {
+    o->line = line;
+    int rc = stage_open_at(&o->stage, job->model, &stage_cmd, line->tunnel, err);
+    if (line->tunnel != NULL) /* the threads that connect are made there */
+        tunnel_enter(line->tunnel, TUNNEL_USER);
+    if (rc == 0 && (file_join(config, stage_dir(o->stage), "user.json", err) != 0 || setup_read(&o->setup, &user_cmd, err) != 0 ||
+                    setup_connect(&o->setup, &user_cmd, err) != 0 ||
+                    session_open(&o->session, o->setup.connection, job->most, job_widest(job), err) != 0))
+        rc = -1;
+    if (line->tunnel != NULL)
+        tunnel_leave(line->tunnel);
+    if (rc != 0) {
         ours_stip_close(o);
         return -1;
     }
@@ -210,6 +219,7 @@ static void stip_restart(void *arg)
 int ours_stip_run(struct ours_stip *o, const struct job *job, struct runner_result *out, struct err *err)
 {
     static const struct runner run = {stip_restart, stip_pass, stip_rest, stip_bytes};
+    runner_line_set(o->line, TUNNEL_SIDES);
     if (run_job(&run, o, job, (size_t)o->setup.grant->config->D, out, err) != 0)
         return -1;
     /* Rows up, rows down: the server waits for the one, the user for the other. */

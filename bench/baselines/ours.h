@@ -25,6 +25,7 @@ MUST_CHECK int ours_plain_run(struct ours_plain *o, const struct job *job, struc
 MUST_CHECK int ours_label(const struct ours_plain *o, const float *row, int *out, struct err *err);
 
 struct ours_stip;
+/* line: borrowed. */
 MUST_CHECK int ours_stip_open(struct ours_stip **out, const struct job *job, int threads, const struct runner_line *line, struct err *err);
 void ours_stip_close(struct ours_stip *o);
 MUST_CHECK int ours_stip_run(struct ours_stip *o, const struct job *job, struct runner_result *out, struct err *err);

@@ -21,7 +21,7 @@ enum compare_how { COMPARE_MEASURED, COMPARE_MODELLED, COMPARE_PUBLISHED };
 struct compare_row {
     char system[32]; /* "stip", "crypten", "the-x", ... */
     char shape[48];  /* "bert-tiny, 128 tokens" */
-    char link[16];   /* online_s was measured over this line (bench/baselines/table.h), by a relay; "": loopback */
+    char link[16];   /* online_s was measured over this line (bench/baselines/table.h); "": loopback */
     enum compare_how how;
     double offline_s;      /* work that needs no input: triples, keys, encoded weights; NaN: none, or not known */
     double online_s;       /* from the input's tokens to the opened output, over loopback; NaN: not known */
@@ -30,7 +30,7 @@ struct compare_row {
     double path_bytes;     /* of `bytes`, those that pass one after the other: of a symmetric exchange one direction; NaN: all of them */
     double rounds;         /* online, messages that wait for one another; NaN: not known */
     double wait_s;         /* of online_s: spent waiting for messages on loopback, for a peer's work or for the line; NaN: not known */
-    int width;             /* D, in a list over widths; else 0 */
+    int width, length;     /* D, in a list over widths; tokens, in one over lengths; else 0 */
     double tokens;         /* that one inference gives or reads; tokens / second is derived from it; NaN: not applicable */
     double max_err, mean_err; /* of the outputs against plain f32 inference with the exact architecture; NaN: not known */
     double own_max_err, own_mean_err; /* against the protocol's own formulas in floating point; NaN: not known */

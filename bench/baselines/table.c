@@ -90,8 +90,8 @@ static const char *labels(char out[CELL], const struct compare_row *r)
     return out;
 }
 
-#define COLUMNS 13
-static const char *const heads[COLUMNS] = {"system", "how", "offline", "online", "LAN", "WAN", "bytes", "offline bytes", "rounds",
+#define COLUMNS 14
+static const char *const heads[COLUMNS] = {"system", "how", "offline", "online", "tokens/s", "LAN", "WAN", "bytes", "offline bytes", "rounds",
                                            "error max / mean", "own formulas", "labels", "shape"};
 
 static void cells(const struct compare_row *r, char out[COLUMNS][CELL])
@@ -100,15 +100,16 @@ static void cells(const struct compare_row *r, char out[COLUMNS][CELL])
     (void)snprintf(out[1], CELL, "%s", table_how(r));
     (void)seconds(out[2], r->offline_s);
     (void)seconds(out[3], table_time(r, TABLE_LOOPBACK));
-    (void)seconds(out[4], table_time(r, TABLE_LAN));
-    (void)seconds(out[5], table_time(r, TABLE_WAN));
-    (void)bytes(out[6], r->bytes);
-    (void)bytes(out[7], r->offline_bytes);
-    (void)number(out[8], "6", r->rounds);
-    (void)errors(out[9], r->max_err, r->mean_err);
-    (void)errors(out[10], r->own_max_err, r->own_mean_err);
-    (void)labels(out[11], r);
-    (void)snprintf(out[12], CELL, "%s", r->shape);
+    (void)number(out[4], "3", r->tokens / r->online_s);
+    (void)seconds(out[5], table_time(r, TABLE_LAN));
+    (void)seconds(out[6], table_time(r, TABLE_WAN));
+    (void)bytes(out[7], r->bytes);
+    (void)bytes(out[8], r->offline_bytes);
+    (void)number(out[9], "6", r->rounds);
+    (void)errors(out[10], r->max_err, r->mean_err);
+    (void)errors(out[11], r->own_max_err, r->own_mean_err);
+    (void)labels(out[12], r);
+    (void)snprintf(out[13], CELL, "%s", r->shape);
 }
 
 void table_text(const struct compare_row *rows, size_t n)
@@ -317,40 +318,64 @@ int table_scatter(const char *path, const char *title, const struct compare_row 
     return rc;
 }
 
-int table_lengths(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err)
+/* Panels of a list: bytes; of what was only counted the line's part, else seconds as measured and over a WAN. */
+enum listed { LISTED_BYTES, LISTED_LINE, LISTED_ONLINE, LISTED_WAN };
+
+static double listed(const struct compare_row *r, enum listed what)
 {
-    struct plot_series *lines = calloc(2 * n + 1, sizeof *lines);
-    double *values = calloc(3 * n + 1, sizeof *values);
+    const double path = isnan(r->path_bytes) ? r->bytes : r->path_bytes;
+    return what == LISTED_BYTES    ? r->bytes / 1e6
+           : what == LISTED_ONLINE ? r->online_s
+           : what == LISTED_WAN    ? table_time(r, TABLE_WAN)
+                                   : r->rounds * links[TABLE_WAN].rtt_s / 2 + path / links[TABLE_WAN].bytes_s;
+}
+
+/* A line for each system; x and y [n] are filled. */
+static size_t lines_of(struct plot_series *lines, double *x, double *y, const struct compare_row *rows, size_t n, enum listed what)
+{
     size_t count = 0, used = 0;
-    int rc = -1;
-    if (lines == NULL || values == NULL) {
-        err_oom(err, 3 * n * sizeof *values);
-        goto done;
-    }
     for (size_t i = 0; i < n; i++) {
         bool seen = false;
         for (size_t k = 0; k < count; k++)
             seen = seen || strcmp(lines[k].name, rows[i].system) == 0;
         if (seen)
             continue;
-        double *tokens = values + used, *sent = values + n + used, *wan = values + 2 * n + used;
-        size_t points = 0;
+        lines[count] = (struct plot_series){rows[i].system, x + used, y + used, 0};
         for (size_t j = i; j < n; j++)
             if (strcmp(rows[j].system, rows[i].system) == 0) {
-                tokens[points] = rows[j].width > 0 ? rows[j].width : rows[j].tokens;
-                sent[points] = rows[j].bytes / 1e6;
-                wan[points++] = rows[j].rounds * links[TABLE_WAN].rtt_s / 2 + rows[j].path_bytes / links[TABLE_WAN].bytes_s;
+                x[used] = rows[j].width > 0 ? rows[j].width : rows[j].length;
+                y[used++] = listed(&rows[j], what);
+                lines[count].n++;
             }
-        lines[count] = (struct plot_series){rows[i].system, tokens, sent, points};
-        lines[n + count++] = (struct plot_series){rows[i].system, tokens, wan, points};
-        used += points;
+        count++;
     }
+    return count;
+}
+
+int table_lengths(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err)
+{
+    const bool measured = n > 0 && rows[0].how == COMPARE_MEASURED;
     const char *const along = n > 0 && rows[0].width > 0 ? "width" : "tokens";
-    const struct plot_panel panels[] = {
-        {"online bytes of all parties", along, "MB", false, lines, count, true},
-        {"the line's part on a WAN (100 Mbit/s, 40 ms)", along, "seconds", false, lines + n, count, true}};
-    rc = plot_lines(path, title, panels, 2, err);
-done:
+    const struct {
+        enum listed what;
+        const char *title, *unit;
+    } shown[] = {{LISTED_BYTES, "online bytes of all parties", "MB"},
+                 {measured ? LISTED_ONLINE : LISTED_LINE,
+                  measured ? "online, loopback (measured)" : "the line's part on a WAN (100 Mbit/s, 40 ms)", "seconds"},
+                 {LISTED_WAN, "online on a WAN (100 Mbit/s, 40 ms; modelled)", "seconds"}};
+    const size_t panels = measured ? 3 : 2;
+    struct plot_panel panel[sizeof shown / sizeof *shown];
+    struct plot_series *lines = calloc(panels * n + 1, sizeof *lines);
+    double *values = calloc(2 * panels * n + 1, sizeof *values);
+    int rc = -1;
+    if (lines == NULL || values == NULL)
+        err_oom(err, 2 * panels * n * sizeof *values);
+    else {
+        for (size_t i = 0; i < panels; i++)
+            panel[i] = (struct plot_panel){shown[i].title, along, shown[i].unit, false, lines + i * n,
+                                           lines_of(lines + i * n, values + 2 * i * n, values + (2 * i + 1) * n, rows, n, shown[i].what), true};
+        rc = plot_lines(path, title, panel, panels, err);
+    }
     free(lines);
     free(values);
     return rc;

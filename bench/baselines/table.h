@@ -33,7 +33,8 @@ MUST_CHECK int table_markdown(const char *path, const char *title, const char *m
                               struct err *err);
 /* A mark for each system: largest error against plain over online seconds, both logarithmic. */
 MUST_CHECK int table_scatter(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err);
-/* Bytes, and seconds that a WAN would take for them and for the rounds, over row.tokens, or over row.width where it is said: a line for each system. */
+/* Bytes, and what a WAN adds for them and for the rounds, over row.length or row.width; of rows that were measured also seconds of the whole: a line for
+ * each system. */
 MUST_CHECK int table_lengths(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err);
 /* Bars over logarithmic scales: seconds over each link, bytes. Only rows with figures of a whole inference. */
 MUST_CHECK int table_plot(const char *path, const char *title, const struct compare_row *rows, size_t n, struct err *err);

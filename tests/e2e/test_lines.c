@@ -1,4 +1,4 @@
-/* An answer over a bad line (tests/support/tunnel.h) is the undisturbed one, and never pauses for long. A short answer in every run; with
+/* An answer over a bad line (bench/tunnel.h) is the undisturbed one, and never pauses for long. A short answer in every run; with
  * STIP_LONG=1 (make test-long) long ones, and the longest pause against the figure that is to be reached. */
 #include <criterion/criterion.h>
 #include <poll.h>
@@ -11,7 +11,7 @@
 #include "tests/support/pulse.h"
 #include "tests/support/tempdir.h"
 #include "tests/support/trio.h"
-#include "tests/support/tunnel.h"
+#include "bench/tunnel.h"
 
 #define DEMO_LM STIP_SOURCE_DIR "/examples/demo-lm"
 #define LOSSY_PAUSE_MS 2000
@@ -28,7 +28,7 @@ static const struct tunnel_line clean = {0};
 static void open_line(uint64_t seed, const char *const words[])
 {
     struct err err;
-    if (tunnel_open(&tunnel, seed, &err) != 0)
+    if (tunnel_open(&tunnel, &(struct tunnel_opts){.seed = seed}, &err) != 0)
         cr_skip_test("%s", err.text);
     tunnel_enter(tunnel, TUNNEL_SERVER); /* the developer too: it is reached over the loopback there */
     trio_open_at(&trio, DEMO_LM, "server", "tcp://" TUNNEL_SERVER_ADDRESS ":7401");

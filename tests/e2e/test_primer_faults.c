@@ -15,20 +15,10 @@
 
 #define TOKENS 8
 
-static char dir[FILE_PATH_MAX];
+static const char *const dir = tempdir_own;
 static struct err err;
 
-static void set_up(void)
-{
-    tempdir_make(dir);
-}
-
-static void tear_down(void)
-{
-    tempdir_remove(dir);
-}
-
-TestSuite(primer_faults, .timeout = 280, .init = set_up, .fini = tear_down);
+TestSuite(primer_faults, .timeout = 280, .init = tempdir_own_make, .fini = tempdir_own_remove);
 
 /* What a party greets with, whatever its version: bench/baselines/he/primer_line.c. */
 struct greeting {
@@ -51,7 +41,7 @@ Test(primer_faults, a_peer_of_another_version_is_named_at_the_greeting)
         struct transport *t;
         struct bare *here, *there;
         struct primer_line *l = NULL;
-        cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0 &&
+        cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, 0, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, 0, &err) == 0 &&
                       bare_send(there, &peers[i].says, sizeof peers[i].says, &err) == 0,
                   "%s", err.text);
         cr_expect_eq(primer_line_new(&l, PRIMER_CLIENT, here, NULL, "a run", 20000, &err), -1);
@@ -115,7 +105,7 @@ Test(primer_faults, a_party_that_lags_is_named_after_the_time_that_was_given)
     struct transport *t;
     struct bare *here, *there;
     struct primer_line *l = NULL;
-    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0, "%s", err.text);
+    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, 0, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, 0, &err) == 0, "%s", err.text);
     cr_expect_eq(primer_line_new(&l, PRIMER_SERVER, here, NULL, "a run", 200, &err), -1);
     cr_expect_eq(err.code, ERR_PEER);
     cr_expect_not_null(strstr(err.text, "the client: nothing came"), "%s", err.text);

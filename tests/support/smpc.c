@@ -68,7 +68,7 @@ int smpc_run(const struct smpc_program *program, int parties, double *out, struc
         struct thread *t = &thread[i];
         const enum party_mode mode = i == parties ? PARTY_DEAL : PARTY_RUN;
         *t = (struct thread){.program = program, .plan = planner->cost, .out = out};
-        if (mesh_open(&t->mesh, transport, i, parties, endpoint[i], err) != 0 ||
+        if (mesh_open(&t->mesh, transport, i, parties, BARE_HERE, endpoint[i], err) != 0 ||
             party_open(&t->party, mode, mode == PARTY_RUN ? i : 0, parties, mode == PARTY_RUN ? WORDS : 0, err) != 0)
             goto done;
         t->party->timeout_ms = 120000;

@@ -27,6 +27,18 @@ void tempdir_remove(const char *dir)
     must(file_remove_tree(dir, &err) == 0, dir, err.text);
 }
 
+char tempdir_own[FILE_PATH_MAX];
+
+void tempdir_own_make(void)
+{
+    tempdir_make(tempdir_own);
+}
+
+void tempdir_own_remove(void)
+{
+    tempdir_remove(tempdir_own);
+}
+
 const char *tempdir_path(const char *dir, const char *name)
 {
     static char paths[8][FILE_PATH_MAX];

@@ -14,6 +14,10 @@
 
 void tempdir_make(char out[FILE_PATH_MAX]);
 void tempdir_remove(const char *dir);
+/* For suites whose tests have one folder each: .init = tempdir_own_make, .fini = tempdir_own_remove. */
+extern char tempdir_own[FILE_PATH_MAX];
+void tempdir_own_make(void);
+void tempdir_own_remove(void);
 /* dir/name, in one of eight buffers that take turns. */
 const char *tempdir_path(const char *dir, const char *name);
 /* Number of entries besides . and .., or -1 if there is no such folder. */

@@ -346,7 +346,7 @@ static pid_t start_server(const struct encoder *m, char endpoint[BARE_ENDPOINT],
         struct transport *t;
         struct bare *line;
         struct primer_sums sums;
-        int rc = transport_open(&t, &err) != 0 || bare_listen(&line, t, endpoint, &err) != 0 || write(ends[1], endpoint, BARE_ENDPOINT) != BARE_ENDPOINT;
+        int rc = transport_open(&t, &err) != 0 || bare_listen(&line, t, BARE_HERE, 0, endpoint, &err) != 0 || write(ends[1], endpoint, BARE_ENDPOINT) != BARE_ENDPOINT;
         if (rc == 0 && m == NULL)
             for (;;)
                 (void)pause();
@@ -379,7 +379,7 @@ Test(he_primer_party, two_processes_give_the_layers_of_the_formulas)
         x[i] = twin[i] = uniform(-2, 2);
     const pid_t pid = start_server(&m, endpoint, 240000);
     cr_assert_eq(transport_open(&t, &err), 0);
-    cr_assert_eq(bare_connect(&line, t, endpoint, &err), 0);
+    cr_assert_eq(bare_connect(&line, t, endpoint, 0, &err), 0);
     struct encoder shape = m;
     shape.layer = NULL;
     cr_assert_eq(primer_party(PRIMER_CLIENT, line, &shape, TOKENS, x, true, 240000, &sums, &err), 0, "%s", err.text);
@@ -409,7 +409,7 @@ Test(he_primer_party, a_server_of_another_shape_is_named)
     random_encoder(&m, 1);
     const pid_t pid = start_server(&m, endpoint, 240000);
     cr_assert_eq(transport_open(&t, &err), 0);
-    cr_assert_eq(bare_connect(&line, t, endpoint, &err), 0);
+    cr_assert_eq(bare_connect(&line, t, endpoint, 0, &err), 0);
     struct encoder shape = m;
     shape.layer = NULL;
     shape.F = 128;
@@ -433,7 +433,7 @@ Test(he_primer_party, a_server_that_says_nothing_is_named)
     struct bare *line;
     const pid_t pid = start_server(NULL, endpoint, 0);
     cr_assert_eq(transport_open(&t, &err), 0);
-    cr_assert_eq(bare_connect(&line, t, endpoint, &err), 0);
+    cr_assert_eq(bare_connect(&line, t, endpoint, 0, &err), 0);
     cr_assert_eq(primer_party(PRIMER_CLIENT, line, &shape, TOKENS, x, true, 300, &sums, &err), -1);
     cr_assert(strstr(err.text, "the server") != NULL && err.code == ERR_PEER, "%s", err.text);
     cr_assert_eq(kill(pid, SIGKILL), 0);

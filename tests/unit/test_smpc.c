@@ -2,6 +2,9 @@
  * dealer, and three, over real lines. Mutations that were tried are named where a test catches them. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -493,9 +496,9 @@ Test(smpc, a_peer_of_another_version_or_run_is_named)
         struct bare *one, *two;
         memcpy(hello, peers[i].version, strlen(peers[i].version));
         memcpy(hello + 16, peers[i].run, strlen(peers[i].run));
-        cr_assert(transport_open(&t, &err) == 0 && mesh_open(&m, t, 0, 3, endpoint, &err) == 0 &&
-                      party_open(&p, PARTY_RUN, 0, 3, 0, &err) == 0 && bare_connect(&one, t, endpoint[1], &err) == 0 &&
-                      bare_connect(&two, t, endpoint[2], &err) == 0 && bare_send(one, hello, sizeof hello, &err) == 0,
+        cr_assert(transport_open(&t, &err) == 0 && mesh_open(&m, t, 0, 3, BARE_HERE, endpoint, &err) == 0 &&
+                      party_open(&p, PARTY_RUN, 0, 3, 0, &err) == 0 && bare_connect(&one, t, endpoint[1], 0, &err) == 0 &&
+                      bare_connect(&two, t, endpoint[2], 0, &err) == 0 && bare_send(one, hello, sizeof hello, &err) == 0,
                   "%s", err.text);
         cr_expect_eq(mesh_greet(m, run, p, &err), -1);
         cr_expect_not_null(strstr(err.text, peers[i].sentence), "%s", err.text);
@@ -513,14 +516,56 @@ Test(smpc, a_message_of_another_length_is_refused_and_a_line_stays_on_this_machi
     uint8_t bytes[16] = {0};
     struct transport *t;
     struct bare *here, *there, *away;
-    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, &err) == 0);
+    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, 0, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, 0, &err) == 0);
     cr_assert_eq(bare_send(there, bytes, 8, &err), 0);
     cr_expect_eq(bare_recv(here, bytes, 16, 5000, &err), -1);
     cr_expect_not_null(strstr(err.text, "8 bytes where 16"), "%s", err.text);
     cr_expect_eq(bare_recv(here, bytes, 16, 50, &err), -1);
-    cr_expect_eq(bare_connect(&away, t, "tcp://192.0.2.1:7", &err), -1);
+    cr_expect_eq(bare_connect(&away, t, "tcp://192.0.2.1:7", 0, &err), -1);
     cr_expect_not_null(strstr(err.text, "127.0.0.1"), "%s", err.text);
+    /* 198.18.0.0/15 is for measurements, and on no network; 198.17.0.1 is somebody's. */
+    cr_expect_eq(bare_listen(&away, t, "198.17.0.1", 0, endpoint, &err), -1);
+    cr_expect_eq(err.code, ERR_USAGE);
+    cr_expect_eq(bare_listen(&away, t, "0.0.0.0", 0, endpoint, &err), -1);
+    cr_expect_eq(err.code, ERR_USAGE);
     bare_close(here);
     bare_close(there);
+    transport_close(t);
+}
+
+#define WAITING 128
+#define MESSAGE ((size_t)1 << 20)
+
+static uint8_t message[MESSAGE], heard[MESSAGE];
+static atomic_int went;
+
+static void *send_all(void *line)
+{
+    struct err ignored;
+    while (went < WAITING && bare_send(line, message, MESSAGE, &ignored) == 0)
+        went++;
+    return NULL;
+}
+
+/* Nobody receives, so at most what sockets hold leaves (tens of them). Caught: a line that queues whatever comes. */
+Test(smpc, a_line_with_a_short_queue_makes_its_sender_wait)
+{
+    char endpoint[BARE_ENDPOINT];
+    struct transport *t;
+    struct bare *here, *there;
+    pthread_t sender;
+    cr_assert(transport_open(&t, &err) == 0 && bare_listen(&here, t, BARE_HERE, 2, endpoint, &err) == 0 && bare_connect(&there, t, endpoint, 2, &err) == 0);
+    cr_assert_eq(pthread_create(&sender, NULL, send_all, there), 0);
+    for (int before = -1; before != went;) { /* a pause: it waits */
+        before = went;
+        (void)poll(NULL, 0, 300);
+    }
+    cr_expect_lt(went, WAITING);
+    for (int i = 0; i < WAITING; i++)
+        cr_assert_eq(bare_recv(here, heard, MESSAGE, 60000, &err), 0, "%s", err.text);
+    (void)pthread_join(sender, NULL);
+    cr_expect_eq(went, WAITING);
+    bare_close(there);
+    bare_close(here);
     transport_close(t);
 }

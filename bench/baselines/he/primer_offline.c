@@ -3,6 +3,16 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
+/* The time since *since is that of a step. */
+static void spent(uint64_t *step_us, uint64_t *since)
+{
+    const uint64_t now = clock_us();
+    *step_us += now - *since;
+    *since = now;
+}
+
 static int send_tables(void *to, const void *tables, size_t bytes, struct err *err)
 {
     struct primer_line *l = to;
@@ -49,6 +59,7 @@ static void offline_stage(struct primer_state *p, int layer, int stage)
     uint8_t *bits = primer_state_room(p, n > gains ? n : gains);
     uint64_t *values = primer_state_room(p, 2 * (h->n > D ? h->n : D) * sizeof *values);
     struct garble_label *labels = primer_state_room(p, n * sizeof *labels), *gain = primer_state_room(p, gains * sizeof *gain);
+    uint64_t since = clock_us();
     struct err err;
     for (size_t i = 0; p->role == PRIMER_CLIENT && !p->l->failed && i < h->n; i++) {
         values[i] = h->share[i];
@@ -57,6 +68,7 @@ static void offline_stage(struct primer_state *p, int layer, int stage)
     if (p->role == PRIMER_CLIENT && !p->l->failed)
         primer_state_bits(p, h, CIRCUIT_CLIENT, values, bits);
     primer_transfer(p->l, bits, labels, n);
+    spent(&p->sums.transfers_us, &since);
     if (p->role == PRIMER_SERVER && !p->l->failed) {
         primer_line_fail(p->l, crypto_stream_read(p->random, gain, gains * sizeof *gain, &err), &err);
         garble_stage(p, h, labels, gain);
@@ -76,6 +88,7 @@ static void offline_stage(struct primer_state *p, int layer, int stage)
     }
     if (gains > 0)
         primer_pass(p->l, PRIMER_SERVER, gain, gains * sizeof *gain);
+    spent(&p->sums.tables_us, &since);
     if (p->role == PRIMER_CLIENT) {
         h->label[CIRCUIT_CLIENT] = labels;
         h->label[CIRCUIT_WEIGHTS] = gain;
@@ -107,9 +120,11 @@ void primer_offline(struct primer_state *p, int layer)
             primer_state_draw(p, h->share, h->n); /* of products of shared matrices: handed over online; of the others: opened below */
         }
     }
+    uint64_t since = clock_us();
     for (int i = PRIMER_BY_QKV; i <= PRIMER_BY_DOWN && !p->l->failed; i++)
         primer_masked_weights(p, layer, i);
     primer_masked_online(p);
+    spent(&p->sums.products_us, &since);
     for (int i = 0; i < PRIMER_STAGES && !p->l->failed; i++)
         offline_stage(p, layer, i);
 }

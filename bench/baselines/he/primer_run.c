@@ -8,19 +8,22 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "bench/interrupt.h"
 #include "bench/process.h"
 #include "bench/shapes.h"
 
 #define START_MS 60000
+#define PRIMER_QUEUE 8 /* messages of 1 MB: a garbler is quicker than who stores, and gigabytes would wait in new pages. The parties take turns */
 #define END_MS 5000 /* of what has been heard of */
+#define LOOK_MS 1000 /* how often a signal is looked for that came while nobody waited */
 
-static const char *const sum_keys[] = {"setup_us", "offline_us", "online_us", "online_cpu_us", "wait_us", "setup_sent", "offline_sent", "online_sent",
+static const char *const sum_keys[] = {"setup_us", "offline_us", "online_us", "online_cpu_us", "wait_us", "products_us", "transfers_us", "tables_us", "setup_sent", "offline_sent", "online_sent",
                                        "messages", "gates"};
 #define SUMS (sizeof sum_keys / sizeof *sum_keys)
 
 static void sums_of(struct primer_sums *s, uint64_t *to[SUMS])
 {
-    uint64_t *all[] = {&s->setup_us, &s->offline_us, &s->online_us, &s->online_cpu_us, &s->wait_us, &s->setup_sent, &s->offline_sent, &s->online_sent,
+    uint64_t *all[] = {&s->setup_us, &s->offline_us, &s->online_us, &s->online_cpu_us, &s->wait_us, &s->products_us, &s->transfers_us, &s->tables_us, &s->setup_sent, &s->offline_sent, &s->online_sent,
                        &s->messages, &s->gates};
     memcpy(to, all, sizeof all);
 }
@@ -51,10 +54,10 @@ static int say_end(int rc, struct primer_sums *sums, struct err *err)
     return rc;
 }
 
-static int server(struct bare **line, struct transport *t, const char *dir, struct encoder *m, struct checkpoint **cp, struct err *err)
+static int server(struct bare **line, struct transport *t, const char *dir, const char *at, struct encoder *m, struct checkpoint **cp, struct err *err)
 {
     char endpoint[BARE_ENDPOINT];
-    if (checkpoint_open(cp, dir, CHECKPOINT_CORE, err) != 0 || encoder_read(m, *cp, err) != 0 || bare_listen(line, t, endpoint, err) != 0)
+    if (checkpoint_open(cp, dir, CHECKPOINT_CORE, err) != 0 || encoder_read(m, *cp, err) != 0 || bare_listen(line, t, at, PRIMER_QUEUE, endpoint, err) != 0)
         return -1;
     printf("{\"event\":\"listening\",\"endpoint\":\"%s\"}\n", endpoint);
     (void)fflush(stdout);
@@ -78,10 +81,10 @@ static int client(struct bare **line, struct transport *t, const char *dir, cons
     *x = (void *)bytes;
     if (len != n)
         return err_set(err, ERR_INPUT, "%s: expected %zu bytes, found %zu", rows, n, len);
-    return bare_connect(line, t, endpoint, err);
+    return bare_connect(line, t, endpoint, PRIMER_QUEUE, err);
 }
 
-int primer_process(const char *dir, const char *rows, int T, const char *endpoint, struct err *err)
+int primer_process(const char *dir, const char *rows, int T, const char *at, const char *endpoint, struct err *err)
 {
     struct transport *t = NULL;
     struct bare *line = NULL;
@@ -93,7 +96,7 @@ int primer_process(const char *dir, const char *rows, int T, const char *endpoin
     const enum primer_role role = endpoint == NULL ? PRIMER_SERVER : PRIMER_CLIENT;
     int rc = transport_open(&t, err);
     if (rc == 0)
-        rc = role == PRIMER_SERVER ? server(&line, t, dir, &m, &cp, err) : client(&line, t, dir, rows, T, endpoint, &m, &x, err);
+        rc = role == PRIMER_SERVER ? server(&line, t, dir, at, &m, &cp, err) : client(&line, t, dir, rows, T, endpoint, &m, &x, err);
     if (rc == 0)
         rc = primer_party(role, line, &m, T, x, false, PRIMER_TIMEOUT_MS, &sums, err);
     if (rc == 0 && role == PRIMER_CLIENT)
@@ -160,7 +163,10 @@ static int watch(struct run *r, struct err *err)
         struct pollfd fds[2];
         for (int i = 0; i < 2; i++)
             fds[i] = (struct pollfd){.fd = r->ended[i] ? -1 : r->process[i].out, .events = POLLIN};
-        if (poll(fds, 2, -1) < 0)
+        const int ready = poll(fds, 2, LOOK_MS);
+        if (interrupt_seen())
+            return err_set(err, ERR_INTERNAL, "interrupted");
+        if (ready < 0)
             continue;
         for (int i = 0; i < 2; i++)
             if (fds[i].fd >= 0 && fds[i].revents != 0) {
@@ -176,11 +182,15 @@ static int start(struct run *r, const char *program, const char *dir, const char
 {
     char tokens[16], endpoint[BARE_ENDPOINT], rtt[32], rate[32], *const self = (char *)(uintptr_t)program;
     (void)snprintf(tokens, sizeof tokens, "%d", T);
-    char *serve[] = {self, "primer-party", "--model", (char *)(uintptr_t)dir, "--tokens", tokens, NULL};
-    if (process_start(&r->process[PRIMER_SERVER], names[PRIMER_SERVER], serve, true, NULL, err) != 0 ||
+    struct tunnel *const tunnel = line == NULL ? NULL : line->tunnel;
+    if (line != NULL)
+        runner_line_set(line, 2);
+    char *serve[] = {self, "primer-party", "--model", (char *)(uintptr_t)dir, "--tokens", tokens, "--at",
+                     (char *)(uintptr_t)(tunnel == NULL ? BARE_HERE : tunnel_address(PRIMER_SERVER)), NULL};
+    if (process_start_at(&r->process[PRIMER_SERVER], names[PRIMER_SERVER], serve, tunnel, PRIMER_SERVER, err) != 0 ||
         announced(&r->process[PRIMER_SERVER], "listening", endpoint, err) != 0)
         return -1;
-    if (line != NULL && (line->rtt_ms > 0 || line->rate_mbit > 0)) {
+    if (line != NULL && tunnel == NULL && (line->rtt_ms > 0 || line->rate_mbit > 0)) {
         (void)snprintf(rtt, sizeof rtt, "%g", line->rtt_ms);
         (void)snprintf(rate, sizeof rate, "%g", line->rate_mbit);
         char *relay[] = {self, "link", "--to", endpoint, "--rtt", rtt, "--rate", rate, "--json", NULL};
@@ -188,7 +198,7 @@ static int start(struct run *r, const char *program, const char *dir, const char
             return -1;
     }
     char *ask[] = {self, "primer-party", "--model", (char *)(uintptr_t)dir, "--tokens", tokens, "--rows", (char *)(uintptr_t)rows, "--connect", endpoint, NULL};
-    return process_start(&r->process[PRIMER_CLIENT], names[PRIMER_CLIENT], ask, true, NULL, err);
+    return process_start_at(&r->process[PRIMER_CLIENT], names[PRIMER_CLIENT], ask, tunnel, PRIMER_CLIENT, err);
 }
 
 static void differences(double *most, double *mean, const double *x, const double *y, size_t n)
@@ -209,10 +219,10 @@ static void describe(struct compare_row *row, const struct run *r, const char *s
     (void)snprintf(row->shape, sizeof row->shape, "%.24s, %d tokens", shape, T);
     (void)snprintf(row->protects, sizeof row->protects, "input, hidden values and weights, between two semi-honest parties");
     (void)snprintf(row->note, sizeof row->note,
-                   "BFV N 8192, tokens first; half gates, %.3g AND; keys %.3g MB in %.2g s (in offline); online %.3g + %.3g s of processor, client and server; "
-                   "not encrypted on the line",
-                   (double)c->gates, (double)(c->setup_sent + s->setup_sent) / 1e6, (double)c->setup_us / 1e6, (double)c->online_cpu_us / 1e6,
-                   (double)s->online_cpu_us / 1e6);
+                   "BFV N 8192, tokens first; half gates, %.3g AND; offline: keys %.3g MB in %.2g s, BFV products %.3g s, transfers %.3g s, tables %.3g s; online %.3g + "
+                   "%.3g s of processor, client and server; not encrypted on the line",
+                   (double)c->gates, (double)(c->setup_sent + s->setup_sent) / 1e6, (double)c->setup_us / 1e6, (double)c->products_us / 1e6,
+                   (double)c->transfers_us / 1e6, (double)c->tables_us / 1e6, (double)c->online_cpu_us / 1e6, (double)s->online_cpu_us / 1e6);
     row->offline_s = (double)(c->setup_us + c->offline_us) / 1e6;
     row->online_s = (double)c->online_us / 1e6;
     row->wait_s = (double)c->wait_us / 1e6;

@@ -15,10 +15,10 @@
 #include "bench/baselines/he/primer_party.h"
 #include "bench/baselines/smpc/runner.h"
 
-/* program: stip-bench. line (may be NULL: loopback): of a relay between the two. dir: the model of cp. */
+/* program: stip-bench. line (may be NULL: loopback): between the two. dir: the model of cp. */
 MUST_CHECK int primer_measure(struct compare_row *row, const struct checkpoint *cp, const char *dir, const char *shape, const int32_t *ids, int T,
                               const char *program, const struct runner_line *line, double *hidden, struct err *err);
-/* One of the processes; says how it went in JSON lines. endpoint NULL: the server, which listens. */
-MUST_CHECK int primer_process(const char *dir, const char *rows, int T, const char *endpoint, struct err *err);
+/* One of the processes; says how it went in JSON lines. endpoint NULL: the server, which listens at the address `at`. */
+MUST_CHECK int primer_process(const char *dir, const char *rows, int T, const char *at, const char *endpoint, struct err *err);
 
 #endif

@@ -138,10 +138,10 @@ static bool is_user(const struct worker *w)
     return w->index == 1;
 }
 
-static int listen_and_connect(struct worker *w, const char *endpoints, struct err *err)
+static int listen_and_connect(struct worker *w, const char *at, const char *endpoints, struct err *err)
 {
     char endpoint[PARTY_MAX][BARE_ENDPOINT], one[BARE_ENDPOINT];
-    if (transport_open(&w->transport, err) != 0 || mesh_open(&w->mesh, w->transport, w->index, w->job.system->parties, endpoint, err) != 0)
+    if (transport_open(&w->transport, err) != 0 || mesh_open(&w->mesh, w->transport, w->index, w->job.system->parties, at, endpoint, err) != 0)
         return -1;
     printf("{\"event\":\"listening\",\"endpoints\":[\"%s\",\"%s\",\"%s\",\"%s\"]}\n", endpoint[0], endpoint[1], endpoint[2], endpoint[3]);
     (void)fflush(stdout);
@@ -255,7 +255,7 @@ static int say_end(const struct worker *w, int rc, struct err *err)
     return rc;
 }
 
-int job_party(const char *dir, int index, const char *endpoints, struct err *err)
+int job_party(const char *dir, int index, const char *at, const char *endpoints, struct err *err)
 {
     struct worker w = {.dir = dir, .index = index};
     process_keep_pages();
@@ -263,7 +263,7 @@ int job_party(const char *dir, int index, const char *endpoints, struct err *err
     if (rc == 0 && (index < 0 || index >= mesh_count(w.job.system->parties)))
         rc = err_set(err, ERR_USAGE, "--index: %s has parties 0 to %d, found %d", w.job.system->name, mesh_count(w.job.system->parties) - 1, index);
     if (rc == 0)
-        rc = listen_and_connect(&w, endpoints, err);
+        rc = listen_and_connect(&w, at, endpoints, err);
     if (rc == 0)
         rc = set_up(&w, err);
     if (rc == 0)

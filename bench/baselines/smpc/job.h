@@ -38,7 +38,7 @@ struct job_sum {
     int passes;
     uint64_t offline_us, online_us, wait_us, sent, cpu_us;
 };
-/* Party `index` of the job in dir; endpoints of the earlier parties, separated by commas, "" for the first. */
-MUST_CHECK int job_party(const char *dir, int index, const char *endpoints, struct err *err);
+/* Party `index` of the job in dir, at the address `at`; endpoints of the earlier parties, separated by commas, "" for the first. */
+MUST_CHECK int job_party(const char *dir, int index, const char *at, const char *endpoints, struct err *err);
 
 #endif

@@ -15,7 +15,7 @@ struct hello {
     uint64_t index, parties;
 };
 
-int mesh_open(struct mesh **out, struct transport *t, int index, int parties, char endpoint[PARTY_MAX][BARE_ENDPOINT], struct err *err)
+int mesh_open(struct mesh **out, struct transport *t, int index, int parties, const char *at, char endpoint[PARTY_MAX][BARE_ENDPOINT], struct err *err)
 {
     struct mesh *m = calloc(1, sizeof *m);
     if (m == NULL)
@@ -25,7 +25,7 @@ int mesh_open(struct mesh **out, struct transport *t, int index, int parties, ch
     m->parties = parties;
     memset(endpoint, 0, PARTY_MAX * BARE_ENDPOINT);
     for (int k = index + 1; k < mesh_count(parties); k++)
-        if (bare_listen(&m->line[k], t, endpoint[k], err) != 0) {
+        if (bare_listen(&m->line[k], t, at, 0, endpoint[k], err) != 0) {
             mesh_close(m);
             return -1;
         }
@@ -44,7 +44,7 @@ void mesh_close(struct mesh *m)
 
 int mesh_connect(struct mesh *m, int to, const char *endpoint, struct err *err)
 {
-    return bare_connect(&m->line[to], m->transport, endpoint, err) == 0 ? 0 : err_wrap(err, "party %d", to);
+    return bare_connect(&m->line[to], m->transport, endpoint, 0, err) == 0 ? 0 : err_wrap(err, "party %d", to);
 }
 
 static int greet_one(struct mesh *m, int other, const struct hello *mine, struct err *err)

@@ -21,8 +21,8 @@ static inline int mesh_count(int parties)
 {
     return parties == 2 ? 3 : parties;
 }
-/* endpoint[k]: where party `index` listens for party k > index; "" for the others. */
-MUST_CHECK int mesh_open(struct mesh **out, struct transport *t, int index, int parties, char endpoint[PARTY_MAX][BARE_ENDPOINT],
+/* endpoint[k]: where party `index`, at the address `at`, listens for party k > index; "" for the others. */
+MUST_CHECK int mesh_open(struct mesh **out, struct transport *t, int index, int parties, const char *at, char endpoint[PARTY_MAX][BARE_ENDPOINT],
                          struct err *err);
 void mesh_close(struct mesh *m);
 MUST_CHECK int mesh_connect(struct mesh *m, int to, const char *endpoint, struct err *err);

@@ -7,12 +7,14 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#include "bench/interrupt.h"
 #include "bench/process.h"
 #include "bench/shapes.h"
 #include "engine/embed.h"
 
 #define START_MS 60000
 #define END_MS 5000 /* of what has been heard of */
+#define LOOK_MS 1000 /* how often a signal is looked for that came while nobody waited */
 
 /* ------------------------------------------------------------------ twin */
 
@@ -122,6 +124,12 @@ int runner_fits(const struct job *job, struct err *err)
 
 /* ------------------------------------------------------------------ processes */
 
+void runner_line_set(const struct runner_line *line, int ends)
+{
+    if (line->tunnel != NULL)
+        tunnel_set(line->tunnel, &(struct tunnel_line){.delay_ms = line->rtt_ms / 2, .rate_mbit = line->rate_mbit, .ends = ends});
+}
+
 struct child {
     struct process process, relay[PARTY_MAX]; /* [k]: what party k > this one goes through */
     char name[32], endpoint[PARTY_MAX][BARE_ENDPOINT];
@@ -146,16 +154,17 @@ static int start_relay(struct child *c, int k, const char *program, const struct
     return 0;
 }
 
-static int start_child(struct child *children, int index, const char *program, const char *dir, struct err *err)
+static int start_child(struct child *children, int index, const char *program, const char *dir, const struct tunnel *tunnel, struct err *err)
 {
     struct child *c = &children[index];
     char number[12], earlier[PARTY_MAX * BARE_ENDPOINT] = "";
     for (int k = 0; k < index; k++)
         (void)snprintf(earlier + strlen(earlier), sizeof earlier - strlen(earlier), "%s%s", k == 0 ? "" : ",", children[k].endpoint[index]);
     (void)snprintf(number, sizeof number, "%d", index);
-    char *argv[] = {(char *)(uintptr_t)program, "party", "--job", (char *)(uintptr_t)dir, "--index", number, "--connect", earlier, NULL};
+    char *argv[] = {(char *)(uintptr_t)program, "party", "--job", (char *)(uintptr_t)dir, "--index", number, "--connect", earlier,
+                    "--at", (char *)(uintptr_t)(tunnel == NULL ? BARE_HERE : tunnel_address(index)), NULL};
     struct json_doc *doc;
-    if (process_start(&c->process, c->name, argv, true, NULL, err) != 0 ||
+    if (process_start_at(&c->process, c->name, argv, tunnel, index, err) != 0 ||
         process_event(&c->process, "listening", START_MS, &doc, err) != 0)
         return -1;
     int k = 0;
@@ -206,7 +215,10 @@ static int watch(struct child *children, int count, struct err *err)
         struct pollfd fds[PARTY_MAX];
         for (int i = 0; i < count; i++)
             fds[i] = (struct pollfd){.fd = children[i].ended ? -1 : children[i].process.out, .events = POLLIN};
-        if (poll(fds, (nfds_t)count, -1) < 0)
+        const int ready = poll(fds, (nfds_t)count, LOOK_MS);
+        if (interrupt_seen())
+            return err_set(err, ERR_INTERNAL, "interrupted");
+        if (ready < 0)
             continue;
         for (int i = 0; i < count; i++)
             if (fds[i].fd >= 0 && fds[i].revents != 0) {
@@ -261,10 +273,11 @@ static int run_children(const struct job *job, const char *program, const char *
                         struct err *err)
 {
     const int count = mesh_count(job->system->parties);
+    runner_line_set(line, job->system->parties);
     for (int i = 0; i < count; i++) {
-        if (start_child(children, i, program, dir, err) != 0)
+        if (start_child(children, i, program, dir, line->tunnel, err) != 0)
             return -1;
-        for (int k = i + 1; k < job->system->parties && (line->rtt_ms > 0 || line->rate_mbit > 0); k++)
+        for (int k = i + 1; k < job->system->parties && line->tunnel == NULL && (line->rtt_ms > 0 || line->rate_mbit > 0); k++)
             if (start_relay(&children[i], k, program, line, err) != 0)
                 return -1;
     }

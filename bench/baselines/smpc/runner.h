@@ -13,6 +13,7 @@
 #define STIP_BENCH_BASELINES_SMPC_RUNNER_H
 
 #include "bench/baselines/smpc/job.h"
+#include "bench/tunnel.h"
 
 struct runner_cost {
     int passes;
@@ -31,10 +32,13 @@ MUST_CHECK int runner_twin(const struct job *job, float **rows, double *wraps, s
 MUST_CHECK int runner_fits(const struct job *job, struct err *err);
 /* Bytes and rounds of one pass, without running anything. */
 MUST_CHECK int runner_plan(const struct job *job, struct runner_result *out, struct err *err);
-/* A line between each two parties (the dealer's are loopback): all zero, loopback itself. */
+/* A line between each two parties (the dealer's are not slowed): all zero, loopback. */
 struct runner_line {
     double rtt_ms, rate_mbit;
+    struct tunnel *tunnel; /* borrowed: every party at an end of its own, where the line is that already; NULL: relays */
 };
+/* Of a tunnel: the line is now between the first so many ends. */
+void runner_line_set(const struct runner_line *line, int ends);
 /* program: stip-bench, which is the relay of a slow line too. */
 MUST_CHECK int runner_run(const struct job *job, const char *program, const struct runner_line *line, struct runner_result *out, struct err *err);
 
