@@ -1,6 +1,5 @@
 #include "user/session.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,10 +44,6 @@ static float *floats(size_t rows, size_t width)
 static int open_outputs(struct session *s, int n, float *logits, struct err *err)
 {
     const struct grant *g = s->c->grant;
-    size_t count = (size_t)n * s->c->server.out_width;
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(s->y_p[i]))
-            return err_set(err, ERR_PEER, "%s answered with a number that is not finite", channel_endpoint(s->c->channel));
     if (!g->head_here) {
         unseal_rows(logits, s->y_p, (size_t)n * (size_t)arch_answer_rows(g->config), &g->output); /* each classifier's in the same order */
         return 0;
