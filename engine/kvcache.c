@@ -124,15 +124,20 @@ static void put_free(struct kvpool *pool, struct kvpage *page)
     pool->free_count++;
 }
 
-size_t kvpool_lacks(const struct kvpool *pool, size_t want)
+size_t kvpool_ready(const struct kvpool *pool)
 {
-    const size_t left = (pool->budget - pool->used) / pool->page_bytes, most = want < left ? want : left;
-    return most > pool->free_count ? most - pool->free_count : 0;
+    return pool->free_count;
+}
+
+size_t kvpool_room(const struct kvpool *pool)
+{
+    const size_t left = (pool->budget - pool->used) / pool->page_bytes;
+    return left > pool->free_count ? left - pool->free_count : 0;
 }
 
 void kvpool_add(struct kvpool *pool, struct kvpage *page)
 {
-    if (kvpool_lacks(pool, SIZE_MAX) > 0)
+    if (kvpool_room(pool) > 0)
         put_free(pool, page);
     else
         free(page);

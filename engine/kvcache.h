@@ -48,9 +48,10 @@ size_t kvpool_block_bytes(const struct kvpool *pool);
 /* A page for kvpool_add, made by any thread; NULL where the machine has no memory. The system takes milliseconds to give a page of some
  * megabytes: caches that find one among the pool's free pages need not wait for it. */
 struct kvpage *kvpage_new(const struct kvpool *pool);
-void kvpool_add(struct kvpool *pool, struct kvpage *page); /* consumes it */
-/* How many free pages the pool has less than `want`, or less than the budget leaves room for. */
-size_t kvpool_lacks(const struct kvpool *pool, size_t want);
+void kvpool_add(struct kvpool *pool, struct kvpage *page); /* consumes it; no more than there is room for are kept */
+/* Free pages of the pool, and how many more the budget has room for. */
+size_t kvpool_ready(const struct kvpool *pool);
+size_t kvpool_room(const struct kvpool *pool);
 
 struct kvcache {
     int len, cap; /* tokens */

@@ -86,8 +86,8 @@ void stock_close(struct stock *st)
 void stock_turn(struct stock *st)
 {
     take(st);
-    const size_t most = kvpool_budget(st->pool) / STOCK_SHARE / kvpool_page_bytes(st->pool);
-    const size_t lacks = kvpool_lacks(st->pool, most < STOCK_PAGES ? most : STOCK_PAGES);
-    for (; st->open < lacks && sem_post(&st->asked) == 0; st->open++)
+    const size_t share = kvpool_budget(st->pool) / STOCK_SHARE / kvpool_page_bytes(st->pool), most = share < STOCK_PAGES ? share : STOCK_PAGES;
+    const size_t ready = kvpool_ready(st->pool), room = kvpool_room(st->pool);
+    for (; ready + st->open < most && st->open < room && sem_post(&st->asked) == 0; st->open++)
         continue;
 }

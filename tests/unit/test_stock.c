@@ -26,11 +26,11 @@ static struct stock *stock_of(struct kvpool *pool)
 /* Turns until the pool has so many free pages. */
 static void turn_until(struct stock *st, const struct kvpool *pool, size_t free_pages)
 {
-    for (int i = 0; i < TURNS_MAX && kvpool_lacks(pool, free_pages) > 0; i++) {
+    for (int i = 0; i < TURNS_MAX && kvpool_ready(pool) < free_pages; i++) {
         stock_turn(st);
         (void)poll(NULL, 0, 1);
     }
-    cr_expect_eq(kvpool_lacks(pool, free_pages), 0);
+    cr_expect_eq(kvpool_ready(pool), free_pages);
 }
 
 /* Mutations: no bound by STOCK_SHARE, none by STOCK_PAGES; what is asked for not counted (too many pages). */
@@ -47,7 +47,8 @@ Test(stock, keeps_a_part_of_the_budget_ready_and_no_more)
             stock_turn(st);
             (void)poll(NULL, 0, 1);
         }
-        cr_expect_eq(kvpool_lacks(pool, cases[i].budget), cases[i].budget - cases[i].ready);
+        cr_expect_eq(kvpool_ready(pool), cases[i].ready);
+        cr_expect_eq(kvpool_room(pool), cases[i].budget - cases[i].ready);
         stock_close(st);
         cr_expect_eq(kvpool_used(pool), 0);
         kvpool_free(pool);
@@ -65,7 +66,7 @@ Test(stock, pages_that_are_taken_are_replaced_within_the_budget)
     cr_assert_eq(kvcache_new(&kv, pool, (int)(budget * page), &err), 0, "%s", err.text);
     turn_until(st, pool, 2);
     cr_assert(kvcache_reserve(kv, (int)(3 * page)));
-    cr_expect_eq(kvpool_lacks(pool, 2), 2, "both were used");
+    cr_expect_eq(kvpool_ready(pool), 0, "both were used");
     turn_until(st, pool, 2);
     cr_assert(kvcache_reserve(kv, (int)((budget - 1) * page)));
     struct kvpage *extra[2] = {kvpage_new(pool), kvpage_new(pool)};
@@ -73,9 +74,11 @@ Test(stock, pages_that_are_taken_are_replaced_within_the_budget)
         cr_assert_not_null(extra[i]);
         kvpool_add(pool, extra[i]);
     }
-    cr_expect_eq(kvpool_lacks(pool, budget), 0, "one page is left of the budget, and one is free");
+    cr_expect_eq(kvpool_ready(pool), 1, "one page is left of the budget: the other is not kept");
+    cr_expect_eq(kvpool_room(pool), 0);
     cr_expect(kvcache_reserve(kv, (int)(budget * page)));
-    cr_expect_eq(kvpool_lacks(pool, budget), 0, "nothing is left: nothing is lacking");
+    cr_expect_eq(kvpool_room(pool), 0);
+    cr_expect_eq(kvpool_ready(pool), 0);
     cr_expect_eq(kvpool_used(pool), kvpool_budget(pool));
     kvcache_free(kv);
     stock_close(st);
