@@ -1,5 +1,6 @@
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,4 +43,10 @@ uint64_t memory_group_limit(void)
     }
     (void)fclose(f);
     return least;
+}
+
+void memory_keep_freed(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, MEMORY_KEEP / 16); /* a fragment of a message and what the library adds are less */
+    (void)mallopt(M_TRIM_THRESHOLD, MEMORY_KEEP);
 }

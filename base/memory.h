@@ -1,4 +1,4 @@
-/* base/memory.h - how much memory this machine has, and how much of it this process may take.
+/* base/memory.h - how much memory this machine has, how much of it this process may take, and what it keeps of what it took.
  *
  * Data flow   the kernel -> default and check of limits.memory_mb; doctor.
  * Units       bytes.
@@ -21,5 +21,10 @@ static inline uint64_t memory_physical(void)
 
 /* The smallest memory.max of the control groups that this process is in (version 2); UINT64_MAX for none. */
 uint64_t memory_group_limit(void);
+
+/* For a process through which large messages run: what is freed stays its own, up to MEMORY_KEEP bytes. By default pages go back to
+ * the system with every message, and each is cleared and mapped again for the next one. Before the first thread. */
+#define MEMORY_KEEP (32 << 20)
+void memory_keep_freed(void);
 
 #endif

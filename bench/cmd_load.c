@@ -1,11 +1,12 @@
 #include <stdio.h>
 
+#include "base/memory.h"
+#include "base/threads.h"
 #include "bench/cmd.h"
 #include "bench/interrupt.h"
 #include "bench/load_report.h"
 #include "bench/shapes.h"
 #include "bench/stage.h"
-#include "base/threads.h"
 
 static int read_flags(struct load_opts *o, const struct cli_cmd *cmd, struct err *err)
 {
@@ -42,6 +43,7 @@ static int load_config(const char *config, struct load_opts *o, const struct cli
     struct setup setup = {0};
     struct load_result r = {0};
     int rc = -1;
+    memory_keep_freed();
     if (setup_read(&setup, &user, err) != 0)
         return -1;
     /* Each user has a thread already. */

@@ -121,7 +121,9 @@ static const char *error_name(const struct worker *w, const struct err *err)
 static int connect_worker(struct worker *w, struct err *err)
 {
     const struct setup *s = w->load->setup;
-    return connection_open(&w->connection, s->transport, s->servers[0].endpoint, &s->servers[0].key, s->config.identity, s->grant, NULL, err);
+    if (connection_open(&w->connection, s->transport, s->servers[0].endpoint, &s->servers[0].key, s->config.identity, s->grant, NULL, err) != 0)
+        return -1;
+    return s->bf16 ? connection_bf16(w->connection, err) : 0;
 }
 
 /* Token by token, with nothing around it. */

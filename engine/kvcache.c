@@ -12,6 +12,7 @@ struct kvpool {
     size_t block_bytes, page_bytes;
     size_t used, budget;
     struct kvpage *free; /* pages that no cache holds; their memory is not in `used` */
+    size_t free_count;
 };
 
 const char *kv_dtype_name(enum kv_dtype t)
@@ -103,8 +104,9 @@ size_t kvpool_block_bytes(const struct kvpool *pool)
     return pool->block_bytes;
 }
 
-/* A pass reads small blocks all over the pages of all sessions: huge pages of the system save it as many look-ups. */
-static struct kvpage *new_page(const struct kvpool *pool)
+/* A pass reads small blocks all over the pages of all sessions: huge pages of the system save it as many look-ups. Cleared once: attention
+ * multiplies whole groups of keys and drops the scores of those that are not there, so it reads them. */
+struct kvpage *kvpage_new(const struct kvpool *pool)
 {
     const size_t huge = (size_t)2 << 20, whole = pool->page_bytes / huge * huge;
     void *page = NULL;
@@ -112,7 +114,33 @@ static struct kvpage *new_page(const struct kvpool *pool)
         return NULL;
     if (whole > 0)
         (void)madvise(page, whole, MADV_HUGEPAGE); /* a hint */
-    return page;
+    return memset(page, 0, pool->page_bytes);
+}
+
+static void put_free(struct kvpool *pool, struct kvpage *page)
+{
+    page->next = pool->free;
+    pool->free = page;
+    pool->free_count++;
+}
+
+size_t kvpool_ready(const struct kvpool *pool)
+{
+    return pool->free_count;
+}
+
+size_t kvpool_room(const struct kvpool *pool)
+{
+    const size_t left = (pool->budget - pool->used) / pool->page_bytes;
+    return left > pool->free_count ? left - pool->free_count : 0;
+}
+
+void kvpool_add(struct kvpool *pool, struct kvpage *page)
+{
+    if (kvpool_room(pool) > 0)
+        put_free(pool, page);
+    else
+        free(page);
 }
 
 static struct kvpage *take_page(struct kvpool *pool)
@@ -120,12 +148,10 @@ static struct kvpage *take_page(struct kvpool *pool)
     if (pool->page_bytes > pool->budget - pool->used)
         return NULL;
     struct kvpage *page = pool->free;
-    if (page != NULL)
+    if (page != NULL) {
         pool->free = page->next;
-    /* Cleared once: attention multiplies whole groups of keys and drops the scores of those that are not there, so it reads them. */
-    else if ((page = new_page(pool)) != NULL)
-        memset(page, 0, pool->page_bytes);
-    else
+        pool->free_count--;
+    } else if ((page = kvpage_new(pool)) == NULL)
         return NULL;
     page->references = 1;
     page->next = NULL;
@@ -139,8 +165,7 @@ void kvpage_drop(struct kvpool *pool, struct kvpage *page)
     if (--page->references > 0)
         return;
     pool->used -= pool->page_bytes;
-    page->next = pool->free;
-    pool->free = page;
+    put_free(pool, page);
 }
 
 int kvcache_new(struct kvcache **out, struct kvpool *pool, int cap, struct err *err)

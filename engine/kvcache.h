@@ -7,7 +7,7 @@
  * Units       tokens, bytes.
  * Errors      kvpool_new, kvcache_new: memory. kvcache_reserve says no when the budget, or the machine, has no page left.
  * Memory      pages are counted by reference and go back to the pool, which keeps them for the next cache. One thread at a time
- *             may call the functions of a pool and its caches; forward() only reads the page list.
+ *             may call the functions of a pool and its caches, but for kvpage_new; forward() only reads the page list.
  * Secrets     permuted keys and values on the server; never cleared, for the server may see them.
  */
 #ifndef STIP_ENGINE_KVCACHE_H
@@ -44,6 +44,14 @@ size_t kvpool_used(const struct kvpool *pool);
 size_t kvpool_budget(const struct kvpool *pool);
 /* Bytes from one block to the next; block of layer l and head g is number l*G + g. */
 size_t kvpool_block_bytes(const struct kvpool *pool);
+
+/* A page for kvpool_add, made by any thread; NULL where the machine has no memory. The system takes milliseconds to give a page of some
+ * megabytes: caches that find one among the pool's free pages need not wait for it. */
+struct kvpage *kvpage_new(const struct kvpool *pool);
+void kvpool_add(struct kvpool *pool, struct kvpage *page); /* consumes it; no more than there is room for are kept */
+/* Free pages of the pool, and how many more the budget has room for. */
+size_t kvpool_ready(const struct kvpool *pool);
+size_t kvpool_room(const struct kvpool *pool);
 
 struct kvcache {
     int len, cap; /* tokens */

@@ -49,6 +49,8 @@ void generation_collect(struct generation *g)
         return;
     int n = g->model.worker == NULL ? 0 : worker_finish(g->model.worker, jobs, &us);
     core_done(g->core, clock_ms(), jobs, n, us);
+    if (g->model.stock != NULL)
+        stock_turn(g->model.stock);
     if (n > 0)
         patience_begin(&g->patience, clock_us(), us);
 }

@@ -28,6 +28,7 @@ struct loader {
 void loaded_free(struct loaded *m)
 {
     worker_close(m->worker);
+    stock_close(m->stock);
     kvpool_free(m->pool);
     package_free(m->package);
     *m = (struct loaded){0};
@@ -46,6 +47,8 @@ static int load(struct loaded *m, const struct settings *set, size_t held, int w
         return err_set(err, ERR_INTERNAL,
                        "limits.memory_mb is %zu bytes, the keys and values of %d tokens of this model need %zu; give it more",
                        set->kv_bytes, KV_PAGE, kvpool_page_bytes(m->pool));
+    if (stock_open(&m->stock, m->pool, err) != 0)
+        return -1;
     return worker_open(&m->worker, net, core_pass_rows(&set->limits, &net->config), wake_fd, err);
 }
 

@@ -12,12 +12,14 @@
 
 #include "server/package.h"
 #include "server/settings.h"
+#include "server/stock.h"
 #include "server/worker.h"
 
 /* A model that can be served. */
 struct loaded {
     struct package *package;
     struct kvpool *pool;
+    struct stock *stock;
     struct worker *worker;
 };
 void loaded_free(struct loaded *m); /* leaves it empty; waits for the worker */

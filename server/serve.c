@@ -335,6 +335,7 @@ int serve(const struct settings *set, bool json, struct err *err)
     struct install_sender to_developers = {send_admin, &s};
     int rc = -1;
     catch_signals();
+    memory_keep_freed();
     if ((s.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
         err_set(err, ERR_INTERNAL, "eventfd: %s", strerror(errno));
         goto done;

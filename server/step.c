@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "base/finite.h"
 #include "base/log.h"
 #include "model/arch.h"
 #include "server/core_state.h"
@@ -254,18 +255,6 @@ int core_take(struct core *c, struct core_job *jobs, int max_jobs)
     return n;
 }
 
-/* Without leaving early: the compiler makes vectors of it. */
-static bool all_finite(const float *v, size_t n)
-{
-    uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, v + i, sizeof bits);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
-    }
-    return bad == 0;
-}
-
 static void piece_done(struct core *c, const struct core_job *job, uint32_t server_us)
 {
     struct session *s = job->session;
@@ -283,7 +272,7 @@ static void piece_done(struct core *c, const struct core_job *job, uint32_t serv
         core_say(c, s, msg_cancelled_encode(s->id));
         return;
     }
-    if (!all_finite(job->seq.out, (size_t)job->seq.out_n * c->model.hello.out_width)) {
+    if (!finite_all(job->seq.out, (size_t)job->seq.out_n * c->model.hello.out_width)) {
         log_warn("session %s: its computation gave a value that is infinite or not a number; the session ends", s->name);
         core_fail(c, s, s->step.seq, WIRE_OVERFLOW, "these rows give values that are infinite or not a number; the session has ended");
         return;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "base/finite.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(float) == 4,
                "rows are sent as they lie in memory: little-endian");
@@ -36,18 +37,6 @@ static enum wire_code start(struct frag_out *out, const struct frame *model, str
     return code;
 }
 
-/* Exponent of all ones: infinite or not a number. */
-static bool all_finite(const float *v, uint64_t n)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, v + i, sizeof bits);
-        if ((bits & 0x7f800000u) == 0x7f800000u)
-            return false;
-    }
-    return true;
-}
-
 static enum wire_code refuse(struct err *err, enum wire_code code, const char *message, const char *field,
                              unsigned long long found, unsigned long long limit)
 {
@@ -73,7 +62,7 @@ static enum wire_code receive(struct frag_in *in, const struct frame *f, float *
         return code;
     for (uint64_t i = 0; bf16 && i < f->h.length / 2; i++)
         dst[f->h.offset / 2 + i] = element(f, i);
-    if (last && !all_finite(dst, in->first.total / wire_dtype_bytes(in->first.dtype))) {
+    if (last && !finite_all(dst, in->first.total / wire_dtype_bytes(in->first.dtype))) {
         (void)err_set(err, ERR_INPUT, "%s: a value is infinite or not a number", what);
         return WIRE_NONFINITE;
     }

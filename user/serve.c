@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/secret.h"
 #include "user/cmd.h"
 #include "user/serve_page.h"
@@ -516,6 +517,7 @@ int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     (void)argv;
     if (o == NULL)
         return err_oom(err, sizeof *o);
+    memory_keep_freed();
     s.stop = -1;
     s.started = clock_unix();
     int rc = setup_read(&s.set, cmd, err) == 0 && read_options(&s, cmd, o, err) == 0 ? run(&s, cmd, o, err) : -1;
