@@ -160,12 +160,15 @@ static int rank_bucket(struct sampler *s, int bucket, float least)
 {
     const float top = bucket == 0 ? INFINITY : bucket_top(bucket), below = bucket_top(bucket + 1);
     int n = 0;
-    for (int i = 0; i < s->vocab; i++)
-        if (s->weight[i] > below && s->weight[i] <= top && s->weight[i] >= least) {
+    for (int i = 0; i < s->vocab; i++) {
+        const float weight = s->weight[i];
+        /* One question instead of three: about half of the weights are above any bound, and a wrong guess costs more than comparing. */
+        if ((weight > below) & (weight <= top) & (weight >= least)) {
             uint32_t bits;
-            memcpy(&bits, &s->weight[i], sizeof bits);
+            memcpy(&bits, &weight, sizeof bits);
             s->rank[n++] = (uint64_t)~bits << 32 | (uint32_t)i;
         }
+    }
     qsort(s->rank, (size_t)n, sizeof *s->rank, by_rank);
     return n;
 }
