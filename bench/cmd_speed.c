@@ -290,7 +290,10 @@ static int set_up(struct speed *sp, const struct cli_cmd *cmd, const char *model
         .layer_weights = (double)c->L * ((double)(2 * c->H + 2 * c->G) * c->K * c->D + (c->gated ? 3.0 : 2.0) * c->D * c->F),
         .head_weights = (double)config_outputs(c) * c->D,
         .weight_bytes = bytes[sp->loaded.net->layers[0].up.w.format],
-        .peak = machine_peak(&sp->machine, sp->dtype->name)};
+        .peak = machine_peak(&sp->machine, sp->dtype->name),
+        .pair = 4.0 * c->H * c->K * c->L,
+        .pair_peak = machine_peak(&sp->machine, "f32"),
+        .causal = c->causal};
     return open_side(sp, &sp->plain, err) != 0 ? -1 : open_side(sp, &sp->private, err);
 }
 
@@ -332,6 +335,7 @@ static int measure_again(struct speed *sp, struct err *err)
         return -1;
     machine_best(&sp->machine, &now);
     sp->cost.peak = machine_peak(&sp->machine, sp->dtype->name);
+    sp->cost.pair_peak = machine_peak(&sp->machine, "f32");
     for (int i = 0; i < sp->row_count; i++)
         speed_row_limits(&sp->row[i], &sp->cost, &sp->machine);
     return 0;

@@ -166,7 +166,7 @@ int main(int argc, char **argv)
          "stip-bench demo --model examples/demo-lm --prompt \"Once upon a time\"", demo_opts, cmd_demo, NULL},
         {"equality", "plain and private in one process, same kernels", "stip-bench equality --model HFDIR --prompt \"Once\" --json",
          equality_opts, cmd_equality, "[FILE ...]"},
-        {"keys", "time of key derivation and of permuting one token, medians of 5", "stip-bench keys --model HFDIR --json", keys_opts,
+        {"keys", "time of key derivation, and of what a user does for one token", "stip-bench keys --model HFDIR --json", keys_opts,
          cmd_keys, NULL},
         {"speed", "plain and private tokens per second, beside the machine's limits",
          "stip-bench speed --shape llama-110m --threads 2 --prompt 128,512 --gen 64 --batch 1,8,32 --json", speed_opts, cmd_speed, NULL},

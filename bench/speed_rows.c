@@ -15,12 +15,13 @@ static const char *phase_of(const struct speed_row *row)
 void speed_row_limits(struct speed_row *row, const struct speed_model *m, const struct machine *machine)
 {
     double tokens = row->decode ? row->batch : (double)row->tokens * row->batch; /* of one pass over the weights */
-    double operations = 2 * (tokens * m->layer_weights + row->batch * m->head_weights);
+    double keys = row->decode || m->causal ? (row->tokens + 1) / 2.0 : row->tokens; /* that a token sees, in the mean */
+    double seconds = 2 * (tokens * m->layer_weights + row->batch * m->head_weights) / m->peak + tokens * keys * m->pair / m->pair_peak;
     double bytes = (m->layer_weights + m->head_weights) * m->weight_bytes;
     double passes = row->tok_s / tokens;
-    row->flop_frac = passes * operations / m->peak;
+    row->flop_frac = passes * seconds;
     row->bw_frac = passes * bytes / machine->bandwidth;
-    row->limit_tok_s = tokens * fmin(m->peak / operations, machine->bandwidth / bytes);
+    row->limit_tok_s = tokens * fmin(1 / seconds, machine->bandwidth / bytes);
 }
 
 void speed_row_print(const struct speed_row *row)

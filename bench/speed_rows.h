@@ -16,12 +16,15 @@
 
 #define SPEED_ROWS_MAX 512
 
-/* What one pass of a model costs, attention left out: matrices of the layers for each token, the head for the last of each
- * sequence. */
+/* What one pass of a model costs: matrices of the layers for each token, the head for the last of each sequence, and of attention its
+ * two products, which are float whatever the weights are. Left out: everything else, and the bytes of keys and values. */
 struct speed_model {
     double layer_weights, head_weights; /* numbers */
     double weight_bytes;                /* of one number */
-    double peak;                        /* operations per second */
+    double peak;                        /* operations per second with weights of this kind */
+    double pair;                        /* operations of one query with one key that it sees, all heads and layers */
+    double pair_peak;                   /* float operations per second */
+    bool causal;
 };
 
 struct speed_row {

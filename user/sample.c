@@ -139,6 +139,16 @@ static int bucket_of(float weight)
     return bits > one ? 0 : (int)((one - bits) >> 18);
 }
 
+/* All weights of this bucket and of those after it are at most this. */
+static float bucket_top(int bucket)
+{
+    uint32_t bits = 0x3f800000;
+    float top;
+    bits -= (uint32_t)bucket << 18;
+    memcpy(&top, &bits, sizeof top);
+    return bucket == BUCKETS ? -1 : top;
+}
+
 static int by_rank(const void *a, const void *b)
 {
     const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -148,29 +158,53 @@ static int by_rank(const void *a, const void *b)
 /* Sorts what is in one bucket: the more probable first, of equals the smaller id. Gives how many. */
 static int rank_bucket(struct sampler *s, int bucket, float least)
 {
+    const float top = bucket == 0 ? INFINITY : bucket_top(bucket), below = bucket_top(bucket + 1);
     int n = 0;
-    for (int i = 0; i < s->vocab; i++)
-        if (s->weight[i] >= least && bucket_of(s->weight[i]) == bucket) {
+    for (int i = 0; i < s->vocab; i++) {
+        const float weight = s->weight[i];
+        /* One question instead of three: about half of the weights are above any bound, and a wrong guess costs more than comparing. */
+        if ((weight > below) & (weight <= top) & (weight >= least)) {
             uint32_t bits;
-            memcpy(&bits, &s->weight[i], sizeof bits);
+            memcpy(&bits, &weight, sizeof bits);
             s->rank[n++] = (uint64_t)~bits << 32 | (uint32_t)i;
         }
+    }
     qsort(s->rank, (size_t)n, sizeof *s->rank, by_rank);
     return n;
+}
+
+/* Neighbours are often in one bucket, and an addition would wait for the one before it: they are counted side by side. */
+#define SIDES 4
+
+/* How many weights are in each bucket, and their sum. */
+static void count_buckets(const struct sampler *s, int count[BUCKETS], double part[BUCKETS])
+{
+    int side_count[SIDES][BUCKETS] = {{0}}, i = 0;
+    double side_part[SIDES][BUCKETS] = {{0}};
+    for (; i + SIDES <= s->vocab; i += SIDES)
+        for (int k = 0; k < SIDES; k++) {
+            const int b = bucket_of(s->weight[i + k]);
+            side_count[k][b]++;
+            side_part[k][b] += (double)s->weight[i + k];
+        }
+    for (; i < s->vocab; i++) {
+        const int b = bucket_of(s->weight[i]);
+        side_count[0][b]++;
+        side_part[0][b] += (double)s->weight[i];
+    }
+    for (int b = 0; b < BUCKETS; b++) {
+        count[b] = side_count[0][b] + side_count[1][b] + side_count[2][b] + side_count[3][b];
+        part[b] = (side_part[0][b] + side_part[1][b]) + (side_part[2][b] + side_part[3][b]);
+    }
 }
 
 /* Keeps the `want` most probable, or as many as reach `mass` together; the weights of the others become 0. None below `least`
  * is among them. */
 static void keep_top(struct sampler *s, int want, double mass, float least)
 {
-    double sum = 0, part[BUCKETS] = {0};
-    int count[BUCKETS] = {0}, taken = 0, last = 0;
-    for (int i = 0; i < s->vocab; i++)
-        if (s->weight[i] >= least) {
-            const int b = bucket_of(s->weight[i]);
-            count[b]++;
-            part[b] += (double)s->weight[i];
-        }
+    double sum = 0, part[BUCKETS];
+    int count[BUCKETS], taken = 0, last = 0;
+    count_buckets(s, count, part);
     for (; last < BUCKETS - 1 && taken + count[last] < want && sum + part[last] < mass; last++) {
         taken += count[last];
         sum += part[last];
@@ -181,8 +215,9 @@ static void keep_top(struct sampler *s, int want, double mass, float least)
         sum += (double)s->weight[s->rank[k] & UINT32_MAX];
     for (; k < n; k++)
         s->weight[s->rank[k] & UINT32_MAX] = 0;
+    const float below = bucket_top(last + 1);
     for (int i = 0; i < s->vocab; i++)
-        s->weight[i] = bucket_of(s->weight[i]) > last ? 0 : s->weight[i];
+        s->weight[i] = s->weight[i] > below ? s->weight[i] : 0;
 }
 
 /* Sums of BLOCK weights each; gives the sum of all. */

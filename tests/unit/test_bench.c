@@ -107,8 +107,8 @@ Test(bench, fractions_are_of_the_lower_limit_and_of_the_right_unit)
     m.ops[MACHINE_INT8_AMX] = 8e9;
     cr_expect_eq(machine_peak(&m, "int8"), 8e9);
 
-    /* 900 numbers in the layers, 100 in the head, 2 bytes each: 2000 bytes and 2000 operations a token of a decode. */
-    const struct speed_model model = {900, 100, 2, 1e9};
+    /* 900 numbers in the layers, 100 in the head, 2 bytes each: 2000 bytes and 2000 operations a token of a decode, without attention. */
+    struct speed_model model = {.layer_weights = 900, .head_weights = 100, .weight_bytes = 2, .peak = 1e9, .pair_peak = 5e8};
     struct speed_row row = {.decode = true, .tokens = 64, .batch = 1, .tok_s = 250000};
     speed_row_limits(&row, &model, &m);
     cr_expect_float_eq(row.bw_frac, 0.5, 1e-12);
@@ -124,6 +124,21 @@ Test(bench, fractions_are_of_the_lower_limit_and_of_the_right_unit)
     speed_row_limits(&row, &model, &m);
     cr_expect_float_eq(row.flop_frac, 1000 * 2 * (100 * 900 + 100) / 1e9, 1e-12);
     cr_expect_float_eq(row.bw_frac, 1000 * 2000 / 1e9, 1e-12);
+
+    /* Of 100 tokens the first sees one key, the last 100: 5050 pairs in a causal pass, 10000 in another. 1000 passes a second. */
+    model.pair = 20;
+    model.causal = true;
+    const double products = 1000 * 2 * (100 * 900 + 100) / 1e9;
+    speed_row_limits(&row, &model, &m);
+    cr_expect_float_eq(row.flop_frac, products + 1000 * 5050 * 20 / 5e8, 1e-12);
+    cr_expect_float_eq(row.limit_tok_s, row.tok_s / row.flop_frac, 1e-6);
+    model.causal = false;
+    speed_row_limits(&row, &model, &m);
+    cr_expect_float_eq(row.flop_frac, products + 1000 * 10000 * 20 / 5e8, 1e-12);
+    /* Steps 1, 2, ..., 64 of a decode see 32.5 keys in the mean. */
+    row = (struct speed_row){.decode = true, .tokens = 64, .batch = 2, .tok_s = 100000};
+    speed_row_limits(&row, &model, &m);
+    cr_expect_float_eq(row.flop_frac, 100000 * (2000 / 1e9 + 32.5 * 20 / 5e8), 1e-12);
 }
 
 Test(bench, the_machine_is_measured_and_has_a_multiplier)

@@ -116,15 +116,15 @@ INLINE void score_page(enum kv_dtype dtype, float score[][KV_PAGE], const struct
         score_keys(dtype, score, query, n, keys, K, v, 1);
 }
 
-/* y_i += sum over j of weight[i][j] * v_j, j in from..to-1 */
-INLINE void add_chunk(enum kv_dtype dtype, int vectors, float weight[][KV_PAGE], const struct query *query, int n,
+/* y_i = shrink_i * y_i + sum over j of weight[i][j] * v_j, j in from..to-1 */
+INLINE void add_chunk(enum kv_dtype dtype, int vectors, const float *shrink, float weight[][KV_PAGE], const struct query *query, int n,
                       const unsigned char *values, int K, int d, int from, int to)
 {
     vf sum[QUERIES][VALUE_VECTORS];
     UNROLL for (int i = 0; i < QUERIES; i++)
         if (i < n)
             UNROLL for (int v = 0; v < vectors; v++)
-                sum[i][v] = vf_load(query[i].y + d + v * ISA_LANES);
+                sum[i][v] = vf_load(query[i].y + d + v * ISA_LANES) * shrink[i];
     for (int j = from; j < to; j++) {
         vf value[VALUE_VECTORS];
         UNROLL for (int v = 0; v < vectors; v++)
@@ -142,25 +142,26 @@ INLINE void add_chunk(enum kv_dtype dtype, int vectors, float weight[][KV_PAGE],
                 vf_store(query[i].y + d + v * ISA_LANES, sum[i][v]);
 }
 
-INLINE void add_values(enum kv_dtype dtype, float weight[][KV_PAGE], const struct query *query, int n, const unsigned char *values,
-                       int K, int from, int to)
+INLINE void add_values(enum kv_dtype dtype, const float *shrink, float weight[][KV_PAGE], const struct query *query, int n,
+                       const unsigned char *values, int K, int from, int to)
 {
     int d = 0;
     for (; d + VALUE_VECTORS * ISA_LANES <= K; d += VALUE_VECTORS * ISA_LANES)
-        add_chunk(dtype, VALUE_VECTORS, weight, query, n, values, K, d, from, to);
+        add_chunk(dtype, VALUE_VECTORS, shrink, weight, query, n, values, K, d, from, to);
     for (; d + ISA_LANES <= K; d += ISA_LANES)
-        add_chunk(dtype, 1, weight, query, n, values, K, d, from, to);
+        add_chunk(dtype, 1, shrink, weight, query, n, values, K, d, from, to);
     for (; d < K; d++)
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
+            query[i].y[d] *= shrink[i];
             for (int j = from; j < to; j++)
                 query[i].y[d] += weight[i][j] * kv_element(dtype, values, (size_t)j * (size_t)K + (size_t)d);
+        }
 }
 
-/* Scores to weights: the softmax so far is corrected to the new maximum. */
-INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float scale, float cap, const float *key_scale,
-                  const float *value_scale)
+/* Scores as the softmax sees them, minus infinity for what this query does not see. Gives the largest so far. */
+INLINE float scale_scores(float score[KV_PAGE], const struct query *s, int base, float scale, float cap, const float *key_scale)
 {
-    vf part[PAGE_VECTORS], most = vf_all(s->max), total = {0};
+    vf part[PAGE_VECTORS], most = vf_all(s->max);
     int from = s->first - base, to = s->last + 1 - base;
     UNROLL for (int v = 0; v < PAGE_VECTORS; v++) {
         part[v] = vf_load(score + v * ISA_LANES) * scale;
@@ -174,31 +175,52 @@ INLINE void weigh(float score[KV_PAGE], struct query *s, int base, int K, float 
             vi j = vi_lanes() + v * ISA_LANES;
             part[v] = vf_select((j >= from) & (j < to), part[v], vf_all(-INFINITY));
         }
-    UNROLL for (int v = 0; v < PAGE_VECTORS; v++)
-        most = vf_select(part[v] > most, part[v], most); /* NaN is passed over here and spoils the sum below */
-    float max = vf_max(most);
-    if (max > s->max) {
-        float shrink = vf_exp(vf_all(s->max - max))[0];
-        for (int d = 0; d < K; d++)
-            s->y[d] *= shrink;
-        s->sum *= (double)shrink;
-        s->max = max;
-    }
     UNROLL for (int v = 0; v < PAGE_VECTORS; v++) {
-        part[v] = vf_exp(part[v] - max);
-        total += part[v];
-        if (value_scale != NULL)
-            part[v] *= vf_load(value_scale + v * ISA_LANES);
         vf_store(score + v * ISA_LANES, part[v]);
+        most = vf_larger(most, part[v]); /* NaN is passed over here and spoils the sum later */
     }
-    s->sum += (double)vf_sum(total);
+    return vf_max(most);
+}
+
+/* Scores to weights exp(score - max); gives their sum. */
+INLINE float weigh(float score[KV_PAGE], float max, const float *value_scale)
+{
+    vf total = {0};
+    UNROLL for (int v = 0; v < PAGE_VECTORS; v++) {
+        vf part = vf_exp(vf_load(score + v * ISA_LANES) - max);
+        total += part;
+        if (value_scale != NULL)
+            part *= vf_load(value_scale + v * ISA_LANES);
+        vf_store(score + v * ISA_LANES, part);
+    }
+    return vf_sum(total);
+}
+
+/* Scores of n queries to weights. The softmax so far is to be corrected to the new maximum: shrink[i] says by how much, 1 where it stays.
+ * All queries take each step together and without branches, so that none waits for another's. */
+INLINE void weigh_all(float score[][KV_PAGE], float shrink[ISA_LANES], struct query *query, int n, int base, float scale, float cap,
+                      const float *key_scale, const float *value_scale)
+{
+    float before[ISA_LANES] = {0}, max[ISA_LANES] = {0};
+    UNROLL for (int i = 0; i < QUERIES; i++)
+        if (i < n) {
+            before[i] = query[i].max;
+            max[i] = scale_scores(score[i], &query[i], base, scale, cap, key_scale);
+        }
+    vf was = vf_load(before), is = vf_load(max);
+    vf_store(shrink, vf_select(is > was, vf_exp(was - is), vf_all(1.0f)));
+    UNROLL for (int i = 0; i < QUERIES; i++)
+        if (i < n) {
+            query[i].max = max[i];
+            query[i].sum = query[i].sum * (double)shrink[i] + (double)weigh(score[i], max[i], value_scale);
+        }
 }
 
 /* n is a constant where this is inlined. */
 INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const unsigned char *block, int base, int K, float scale,
                        float cap)
 {
-    float score[QUERIES][KV_PAGE];
+    float score[QUERIES][KV_PAGE], shrink[ISA_LANES];
     const unsigned char *values = block + (size_t)KV_PAGE * (size_t)K * kv_size(dtype);
     const float *scales = dtype == KV_INT8 ? (const float *)(const void *)(values + (size_t)KV_PAGE * (size_t)K) : NULL;
     int from = KV_PAGE, to = 0;
@@ -213,9 +235,8 @@ INLINE void visit_some(enum kv_dtype dtype, struct query *query, int n, const un
              at < end; at += 64)
             __builtin_prefetch(at);
     score_page(dtype, score, query, n, block, K, from, to);
-    for (int i = 0; i < n; i++)
-        weigh(score[i], &query[i], base, K, scale, cap, scales, scales == NULL ? NULL : scales + KV_PAGE);
-    add_values(dtype, score, query, n, values, K, from, to);
+    weigh_all(score, shrink, query, n, base, scale, cap, scales, scales == NULL ? NULL : scales + KV_PAGE);
+    add_values(dtype, shrink, score, query, n, values, K, from, to);
 }
 
 #define VISIT(n)                                                                                                       \

@@ -14,6 +14,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define ISA_LANES 16
 #elif defined(__AVX2__)
@@ -67,6 +71,30 @@ INLINE vf vf_select(vi mask, vf yes, vf no)
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
+/* b where it is more, a elsewhere: also where one of them is NaN */
+INLINE vf vf_larger(vf a, vf b)
+{
+#if ISA_LANES == 16
+    return (vf)_mm512_max_ps((__m512)b, (__m512)a);
+#elif ISA_LANES == 8
+    return (vf)_mm256_max_ps((__m256)b, (__m256)a);
+#else
+    return vf_select(b > a, b, a);
+#endif
+}
+
+/* The same with less. */
+INLINE vf vf_smaller(vf a, vf b)
+{
+#if ISA_LANES == 16
+    return (vf)_mm512_min_ps((__m512)b, (__m512)a);
+#elif ISA_LANES == 8
+    return (vf)_mm256_min_ps((__m256)b, (__m256)a);
+#else
+    return vf_select(b < a, b, a);
+#endif
+}
+
 /* 0, 1, 2, ... */
 INLINE vi vi_lanes(void)
 {
@@ -115,11 +143,6 @@ INLINE float vf_sum(vf v)
     return v[0];
 }
 
-INLINE vf vf_larger(vf a, vf b)
-{
-    return vf_select(b > a, b, a);
-}
-
 INLINE float vf_max(vf v)
 {
     v = ISA_LANES > 8 ? vf_larger(v, TURNED(v, 8)) : v;
@@ -132,14 +155,13 @@ INLINE float vf_max(vf v)
 /* Relative error at most 2e-7 where the result is a normal number; exact 0 below -104, infinity above 89, NaN for NaN. */
 INLINE vf vf_exp(vf x)
 {
-    /* Both comparisons are false for NaN, which then passes through the polynomial. */
-    x = vf_select(x < -104.0f, vf_all(-104.0f), x);
-    x = vf_select(x > 89.0f, vf_all(89.0f), x);
+    /* NaN is neither larger nor smaller and passes through the polynomial. */
+    x = vf_larger(x, vf_all(-104.0f));
+    x = vf_smaller(x, vf_all(89.0f));
 
     /* Adding 1.5 * 2^23 leaves the nearest integer in the low bits. */
     const vf round = vf_all(12582912.0f);
     vf shifted = x * 1.44269504f + round, n = shifted - round;
-    vi i = vf_bits(shifted) - vf_bits(round);
 
     vf r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 = 0.693359375 - 2.1219444e-4 */
     vf p = vf_all(1.0f / 5040);
@@ -150,10 +172,14 @@ INLINE vf vf_exp(vf x)
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
+#if ISA_LANES == 16
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
     /* Two factors, so that results near the ends of the range are neither cut off nor infinite too early. */
-    vi half = i >> 1;
+    vi i = vf_bits(shifted) - vf_bits(round), half = i >> 1;
     vf low = (vf)((half + 127) << 23), high = (vf)((i - half + 127) << 23);
     return p * low * high;
+#endif
 }
 
 /* Below 0.7 the odd polynomial that meets tanh in seven Chebyshev points; above, nothing cancels in 1 - 2/(exp(2x) + 1). Relative
