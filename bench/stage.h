@@ -15,7 +15,7 @@
 #include "bench/process.h"
 
 struct stage;
-/* Flags profile, head, local-layers, dtype, seed, threads, kv, memory-mb, rtt and rate of `cmd`, where it has them. */
+/* Flags profile, head, local-layers, dtype, seed, audit, threads, kv, memory-mb, rtt and rate of `cmd`, where it has them. */
 MUST_CHECK int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err);
 void stage_close(struct stage *st, bool keep);
 /* The path of a program that stands beside this one. */

@@ -456,12 +456,12 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
                "            export OPENAI_API_KEY=%s\n"
                "try         curl %s/v1/chat/completions -H 'Content-Type: application/json'%s \\\n"
                "              -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
-               "%s\n",
+               "%s: profile %s%s\n",
                url, url, o->key == NULL ? "stip" : "\"$(cat KEYFILE)\"", url,
                o->key == NULL ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"", s->model,
-               s->set.grant->engine
-                   ? "An engine computes on a substitution cipher of your tokens: profile engine, weaker than stip. docs/ENGINES.md"
-                   : "The server computes on permuted numbers: profile stip. What that does not protect: docs/SECURITY.md");
+               s->set.grant->engine ? "An engine computes on a substitution cipher of your tokens" : "The server computes on permuted numbers",
+               s->set.grant->profile,
+               s->set.grant->engine ? ", weaker than stip. docs/ENGINES.md" : ". What that does not protect: docs/SECURITY.md");
     (void)fflush(stdout);
 }
 
