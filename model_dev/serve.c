@@ -46,7 +46,6 @@ struct serve {
     int lock; /* on state */
     struct making *making; /* the grants are being made; else NULL */
     struct offers *offers; /* answers every user: it keeps nothing between two questions. NULL: not made yet */
-    bool other; /* another package lies in the folder */
     pid_t *pushers; /* one per server, 0 when it has ended */
     struct transport *transport;
     struct listener *listener;
@@ -276,25 +275,6 @@ static void refuse(struct serve *s, struct user *u, enum wire_code code, const c
     post(s, u, &f);
 }
 
-/* rotate has put another package there, whole and by this developer. */
-static bool superseded(struct serve *s)
-{
-    struct stat now;
-    struct release fresh;
-    struct err err;
-    if (!stat_manifest(s, &now) || (now.st_ino == s->seen.st_ino && now.st_mtim.tv_sec == s->seen.st_mtim.tv_sec &&
-                                    now.st_mtim.tv_nsec == s->seen.st_mtim.tv_nsec))
-        return false;
-    s->seen = now;
-    if (release_open(&fresh, s->config->protected, s->config->identity->sign_pub, &err) != 0) {
-        log_error("the package that is there now is not used: %s", err.text);
-        return false;
-    }
-    const bool other = memcmp(fresh.context, s->release.context, sizeof fresh.context) != 0;
-    release_close(&fresh);
-    return other;
-}
-
 static void on_hello(struct serve *s, struct user *u, const struct frame *f)
 {
     struct msg_hello hello;
@@ -325,8 +305,7 @@ static void on_grant(struct serve *s, struct user *u, const struct frame *f)
         refuse(s, u, WIRE_WRONG_CONTEXT, "this developer grants another context; join without naming one");
         return;
     }
-    s->other = s->other || superseded(s); /* nobody is given what is about to be taken back */
-    if (s->offers == NULL || s->other) {
+    if (s->offers == NULL) {
         refuse(s, u, WIRE_BUSY, "the grants of this package are being made; ask again in a while");
         return;
     }
@@ -388,6 +367,25 @@ static void on_frame(struct serve *s, const struct listener_peer *peer, const st
     }
 }
 
+/* rotate has put another package there, whole and by this developer. */
+static bool superseded(struct serve *s)
+{
+    struct stat now;
+    struct release fresh;
+    struct err err;
+    if (!stat_manifest(s, &now) || (now.st_ino == s->seen.st_ino && now.st_mtim.tv_sec == s->seen.st_mtim.tv_sec &&
+                                    now.st_mtim.tv_nsec == s->seen.st_mtim.tv_nsec))
+        return false;
+    s->seen = now;
+    if (release_open(&fresh, s->config->protected, s->config->identity->sign_pub, &err) != 0) {
+        log_error("the package that is there now is not used: %s", err.text);
+        return false;
+    }
+    const bool other = memcmp(fresh.context, s->release.context, sizeof fresh.context) != 0;
+    release_close(&fresh);
+    return other;
+}
+
 /* ------------------------------------------------------------------ figures, and the loop */
 
 static void publish(struct serve *s)
@@ -435,6 +433,10 @@ int serve_run(struct serve *s, int wake_fd, enum serve_news *news, struct err *e
             *news = SERVE_SIGNAL;
             return 0;
         }
+        if (superseded(s)) { /* before anybody is given what is about to be taken back */
+            *news = SERVE_OTHER;
+            return 0;
+        }
         for (int i = 0; i < 256 && got == LISTENER_FRAME; i++) {
             if (listener_recv(s->listener, &got, &peer, &f, err) != 0)
                 return -1;
@@ -443,10 +445,6 @@ int serve_run(struct serve *s, int wake_fd, enum serve_news *news, struct err *e
         }
         forget_idle(s, clock_ms());
         collect_pushers(s, WNOHANG);
-        if (s->other || superseded(s)) {
-            *news = SERVE_OTHER;
-            return 0;
-        }
         if (take_grants(s, &made, err) != 0)
             return -1;
         if (made) {

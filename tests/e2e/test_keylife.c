@@ -145,7 +145,7 @@ Test(keylife, both_generations_are_served_while_users_change_over)
     tempdir_remove(dir);
 }
 
-/* Mutations: the old grant until the change is noticed by itself; a developer who does not listen until the new grants are made; a user
+/* Mutations: the old grant until nobody has asked for a while; a developer who does not listen until the new grants are made; a user
  * who does not wait for them. */
 Test(keylife, whoever_joins_at_once_after_a_rotation_gets_the_new_grant)
 {

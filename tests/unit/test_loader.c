@@ -163,9 +163,9 @@ Test(loader, a_package_that_is_not_sound_is_refused_and_the_next_one_loaded)
     cr_assert_eq(loader_start(loader, 0, &err), 0); /* never taken: the end waits for it and frees it */
 }
 
-/* The linker puts this in the place of base/file.c's: the first piece of the weights is held until the test goes on. */
+/* The linker puts this in the place of base/file.c's: one piece of the weights is held until the test goes on. */
 static sem_t reached, go_on;
-static bool hold;
+static int hold; /* which one, from 1; 0: none */
 static int reads; /* of the weights */
 
 int __real_file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t n, struct err *e);
@@ -175,8 +175,7 @@ int __wrap_file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t
 {
     const bool weights = strstr(in->path, ".safetensors") != NULL;
     reads += weights ? 1 : 0;
-    if (hold && weights) {
-        hold = false;
+    if (weights && reads == hold) {
         (void)sem_post(&reached);
         (void)sem_wait(&go_on);
     }
@@ -199,10 +198,11 @@ Test(loader, a_load_that_nobody_waits_for_any_more_ends_at_the_next_piece)
     cr_assert_eq(sem_init(&reached, 0, 0) | sem_init(&go_on, 0, 0), 0);
     reads = 0;
     cr_assert_eq(load(&m, 0), 0, "%s", err.text);
-    cr_expect_gt(reads, 4);
+    const int whole = reads;
+    cr_expect_gt(whole, 5);
     loaded_free(&m);
     reads = 0;
-    hold = true;
+    hold = 3; /* the first is of the header, the second begins the weights */
     cr_assert_eq(loader_start(loader, 0, &err), 0, "%s", err.text);
     (void)sem_wait(&reached);
     loader_stop(loader);
@@ -210,6 +210,6 @@ Test(loader, a_load_that_nobody_waits_for_any_more_ends_at_the_next_piece)
     cr_assert_eq(poll(&p, 1, -1), 1);
     cr_assert(loader_take(loader, &m, &rc, &err));
     cr_expect(rc == -1 && strstr(err.text, "stopped") != NULL, "%s", err.text);
-    cr_expect_eq(reads, 1);
+    cr_expect_lt(reads, 5, "%d of %d", reads, whole); /* a piece may be two reads */
     cr_expect(m.package == NULL && m.pool == NULL && m.worker == NULL);
 }
