@@ -5,7 +5,8 @@
 #   make test-valgrind | test-tsan          the programs under valgrind, the tests with threads under the thread sanitizer
 #   make soak SECONDS=3600 SESSIONS=8         users without pause, a server that is killed at random; curves in build/soak.svg
 #   make test-clients                       clients of others (npm) against the gateway; only where npm is reachable
-#   make test-many CLIENTS=32 SECONDS=600   as many streaming clients at once for so long: errors, speed, memory; needs node
+#   make test-many CLIENTS=32 SECONDS=600   as many streaming clients at once for so long: errors, speed, memory; needs node;
+#                                           CHECKPOINT=DIR for another model than the demo's
 #   make test-page                          the chat page in a headless chromium; needs npm and chromium
 #   make demo-netns                         docs/OPERATIONS.md as written, three network namespaces; root only
 #   make deb | test-deb                     three Debian packages in build/deb; the latter, as root, installs, runs and removes them
@@ -62,7 +63,7 @@ test-clients: build
 	scripts/with-gateway.sh build sh -c 'node tests/clients/run.mjs "$$1/v1" && tests/clients/curl.sh "$$1"' - '{}'
 
 test-many: build
-	STIP_MEMORY_MB=128 scripts/with-gateway.sh build node tests/clients/many.mjs '{}/v1' $(CLIENTS) $(SECONDS)
+	STIP_MEMORY_MB=128 CHECKPOINT=$(CHECKPOINT) scripts/with-gateway.sh build node tests/clients/many.mjs '{}/v1' $(CLIENTS) $(SECONDS)
 
 test-page: build
 	cd tests/page && npm install --no-audit --no-fund --package-lock=false --loglevel=error

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Runs a command against a gateway in front of three processes with the demo model; {} in it becomes http://127.0.0.1:PORT.
+# Runs a command against a gateway in front of three processes with the demo model, or with the checkpoint in the folder
+# CHECKPOINT and with more flags of serve in FLAGS; {} in the command becomes http://127.0.0.1:PORT.
 #   scripts/with-gateway.sh BUILD_DIR COMMAND...
 set -eu
 build=$(cd "${1:?usage: scripts/with-gateway.sh BUILD_DIR COMMAND...}" && pwd)
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$(mktemp)
-"$build/bin/stip-bench" loopback --model "$root/examples/demo-lm" -- serve --listen 127.0.0.1:0 --json \
-  --turn '<|user|>%s<|end|><|assistant|>' >"$out" &
+"$build/bin/stip-bench" loopback --model "${CHECKPOINT:-$root/examples/demo-lm}" -- serve --listen 127.0.0.1:0 --json \
+  --turn '<|user|>%s<|end|><|assistant|>' ${FLAGS:-} >"$out" &
 bench=$!
 trap 'kill -TERM $bench 2>/dev/null || true; wait $bench 2>/dev/null || true; rm -f "$out"' EXIT
 trap 'exit 1' INT TERM

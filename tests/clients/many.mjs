@@ -1,5 +1,6 @@
 // Many clients that stream at once for a while: errors, tokens per second, time between tokens, memory of the processes.
 // STIP_MEMORY_MB=128 bounds what the server keeps of earlier prompts, so that a flat curve can be seen.
+// The ends of a text (token 1 or 2 in the models it is run with) are ruled out, so that every answer has its length.
 // Usage: node many.mjs BASE_URL [CLIENTS=32] [SECONDS=600] [TOKENS=64]; needs nothing but node. Memory is read from /proc,
 // of the three programs that scripts/with-gateway.sh started.
 import { readdirSync, readFileSync } from "node:fs";
@@ -38,7 +39,7 @@ async function one(i) {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({
-          model: "stip", stream: true, max_tokens: tokens, temperature: 1, seed: i * 1000 + n, logit_bias: { 1: -100 },
+          model: "stip", stream: true, max_tokens: tokens, temperature: 1, seed: i * 1000 + n, logit_bias: { 1: -100, 2: -100 },
           messages: [{ role: "user", content: `Client ${i} asks for story number ${n}.` }],
         }),
       });
