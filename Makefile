@@ -67,7 +67,7 @@ test-many: build
 
 test-page: build
 	cd tests/page && npm install --no-audit --no-fund --package-lock=false --loglevel=error
-	scripts/with-gateway.sh build node tests/page/page.mjs '{}'
+	STIP_AUDIT=1 scripts/with-gateway.sh build node tests/page/page.mjs '{}'
 
 build: deps
 	@cmake --preset release >/dev/null

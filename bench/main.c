@@ -34,6 +34,7 @@ int main(int argc, char **argv)
                                       {"memory-mb", "N", "of keys and values at the server (default: as server.json's)", NULL, false},
                                       {"threads", "N", "threads of server and user (default 0: all)", NULL, false},
                                       LINE,
+                                      {"audit", NULL, "a short audit of the package first; its verdict goes into the grant", NULL, false},
                                       {"keep", NULL, "keep the temporary folder", NULL, false},
                                       END};
     struct cli_opt link_opts[] = {{"to", "ENDPOINT", "where the server is, tcp://ADDRESS:PORT", NULL, false},

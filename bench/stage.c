@@ -88,6 +88,20 @@ static int protect(const struct stage *st, const struct cli_cmd *cmd, struct err
     return run(st, argv, err);
 }
 
+/* The short form: what a user is told is the same. */
+static int audit(const struct stage *st, const struct cli_cmd *cmd, struct err *err)
+{
+    char exe[FILE_PATH_MAX], protected[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    if (!cli_on(cmd, "audit"))
+        return 0;
+    (void)snprintf(model, sizeof model, "%s", st->model);
+    if (stage_program(exe, "stip-model-dev", err) != 0 || file_join(protected, st->dir, "protected", err) != 0)
+        return -1;
+    char sample[] = "16", drift[] = "none";
+    char *argv[] = {exe, "audit", "--protected", protected, "--model", model, "--sample", sample, "--drift", drift, "--skip-slow", "--save", NULL};
+    return run(st, argv, err);
+}
+
 static int write_config(const struct stage *st, const char *name, const char *text, struct err *err)
 {
     char path[FILE_PATH_MAX];
@@ -222,7 +236,7 @@ static int set_up(struct stage *st, const struct cli_cmd *cmd, struct err *err)
     const char *threads = cli_str(cmd, "threads", "0");
     struct json_doc *serving;
     if (keygen(st, "stip-model-dev", "model_dev.id", err) != 0 || keygen(st, "stip-server", "server.id", err) != 0 ||
-        keygen(st, "stip-user", "user.id", err) != 0 || protect(st, cmd, err) != 0)
+        keygen(st, "stip-user", "user.id", err) != 0 || protect(st, cmd, err) != 0 || audit(st, cmd, err) != 0)
         return -1;
     stand(st, TUNNEL_SERVER);
     if (start_server(st, cmd, server, admin, err) != 0 || start_model_dev(st, admin, model_dev, err) != 0)

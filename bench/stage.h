@@ -16,7 +16,7 @@
 
 struct stage;
 /* A stage does not die of SIGINT or SIGTERM (bench/interrupt.h): what runs on it should come to its end.
- * Flags profile, head, local-layers, dtype, seed, threads, kv, memory-mb, rtt and rate of `cmd`, where it has them. */
+ * Flags profile, head, local-layers, dtype, seed, audit, threads, kv, memory-mb, rtt and rate of `cmd`, where it has them. */
 MUST_CHECK int stage_open(struct stage **out, const char *model, const struct cli_cmd *cmd, struct err *err);
 /* Server and developer at TUNNEL_SERVER; the user has joined from TUNNEL_USER, where its connections are to be made. */
 MUST_CHECK int stage_open_at(struct stage **out, const char *model, const struct cli_cmd *cmd, const struct tunnel *tunnel, struct err *err);

@@ -19,6 +19,7 @@
 struct checkpoint {
     char *dir;
     const struct manifest *manifest; /* NULL: not signed */
+    const atomic_bool *stop;         /* NULL: reading goes on to its end */
     struct json_doc *json;
     struct config config;
     struct safetensors **shards;
@@ -408,6 +409,11 @@ fail:
     return -1;
 }
 
+void checkpoint_heed(struct checkpoint *cp, const atomic_bool *stop)
+{
+    cp->stop = stop;
+}
+
 void checkpoint_close(struct checkpoint *cp)
 {
     if (cp == NULL)
@@ -429,6 +435,8 @@ void checkpoint_close(struct checkpoint *cp)
 int checkpoint_view(struct tensor *view, const struct checkpoint *cp, const struct tensor *t, uint64_t row, uint64_t rows, struct err *err)
 {
     *view = *t;
+    if (cp->stop != NULL && atomic_load(cp->stop))
+        return err_set(err, ERR_INTERNAL, "%s: reading was stopped", cp->dir);
     return cp->manifest == NULL ? 0 : safetensors_view(view, cp->shards[checkpoint_file_of(cp, t)], t, row, rows, err);
 }
 

@@ -10,6 +10,7 @@
 #ifndef STIP_MODEL_CHECKPOINT_H
 #define STIP_MODEL_CHECKPOINT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -34,6 +35,8 @@ MUST_CHECK int checkpoint_open_signed(struct checkpoint **out, const char *dir, 
 /* `view` is t, of which rows [row, row+rows) can be read until the next call; the tensors of a signed checkpoint can be read only so. */
 MUST_CHECK int checkpoint_view(struct tensor *view, const struct checkpoint *cp, const struct tensor *t, uint64_t row, uint64_t rows,
                                struct err *err);
+/* From now on checkpoint_view, and with it every load, ends with an error once *stop (borrowed; NULL: it does not). */
+void checkpoint_heed(struct checkpoint *cp, const atomic_bool *stop);
 void checkpoint_close(struct checkpoint *cp);
 const char *checkpoint_dir(const struct checkpoint *cp);
 const struct config *checkpoint_config(const struct checkpoint *cp);

@@ -34,6 +34,7 @@ struct canary_maker {
     int cap, prompt_most;
     int32_t first, last, mask; /* tokens that a text begins and ends with, and that stands for another; -1: none */
     float tolerance;
+    const atomic_bool *stop; /* NULL: nobody will */
 };
 
 /* What honest arithmetic differs by: sums of the same products in another order, and, where inputs of products are rounded, a rounding
@@ -336,6 +337,11 @@ static int make_one(struct canary_maker *m, struct canary *c, struct err *err)
     return 0;
 }
 
+void canary_maker_heed(struct canary_maker *m, const atomic_bool *stop)
+{
+    m->stop = stop;
+}
+
 int canary_make(struct canary_maker *m, struct canary_list *out, size_t count, struct err *err)
 {
     struct canary_list list = {.tolerance = m->tolerance};
@@ -345,7 +351,8 @@ int canary_make(struct canary_maker *m, struct canary_list *out, size_t count, s
         return err_oom(err, count * sizeof *list.item);
     progress_start(&bar, "canaries", "canaries", count);
     while (rc == 0 && list.count < count) {
-        rc = make_one(m, &list.item[list.count], err);
+        rc = m->stop != NULL && atomic_load(m->stop) ? err_set(err, ERR_INTERNAL, "making canaries was stopped")
+                                                     : make_one(m, &list.item[list.count], err);
         list.count++;
         progress_at(&bar, list.count);
     }

@@ -13,6 +13,8 @@
 #ifndef STIP_MODEL_DEV_CANARY_H
 #define STIP_MODEL_DEV_CANARY_H
 
+#include <stdatomic.h>
+
 #include "model_dev/release.h"
 #include "transport/canary.h"
 
@@ -20,6 +22,8 @@ struct canary_maker;
 /* from: the package whose server is asked. */
 MUST_CHECK int canary_maker_open(struct canary_maker **out, const char *model, const struct release *from, struct err *err);
 void canary_maker_close(struct canary_maker *m);
+/* From now on canary_make fails, before its next canary, once *stop (borrowed; NULL: it does not). */
+void canary_maker_heed(struct canary_maker *m, const atomic_bool *stop);
 MUST_CHECK int canary_make(struct canary_maker *m, struct canary_list *out, size_t count, struct err *err);
 /* canaries.bin in this folder, 0600. */
 MUST_CHECK int canary_write(struct canary_maker *m, const char *dir, size_t count, struct err *err);

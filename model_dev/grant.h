@@ -17,6 +17,7 @@
 #ifndef STIP_MODEL_DEV_GRANT_H
 #define STIP_MODEL_DEV_GRANT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -33,6 +34,7 @@ struct grant_source {
     int64_t expires; /* seconds since 1970; 0: with the package */
     size_t canaries; /* that go in; 0: none */
     bool rows;       /* profile "engine": its users may send rows in place of ids (vLLM's prompt_embeds) */
+    const atomic_bool *stop; /* ends the making of canaries of many users (model_dev/offers.h); may be NULL */
 };
 
 /* Key, package and checkpoint belong together. */

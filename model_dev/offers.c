@@ -109,6 +109,8 @@ static int make_all(struct offers *o, const struct grant_source *src, const stru
         rc = add_file(o, OFFERS_GRANT, err);
     if (rc == 0 && source.canaries > 0 && n > 0)
         rc = canary_maker_open(&maker, src->model, src->from, err);
+    if (maker != NULL)
+        canary_maker_heed(maker, src->stop);
     if (rc == 0 && maker != NULL)
         rc = threads_start(threads_fit(0), err);
     for (size_t i = 0; rc == 0 && i < n; i++)

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "model_dev/ledger.h"
-#include "model_dev/offers.h"
+#include "model_dev/making.h"
 #include "model_dev/protect.h"
 #include "model_dev/push.h"
 #include "transport/listener.h"
@@ -30,6 +30,7 @@
 #define USERS 1024 /* connections that are remembered */
 #define IDLE_MS 600000
 #define TICK_MS 2000
+#define MAKING_MS 50 /* how often it is looked whether the grants are made */
 
 struct user {
     struct listener_peer peer;
@@ -43,7 +44,8 @@ struct serve {
     struct stat seen; /* of its manifest */
     char state[FILE_PATH_MAX], dir[FILE_PATH_MAX]; /* PROTECTED/serve.tmp, and in it the folder of the grant's bundle */
     int lock; /* on state */
-    struct offers *offers; /* answers every user: it keeps nothing between two questions */
+    struct making *making; /* the grants are being made; else NULL */
+    struct offers *offers; /* answers every user: it keeps nothing between two questions. NULL: not made yet */
     pid_t *pushers; /* one per server, 0 when it has ended */
     struct transport *transport;
     struct listener *listener;
@@ -140,11 +142,23 @@ static int open_state(struct serve *s, struct err *err)
     return file_remove_tree(s->dir, err) != 0 ? -1 : file_mkdirs(s->dir, 0700, err);
 }
 
-static int build_grants(struct serve *s, struct err *err)
+static int make_grants(struct serve *s, struct err *err)
 {
     const struct grant_source src = {.model = s->config->model, .from = &s->release, .identity = s->config->identity,
                                      .canaries = s->config->canaries, .rows = s->config->rows};
-    return offers_open(&s->offers, s->dir, &src, s->config->users, s->config->user_count, err);
+    return making_start(&s->making, s->dir, &src, s->config->users, s->config->user_count, err);
+}
+
+/* *made is set once. */
+static int take_grants(struct serve *s, bool *made, struct err *err)
+{
+    int rc = 0;
+    *made = s->making != NULL && making_take(s->making, &s->offers, &rc, err);
+    if (*made) {
+        making_close(s->making);
+        s->making = NULL;
+    }
+    return rc;
 }
 
 /* ------------------------------------------------------------------ open, close */
@@ -174,11 +188,12 @@ int serve_open(struct serve **out, const struct dev_config *config, struct err *
     s->lock = -1;
     (void)stat_manifest(s, &s->seen); /* before it is read: what comes later is noticed */
     if (need(config, err) != 0 || release_open(&s->release, config->protected, config->identity->sign_pub, err) != 0 ||
-        open_state(s, err) != 0 || start_pushers(s, err) != 0 || build_grants(s, err) != 0 ||
+        open_state(s, err) != 0 || start_pushers(s, err) != 0 ||
         transport_open(&s->transport, err) != 0 ||
         listener_open(&s->listener, s->transport, "grant", config->listen, config->identity, config->users, config->user_count,
                       err) != 0 ||
-        listener_self_check(s->listener, err) != 0 || metrics_open(&s->metrics, config->metrics, err) != 0) {
+        listener_self_check(s->listener, err) != 0 || metrics_open(&s->metrics, config->metrics, err) != 0 ||
+        make_grants(s, err) != 0) {
         serve_close(s);
         return -1;
     }
@@ -195,6 +210,7 @@ void serve_close(struct serve *s)
     end_pushers(s);
     listener_close(s->listener);
     transport_close(s->transport);
+    making_close(s->making);
     offers_close(s->offers);
     if (s->lock >= 0) {
         if (file_remove_tree(s->state, &err) != 0)
@@ -287,6 +303,10 @@ static void on_grant(struct serve *s, struct user *u, const struct frame *f)
     msg_grant_decode(context, f);
     if (memcmp(context, any, sizeof any) != 0 && memcmp(context, s->release.context, sizeof context) != 0) {
         refuse(s, u, WIRE_WRONG_CONTEXT, "this developer grants another context; join without naming one");
+        return;
+    }
+    if (s->offers == NULL) {
+        refuse(s, u, WIRE_BUSY, "the grants of this package are being made; ask again in a while");
         return;
     }
     if (!offers_list(s->offers, &u->peer.key, &list, &offer.files)) {
@@ -394,24 +414,29 @@ static void publish(struct serve *s)
     metrics_count(&b, "stip_model_dev_refused_keys_total", "Handshakes with a key that is not on the list.", seen.keys_refused);
     metrics_count(&b, "stip_model_dev_refused_frames_total", "Malformed frames.", seen.frames_refused);
     metrics_process(&b);
-    metrics_publish(s->metrics, clock_ms(), NULL, &b);
+    metrics_publish(s->metrics, clock_ms(), s->offers == NULL ? "making the grants" : NULL, &b);
 }
 
-int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err)
+int serve_run(struct serve *s, int wake_fd, enum serve_news *news, struct err *err)
 {
-    *again = false;
     struct listener_peer peer;
     struct frame f;
     for (;;) {
-        bool ready = false, stop = false;
+        bool ready = false, woken = false, made = false;
         enum listener_got got = LISTENER_FRAME;
-        int wait = TICK_MS;
+        int wait = s->making != NULL ? MAKING_MS : TICK_MS;
         if (metrics_due(s->metrics, clock_ms(), &wait))
             publish(s);
-        if (listener_poll(&s->listener, 1, stop_fd, wait, &ready, &stop, err) != 0)
+        if (listener_poll(&s->listener, 1, wake_fd, wait, &ready, &woken, err) != 0)
             return -1;
-        if (stop)
+        if (woken) {
+            *news = SERVE_SIGNAL;
             return 0;
+        }
+        if (superseded(s)) { /* before anybody is given what is about to be taken back */
+            *news = SERVE_OTHER;
+            return 0;
+        }
         for (int i = 0; i < 256 && got == LISTENER_FRAME; i++) {
             if (listener_recv(s->listener, &got, &peer, &f, err) != 0)
                 return -1;
@@ -420,8 +445,10 @@ int serve_run(struct serve *s, int stop_fd, bool *again, struct err *err)
         }
         forget_idle(s, clock_ms());
         collect_pushers(s, WNOHANG);
-        if (superseded(s)) {
-            *again = true;
+        if (take_grants(s, &made, err) != 0)
+            return -1;
+        if (made) {
+            *news = SERVE_GRANTS;
             return 0;
         }
     }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ struct loader {
     pthread_t thread;
     pthread_mutex_t lock;
     size_t held;
+    atomic_bool stop;
     /* under the lock */
     enum state state;
     struct loaded made;
@@ -34,10 +36,11 @@ void loaded_free(struct loaded *m)
     *m = (struct loaded){0};
 }
 
-static int load(struct loaded *m, const struct settings *set, size_t held, int wake_fd, struct err *err)
+static int load(struct loaded *m, const struct loader *l, struct err *err)
 {
-    const struct package_limits limits = {.weights = set->weights_bytes, .held = held,
-                                          .others = set->kv_bytes + set->limits.steps};
+    const struct settings *set = l->settings;
+    const struct package_limits limits = {.weights = set->weights_bytes, .held = l->held,
+                                          .others = set->kv_bytes + set->limits.steps, .stop = &l->stop};
     if (package_load(&m->package, set->package, set->developers, set->developer_count, &limits, err) != 0)
         return -1;
     const struct net *net = m->package->net;
@@ -49,7 +52,7 @@ static int load(struct loaded *m, const struct settings *set, size_t held, int w
                        set->kv_bytes, KV_PAGE, kvpool_page_bytes(m->pool));
     if (stock_open(&m->stock, m->pool, err) != 0)
         return -1;
-    return worker_open(&m->worker, net, core_pass_rows(&set->limits, &net->config), wake_fd, err);
+    return worker_open(&m->worker, net, core_pass_rows(&set->limits, &net->config), l->wake_fd, err);
 }
 
 static void *run(void *arg)
@@ -58,7 +61,7 @@ static void *run(void *arg)
     struct loaded made = {0};
     struct err err = {0};
     const uint64_t start = clock_ms(), one = 1;
-    int rc = load(&made, l->settings, l->held, l->wake_fd, &err);
+    int rc = load(&made, l, &err);
     if (rc == 0)
         log_info("the package is loaded, %.1f s", (double)(clock_ms() - start) / 1000);
     else
@@ -98,11 +101,17 @@ void loader_close(struct loader *l)
 {
     if (l == NULL)
         return;
+    loader_stop(l);
     if (state_of(l) != IDLE)
         (void)pthread_join(l->thread, NULL);
     loaded_free(&l->made);
     (void)pthread_mutex_destroy(&l->lock);
     free(l);
+}
+
+void loader_stop(struct loader *l)
+{
+    atomic_store(&l->stop, true);
 }
 
 bool loader_busy(struct loader *l)

@@ -4,7 +4,7 @@
  * Units       bytes.
  * Errors      those of package_load; the pool of keys and values, the buffers of a pass and the worker's thread; all with
  *             numbers where memory is short.
- * Memory      loader_open gives, loader_close waits for a load under way. loader_take gives (loaded_free).
+ * Memory      loader_open gives, loader_close ends a load under way. loader_take gives (loaded_free).
  * Secrets     permuted weights.
  */
 #ifndef STIP_SERVER_LOADER_H
@@ -29,6 +29,8 @@ struct loader;
 MUST_CHECK int loader_open(struct loader **out, const struct settings *set, int wake_fd, struct err *err);
 void loader_close(struct loader *l);
 bool loader_busy(struct loader *l);
+/* A load under way fails at its next piece of the weights, and so does every later one. */
+void loader_stop(struct loader *l);
 /* Only while not busy. `held`: bytes of the model that is served meanwhile. */
 MUST_CHECK int loader_start(struct loader *l, size_t held, struct err *err);
 /* True once after each load: *rc says how it went, *out is given when that is 0, *err is set when it is not. */

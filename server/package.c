@@ -67,11 +67,12 @@ done:
     return rc;
 }
 
-static int load(struct package *p, const struct checkpoint *checkpoint, const char *dir, const struct package_limits *limits,
+static int load(struct package *p, struct checkpoint *checkpoint, const char *dir, const struct package_limits *limits,
                 struct err *err)
 {
     if (limits == NULL)
         return 0;
+    checkpoint_heed(checkpoint, limits->stop);
     return check_memory(dir, p->bytes, limits, err) != 0 ? -1 : net_load(&p->net, checkpoint, head_here(p), p->manifest.compute, err);
 }
 

@@ -10,6 +10,8 @@
 #ifndef STIP_SERVER_PACKAGE_H
 #define STIP_SERVER_PACKAGE_H
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 #include "model/manifest.h"
 #include "server/core.h"
@@ -29,6 +31,7 @@ struct package_limits {
     size_t weights; /* of one model, 0 for no limit */
     size_t held;    /* of the weights that stay until the new ones are there */
     size_t others;  /* of everything else that the server may take */
+    const atomic_bool *stop; /* ends the load, between two pieces of the weights; may be NULL */
 };
 
 MUST_CHECK int package_load(struct package **out, const char *dir, const struct peer_key *developers, size_t n,

@@ -160,7 +160,7 @@ static int change_model(struct server *s, struct err *err)
 {
     struct err bad;
     int rc = 0;
-    if (loader_take(s->loader, &s->next, &rc, &bad) && rc != 0) {
+    if (loader_take(s->loader, &s->next, &rc, &bad) && rc != 0 && stop == 0) {
         if (!s->ready && !s->changed)
             return err_set(err, bad.code, "%s", bad.text);
         log_error("the new package is not served: %s", bad.text);
@@ -245,6 +245,7 @@ static bool finished(struct server *s, uint64_t *drain_end)
     const uint64_t now = clock_ms();
     if (*drain_end == 0) {
         log_info("stopping, after the steps that are under way");
+        loader_stop(s->loader);
         core_set_draining(s->now.core);
         if (s->old.core != NULL)
             core_set_draining(s->old.core);

@@ -14,6 +14,7 @@
 #define ENDPOINT_MAX 256
 #define CUT_SHORT_MAX 3 /* libzmq connects again by itself; nobody is killed that often in half a second */
 #define CUT_AT_ONCE_MS 1000 /* a server that is in trouble with our handshake ends it sooner, one that is out of time later */
+#define LOOK_MS 50 /* how often it is looked whether the answer is still wanted */
 #define SETTLE_MS 20 /* frames that arrived before the connection broke may become readable a moment after the news */
 
 /* What the socket monitor has said so far. */
@@ -33,6 +34,7 @@ struct channel {
     bool holds, asked; /* asked: something was sent since the last answer */
     bool broken;
     unsigned code;
+    const atomic_bool *unwanted; /* NULL: every answer is wanted */
     uint64_t heard_ms, pings;
     struct trace *trace;
     struct channel_stats stats;
@@ -120,13 +122,14 @@ static void read_events(struct channel *ch)
 
 static int refused(const struct channel *ch, const struct identity *id, struct err *err)
 {
-    char mine[FINGERPRINT_TEXT];
+    char mine[FINGERPRINT_TEXT], start[KEY_START_TEXT];
     struct peer_key self = identity_public(id);
     peer_key_fingerprint(&self, mine);
+    peer_key_start(self.curve_pub, start);
     return err_set(err, ERR_AUTH,
-                   "%s: the peer does not know this key (fingerprint %s); ask its operator to add the line in identity.pub "
+                   "%s: the peer does not know this key (fingerprint %s; its log has %s...); ask its operator to add the line in identity.pub "
                    "to the allow-list",
-                   ch->endpoint, mine);
+                   ch->endpoint, mine, start);
 }
 
 static int other_key(const struct channel *ch, struct err *err)
@@ -321,6 +324,8 @@ int channel_recv(struct channel *ch, struct frame *f, uint64_t deadline_ms, stru
             return -1;
         if (got)
             return 0;
+        if (ch->unwanted != NULL && atomic_load(ch->unwanted))
+            return err_set(err, ERR_PEER, "%s: nobody waits for the answer any more", ch->endpoint);
         if (ch->seen.lost && settled)
             return lost(ch, err);
         uint64_t now = clock_ms(), heard = ch->heard_ms > start ? ch->heard_ms : start;
@@ -339,6 +344,8 @@ int channel_recv(struct channel *ch, struct frame *f, uint64_t deadline_ms, stru
         uint64_t until = quiet + CHANNEL_PING_MS;
         if (until > deadline_ms)
             until = deadline_ms;
+        if (ch->unwanted != NULL && until > now + LOOK_MS)
+            until = now + LOOK_MS;
         settled = ch->seen.lost;
         if (settled) {
             zmq_pollitem_t item = {.socket = ch->socket, .events = ZMQ_POLLIN};
@@ -382,6 +389,11 @@ unsigned channel_code(const struct channel *ch)
 bool channel_broken(const struct channel *ch)
 {
     return ch->broken;
+}
+
+void channel_heed(struct channel *ch, const atomic_bool *unwanted)
+{
+    ch->unwanted = unwanted;
 }
 
 struct channel_stats channel_stats(const struct channel *ch)

@@ -15,6 +15,7 @@
 #ifndef STIP_TRANSPORT_CHANNEL_H
 #define STIP_TRANSPORT_CHANNEL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,6 +62,8 @@ MUST_CHECK int channel_expect(struct channel *ch, enum wire_type type, struct fr
 unsigned channel_code(const struct channel *ch);
 /* The connection was lost or its peer did not answer in time: nothing more will come of it, another may fare better. */
 bool channel_broken(const struct channel *ch);
+/* From now on waiting for an answer ends with ERR_PEER once *unwanted (borrowed; NULL: it does not). The peer has not been told. */
+void channel_heed(struct channel *ch, const atomic_bool *unwanted);
 
 struct channel_stats channel_stats(const struct channel *ch);
 /* Tees every frame to a file until the channel closes (transport/trace.h). */

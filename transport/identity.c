@@ -148,6 +148,16 @@ void peer_key_text(const struct peer_key *key, char out[PEER_KEY_TEXT])
     memcpy(out + sizeof PREFIX - 1, base64, BASE64_LEN - 1);
 }
 
+void peer_key_start(const uint8_t curve_pub[32], char out[KEY_START_TEXT])
+{
+    struct peer_key key = {0};
+    char text[PEER_KEY_TEXT];
+    memcpy(key.curve_pub, curve_pub, sizeof key.curve_pub);
+    peer_key_text(&key, text);
+    memcpy(out, text, KEY_START_TEXT - 1);
+    out[KEY_START_TEXT - 1] = '\0';
+}
+
 int peer_key_parse(struct peer_key *out, const char *text, struct err *err)
 {
     while (isspace((unsigned char)*text))

@@ -21,6 +21,7 @@
 #define IDENTITY_PUB_FILE "identity.pub"
 #define IDENTITY_FILE_BYTES 168u  /* magic[8] curve_pub curve_key sign_pub sign_key sha256[32] */
 #define PEER_KEY_TEXT 96          /* text form with its NUL: 6 + 86 + 1 */
+#define KEY_START_TEXT 27         /* "stip1:" and 20 characters, with its NUL */
 #define FINGERPRINT_TEXT 20       /* "0123-4567-89ab-cdef" with its NUL */
 
 /* What others know of a party. */
@@ -44,6 +45,8 @@ struct peer_key identity_public(const struct identity *id);
 /* One key in text form; surrounding white space is skipped. */
 MUST_CHECK int peer_key_parse(struct peer_key *out, const char *text, struct err *err);
 void peer_key_text(const struct peer_key *key, char out[PEER_KEY_TEXT]);
+/* The beginning of the text form, which the CURVE half alone decides: all that a refused handshake shows of a key. */
+void peer_key_start(const uint8_t curve_pub[32], char out[KEY_START_TEXT]);
 /* Reads an identity.pub file. */
 MUST_CHECK int peer_key_load(struct peer_key *out, const char *path, struct err *err);
 /* A config value: the text form, or "@path" (relative to `dir`, which may be NULL). */

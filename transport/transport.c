@@ -158,10 +158,10 @@ static void log_refused(struct transport *t, const struct question *q)
     if (t->logged_ms != 0 && now - t->logged_ms < 1000)
         return;
     t->logged_ms = now;
-    char hex[17] = "none";
+    char start[KEY_START_TEXT] = "none";
     if (q->len[CREDENTIALS] == 32)
-        crypto_hex(q->part[CREDENTIALS], 8, hex);
-    log_warn("%s: refused a key that is not on the allow-list: curve key %s... from %s", q->part[DOMAIN_NAME], hex,
+        peer_key_start(q->part[CREDENTIALS], start);
+    log_warn("%s: refused a key that is not on the allow-list: %s... from %s (its identity.pub begins so)", q->part[DOMAIN_NAME], start,
              q->part[ADDRESS]);
 }
 

@@ -15,6 +15,7 @@
 
 #define CONNECT_MS 5000L
 #define SILENCE_S 120L
+#define CHECK_SILENCE_S 5L /* whether it is there is asked for /health, which nobody waits for that long */
 #define BODY_MAX ((size_t)16 << 20) /* of one answer that is not a stream, of one event, of all text */
 #define URL_MAX 1024
 
@@ -244,12 +245,12 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     return a->done ? 0 : n; /* an engine that does not know this end would go on */
 }
 
-/* Between data; libcurl asks at least once a second. */
+/* Between data, and before the first; libcurl asks at least once a second. */
 static int on_wait(void *arg, curl_off_t a1, curl_off_t a2, curl_off_t a3, curl_off_t a4)
 {
     struct answer *a = arg;
     (void)a1, (void)a2, (void)a3, (void)a4;
-    if (a->done || !a->streams || a->opts->wanted == NULL || a->opts->wanted(a->opts->arg))
+    if (a->done || a->opts == NULL || a->opts->wanted == NULL || a->opts->wanted(a->opts->arg))
         return 0;
     cancel(a);
     return 1;
@@ -287,7 +288,7 @@ static int perform(struct answer *a, const struct backend *b, const char *path, 
     (void)curl_easy_setopt(a->curl, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(a->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     (void)curl_easy_setopt(a->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    (void)curl_easy_setopt(a->curl, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+    (void)curl_easy_setopt(a->curl, CURLOPT_LOW_SPEED_TIME, a->opts == NULL ? CHECK_SILENCE_S : SILENCE_S);
     (void)curl_easy_setopt(a->curl, CURLOPT_WRITEFUNCTION, on_data);
     (void)curl_easy_setopt(a->curl, CURLOPT_WRITEDATA, a);
     (void)curl_easy_setopt(a->curl, CURLOPT_NOPROGRESS, 0L);
@@ -314,6 +315,8 @@ static int first_model(struct answer *a, const struct backend *b, char name[256]
     struct json_doc *doc;
     if (perform(a, b, "/models", NULL) != 0)
         return -1;
+    if (a->done) /* cancelled */
+        return 0;
     if (json_parse(&doc, (const char *)a->body.data, a->body.len, false, "the engine's list of models", a->err) != 0) {
         a->err->code = ERR_PEER;
         return -1;
@@ -453,6 +456,8 @@ static int ask(struct answer *a, const struct backend *b, const int32_t *ids, in
         (void)snprintf(model, sizeof model, "%s", b->model);
     else if (first_model(a, b, model) != 0)
         return -1;
+    if (a->done)
+        return 0;
     if (perm_inverse(&inverse, &a->grant->output, a->err) != 0)
         return -1;
     if (start_stream(a, ids, n) != 0)

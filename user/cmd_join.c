@@ -14,6 +14,7 @@
 #include "transport/seal.h"
 #include "user/cmd.h"
 #include "user/report.h"
+#include "user/retry.h"
 #include "user/setup.h"
 
 #define BUNDLE_FILE "grant.bundle"
@@ -105,27 +106,39 @@ static int take(const char *bundle, const char *canaries, const char *grant_dir,
     return rc;
 }
 
+/* *again: it was answered that there is no grant yet, or the developer has just begun to serve another package. */
+static int fetch_once(const struct setup *set, struct transport *t, const struct role_peer *developer, const char *folder, bool *again,
+                      struct err *err)
+{
+    struct channel *ch = NULL;
+    *again = false;
+    if (file_remove_tree(folder, err) != 0 ||
+        channel_open(&ch, t, developer->endpoint, &developer->key, set->config.identity, CHANNEL_CONNECT_MS, err) != 0)
+        return -1;
+    int rc = pull(ch, folder, err);
+    *again = rc != 0 && (channel_broken(ch) || channel_code(ch) == WIRE_BUSY);
+    channel_close(ch);
+    return rc;
+}
+
 static int fetch(const struct setup *set, const struct role_peer *developer, const char *grant_dir, struct err *err)
 {
     char folder[FILE_PATH_MAX], bundle[FILE_PATH_MAX], canaries[FILE_PATH_MAX];
     struct transport *t = NULL;
-    struct channel *ch = NULL;
+    struct retry retry;
+    bool again;
     if (snprintf(folder, sizeof folder, "%s.incoming", grant_dir) >= (int)sizeof folder ||
         file_join(bundle, folder, BUNDLE_FILE, err) != 0 || file_join(canaries, folder, CANARY_BUNDLE_FILE, err) != 0)
         return err_set(err, ERR_INPUT, "path too long: %.80s...", grant_dir);
-    int rc = file_remove_tree(folder, err);
-    if (rc == 0)
-        rc = transport_open(&t, err);
-    if (rc == 0)
-        rc = channel_open(&ch, t, developer->endpoint, &developer->key, set->config.identity, CHANNEL_CONNECT_MS, err);
-    if (rc == 0)
-        rc = pull(ch, folder, err);
+    int rc = transport_open(&t, err);
+    retry_begin(&retry, set->retry_ms);
+    while (rc == 0 && (rc = fetch_once(set, t, developer, folder, &again, err)) != 0 && again)
+        rc = retry_wait(&retry, NULL, err);
     if (rc == 0)
         rc = take(bundle, canaries, grant_dir, developer, err);
     struct err left;
     if (rc == 0 && file_remove_tree(folder, &left) != 0)
         rc = err_set(err, ERR_INTERNAL, "%s", left.text);
-    channel_close(ch);
     transport_close(t);
     return rc;
 }

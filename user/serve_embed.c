@@ -1,4 +1,5 @@
 /* Embeddings: the rows of a text as one vector, as `stip-user embed` makes it (user/embedding.h). */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,13 @@ static int one(struct serve *s, const struct openai_request *req, size_t i, stru
     return rc;
 }
 
+/* Looked at between two inputs: one is a single message to the server. */
+static bool hung_up(const struct http_request *r)
+{
+    struct pollfd fd = {.fd = r->client, .events = POLLRDHUP};
+    return poll(&fd, 1, 0) > 0;
+}
+
 void serve_embed(struct serve *s, struct http_request *r)
 {
     struct openai_request req = {0};
@@ -105,10 +113,16 @@ void serve_embed(struct serve *s, struct http_request *r)
     json_put_str(doc, root, "object", "list");
     struct json *list = json_put_array(doc, root, "data");
     http_asleep(r);
-    for (size_t i = 0; rc == 0 && i < req.input_count; i++)
+    bool gone = false;
+    for (size_t i = 0; rc == 0 && i < req.input_count && !(gone = hung_up(r)); i++)
         rc = one(s, &req, i, doc, list, &tokens, &e);
     http_awake(r);
     openai_request_free(&req);
+    if (gone) {
+        atomic_fetch_add(&s->metrics.cancelled, 1);
+        json_free(doc);
+        return;
+    }
     if (rc != 0) {
         json_free(doc);
         serve_fail(s, r, SERVE_EMBEDDINGS, &e);

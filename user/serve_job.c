@@ -178,7 +178,7 @@ static void *run(void *arg)
             r.user_us = t.user_us;
             err = (struct err){0}; /* of troubles that passed */
         } else
-            j->lease.broken = err.code != ERR_INPUT;
+            j->lease.broken = err.code != ERR_INPUT && !atomic_load(&j->cancel); /* of a session that was ended, nothing is left */
         pool_give(j->pool, &j->lease, &r.wire);
     }
     if (j->text.failed && err.code == ERR_NONE)

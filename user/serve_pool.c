@@ -194,7 +194,7 @@ void pool_give(struct pool *p, struct lease *l, struct channel_stats *used)
         moved.bytes_up = now.bytes_up - l->before.bytes_up;
         moved.bytes_down = now.bytes_down - l->before.bytes_down;
         moved.round_trips = now.round_trips - l->before.round_trips;
-        if (l->broken) {
+        if (l->broken || channel_broken(l->c->channel)) {
             drop(p, &(struct place){l->c, l->speculate});
             l->c = NULL;
         }

@@ -73,7 +73,10 @@ static int send_rows(struct session *s, const int32_t *ids, const int32_t *types
     struct msg_out got;
     memcpy(m.session, s->id, sizeof m.session);
     uint64_t sent = clock_us();
-    if (client_rows(s->c->channel, &m, &x_p, s->y_p, s->c->server.out_width, s->c->step_ms > 0 ? s->c->step_ms : STEP_TIMEOUT_MS, &got, err) != 0)
+    channel_heed(s->c->channel, s->c->abandoned);
+    int rc = client_rows(s->c->channel, &m, &x_p, s->y_p, s->c->server.out_width, s->c->step_ms > 0 ? s->c->step_ms : STEP_TIMEOUT_MS, &got, err);
+    channel_heed(s->c->channel, NULL); /* that the session ends is waited for */
+    if (rc != 0)
         return -1;
     uint64_t back = clock_us();
     if (out_n > 0 && open_outputs(s, out_n, logits, err) != 0)

@@ -304,16 +304,14 @@ Test(engine, a_talk_and_the_gateway_through_an_engine_give_the_plain_model_s_wor
     tempdir_remove(dir);
 }
 
-/* Mutation: a job that waits for the engine's next word before it looks whether anybody still listens. */
-Test(engine, a_client_that_leaves_does_not_keep_a_place_at_a_silent_engine)
+static void leaves(enum toy_mood mood)
 {
     struct toy_engine e;
     struct gateway g;
     struct web w;
     char url[64];
     static const char body[] = "{\"prompt\":\"x\",\"model\":\"stip\"}";
-    make("openai:http://127.0.0.1:1/v1");
-    toy_engine_start(&e, path("exported/package"), TOY_SILENT);
+    toy_engine_start(&e, path("exported/package"), mood);
     url_of(url, &e);
     gateway_to(&g, url);
     int fd = web_send(g.port, "POST", TEXT, "", body, sizeof body - 1);
@@ -324,6 +322,15 @@ Test(engine, a_client_that_leaves_does_not_keep_a_place_at_a_silent_engine)
     web_free(&w);
     cr_expect_eq(gateway_close(&g), 0);
     toy_engine_stop(&e);
+}
+
+/* Mutations: a job that waits for the engine's next word before it looks whether anybody still listens; one that looks only once the
+ * engine has said which model it serves. */
+Test(engine, a_client_that_leaves_does_not_keep_a_place_at_a_silent_engine)
+{
+    make("openai:http://127.0.0.1:1/v1");
+    leaves(TOY_SILENT);
+    leaves(TOY_FALLS_SILENT);
     tempdir_remove(dir);
 }
 

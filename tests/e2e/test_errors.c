@@ -93,6 +93,24 @@ Test(errors, configs_and_keys_that_are_wrong_are_named)
     trio_close(&t);
 }
 
+/* The stranger, by what its identity.pub begins with; the line is written by a thread of its own. */
+static void logged(const struct trio *t, const char *name)
+{
+    char *log = NULL, *found = NULL, *key;
+    size_t len;
+    key = tempdir_slurp(trio_path(t, "other.id/identity.pub"), &len);
+    cr_assert_gt(len, 26);
+    key[26] = '\0';
+    for (const uint64_t end = clock_ms() + 60000; found == NULL && clock_ms() < end; (void)poll(NULL, 0, 10)) {
+        free(log);
+        log = tempdir_slurp(trio_path(t, name), &len);
+        found = strstr(log, key);
+    }
+    cr_expect_not_null(found, "%s has no line with %s: %s", name, key, log);
+    free(log);
+    free(key);
+}
+
 Test(errors, a_peer_that_is_not_there_or_is_another_is_named)
 {
     struct trio t;
@@ -108,6 +126,8 @@ Test(errors, a_peer_that_is_not_there_or_is_another_is_named)
     refused(&t, 4, "does not know this key", HELLO);
     edit_user(&t, "user.id", "other.id");
     refused(&t, 4, "does not know this key", SHELL_ARGV("join"));
+    logged(&t, "server.log");
+    logged(&t, "model_dev.log");
     trio_write_user(&t, "other");
     trio_start_as(&t, "other", &s, HELLO);
     shell_wait(&s);

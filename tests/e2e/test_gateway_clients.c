@@ -93,6 +93,38 @@ Test(gateway_clients, after_a_hang_up_nothing_is_computed_but_the_token_under_wa
     trio_close(&t);
 }
 
+/* Of a prompt that goes up in twenty messages.
+ * Mutation: only between two tokens is it looked whether anybody still waits. */
+Test(gateway_clients, a_hang_up_ends_a_prompt_too)
+{
+    enum { PROMPT = 320, ROWS = 16 };
+    struct trio t;
+    struct gateway g;
+    struct process link;
+    char body[4096];
+    trio_open_limited(&t, DEMO_LM, "server", "\"rows\":16");
+    slow_line(&t, &link);
+    gateway_open(&g, &t, SHELL_ARGV("--speculate", "off"));
+    size_t n = (size_t)snprintf(body, sizeof body, "{\"max_tokens\":1,\"prompt\":[7");
+    for (int i = 1; i < PROMPT; i++)
+        n += (size_t)snprintf(body + n, sizeof body - n, ",%d", 5 + i % 90);
+    n += (size_t)snprintf(body + n, sizeof body - n, "]}");
+    double messages = PROMPT / ROWS;
+    for (int hung_up = 1; messages > PROMPT / ROWS / 2 && hung_up <= 5; hung_up++) {
+        const double before = gateway_metric(&g, "round_trips_total");
+        int fd = web_send(g.port, "POST", TEXT, "", body, n);
+        gateway_wait_metric(&g, "connections_busy", 1);
+        close(fd);
+        gateway_wait_metric(&g, "cancelled_total", hung_up);
+        gateway_wait_metric(&g, "connections_busy", 0);
+        messages = gateway_metric(&g, "round_trips_total") - before;
+    }
+    cr_expect(messages <= PROMPT / ROWS / 2, "%g messages were sent of %d", messages, PROMPT / ROWS);
+    cr_expect_eq(gateway_close(&g), 0);
+    (void)process_stop(&link);
+    trio_close(&t);
+}
+
 /* ------------------------------------------------------------------ ten thousand that say nothing */
 
 static int dial_idle(int port)

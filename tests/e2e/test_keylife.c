@@ -32,16 +32,23 @@ static void developer(const struct trio *t, struct shell *s, const char *const w
     shell_run(s, argv);
 }
 
-/* How often the developer's serve has taken another package; it listens for users again by then. */
+/* How often the developer's serve has made grants. */
 static int times_taken(const struct trio *t)
 {
     size_t len;
     int n = 0;
     char *log = tempdir_slurp(trio_path(t, "model_dev.log"), &len);
-    for (const char *at = log; (at = strstr(at, "another package is here")) != NULL; at++)
+    for (const char *at = log; (at = strstr(at, "the grants are made")) != NULL; at++)
         n++;
     free(log);
     return n;
+}
+
+static void wait_taken(const struct trio *t, int before)
+{
+    for (const uint64_t end = clock_ms() + 120000; times_taken(t) == before && clock_ms() < end;)
+        (void)poll(NULL, 0, 10);
+    cr_assert_gt(times_taken(t), before, "the developer does not grant again");
 }
 
 static void rotate(struct trio *t)
@@ -53,9 +60,7 @@ static void rotate(struct trio *t)
     cr_expect(strstr(s.out, "\"previous\"") != NULL, "%s", s.out);
     shell_free(&s);
     trio_wait_serving(t); /* model_dev serve has noticed and pushed */
-    for (const uint64_t end = clock_ms() + 120000; times_taken(t) == before && clock_ms() < end;)
-        (void)poll(NULL, 0, 10);
-    cr_assert_gt(times_taken(t), before, "the developer does not grant again");
+    wait_taken(t, before);
 }
 
 static void expect_ok(const struct trio *t, const char *const words[], const char *text)
@@ -138,6 +143,70 @@ Test(keylife, both_generations_are_served_while_users_change_over)
     shell_free(&whole);
     trio_close(&t);
     tempdir_remove(dir);
+}
+
+/* Mutations: the old grant until nobody has asked for a while; a developer who does not listen until the new grants are made; a user
+ * who does not wait for them. */
+Test(keylife, whoever_joins_at_once_after_a_rotation_gets_the_new_grant)
+{
+    struct trio t;
+    struct shell s;
+    char context[128];
+    const char *found;
+    struct err err;
+    trio_open(&t, DEMO_LM, "user");
+    t.retry_s = 120;
+    trio_write_user(&t, "user");
+    developer(&t, &s, SHELL_ARGV("rotate", "--json"));
+    cr_assert_eq(s.status, 0, "%s", s.err);
+    struct json_doc *doc = shell_json(&s);
+    cr_assert_eq(json_get_str(doc, json_root(doc), "context", &found, &err), 0, "%s", s.out);
+    (void)snprintf(context, sizeof context, "%s", found);
+    json_free(doc);
+    shell_free(&s);
+    trio_user(&t, &s, SHELL_ARGV("join", "--json"));
+    cr_expect_eq(s.status, 0, "%s", s.err);
+    cr_expect_not_null(strstr(s.out, context), "%s", s.out);
+    shell_free(&s);
+    trio_close(&t);
+}
+
+/* The developer's config with other users, and the signal. */
+static void allow_only(struct trio *t, const char *users)
+{
+    size_t len;
+    const int before = times_taken(t);
+    char *text = tempdir_slurp(trio_path(t, "model_dev.json"), &len), *list = strstr(text, "\"allow\":["), *end, out[3 * FILE_PATH_MAX];
+    cr_assert(list != NULL && (end = strchr(list, ']')) != NULL);
+    const int n = snprintf(out, sizeof out, "%.*s\"allow\":[%s%s", (int)(list - text), text, users, end);
+    tempdir_spill(trio_path(t, "model_dev.json"), out, (size_t)n);
+    free(text);
+    cr_assert_eq(kill(t->model_dev.pid, SIGHUP), 0);
+    wait_taken(t, before);
+}
+
+static void join_as_other(const struct trio *t, int status)
+{
+    struct shell s;
+    trio_start_as(t, "other", &s, SHELL_ARGV("join"));
+    shell_wait(&s);
+    cr_expect_eq(s.status, status, "%d: %s", s.status, s.err);
+    shell_free(&s);
+}
+
+/* Mutations: the signal ends it; grants and handshakes go by the list of before. */
+Test(keylife, on_sighup_the_developer_reads_its_allow_list_again)
+{
+    struct trio t;
+    trio_open(&t, DEMO_LM, "user");
+    trio_write_user(&t, "other");
+    allow_only(&t, "\"@user.id/identity.pub\"");
+    join_as_other(&t, 4);
+    expect_ok(&t, SHELL_ARGV("join"), NULL);
+    allow_only(&t, "\"@user.id/identity.pub\",\"@other.id/identity.pub\"");
+    join_as_other(&t, 0);
+    cr_expect_eq(process_stop(&t.model_dev), 0);
+    trio_close(&t);
 }
 
 Test(keylife, without_overlap_sessions_end_and_the_old_grant_is_told_to_join_again)

@@ -1,5 +1,6 @@
 // The chat page in a headless browser: a prompt is typed, the answer streams in, the server's side shows rows, the page is
-// accessible. Usage: node page.mjs URL [SCREENSHOT.png]; STIP_CHROMIUM names the browser (default /usr/bin/chromium).
+// accessible, with the verdict of the developer's audit, which the gateway's grant must have. Usage: node page.mjs URL [SCREENSHOT.png];
+// STIP_SHOTS names a folder for pictures of the whole page, light and dark. STIP_CHROMIUM names the browser (default /usr/bin/chromium).
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -35,6 +36,19 @@ async function scenario(name, colorScheme, run, expected = []) {
 
 const idle = (page) => page.waitForFunction(() => !document.getElementById("send").disabled && document.querySelector(".assistant"));
 
+async function audited(page) {
+  assert.ok(await page.isVisible("#audit"));
+  assert.match(await page.textContent("#audited"), /^\d{4}-\d\d-\d\d$/);
+  assert.ok((await page.locator("#verdict li").count()) > 0);
+  assert.match(await page.textContent("#verdict"), /A server that knows nothing else recovers/);
+}
+
+async function picture(page, name) {
+  if (!process.env.STIP_SHOTS) return;
+  await page.setViewportSize({ width: 1060, height: 1500 });
+  await page.screenshot({ path: `${process.env.STIP_SHOTS}/${name}.png` });
+}
+
 async function accessible(page) {
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run());
@@ -66,15 +80,19 @@ await scenario("a prompt is answered and the server's rows are shown", "light", 
   await page.waitForFunction(() => document.querySelectorAll(".assistant")[1]?.textContent.length > 20);
   await idle(page);
   assert.ok((await painted(page)) > 40);
+  await audited(page);
   await accessible(page);
   if (shot) await page.screenshot({ path: shot });
+  await picture(page, "light");
 });
 
 await scenario("dark, and accessible too", "dark", async (page) => {
   await page.keyboard.type("What is the opposite of hot?");
   await page.keyboard.press("Enter");
   await idle(page);
+  await audited(page);
   await accessible(page);
+  await picture(page, "dark");
 });
 
 await scenario("escape stops an answer, alt and n begin a new talk", "light", async (page) => {

@@ -86,6 +86,27 @@ static void write_config(const char *peers)
     tempdir_spill(config, text, (size_t)n);
 }
 
+/* The linker puts this in the place of model_dev/offers.c's: no grants are made before gate[0] can be read. */
+static int gate[2] = {-1, -1};
+
+int __real_offers_open(struct offers **out, const char *to, const struct grant_source *src, const struct peer_key *users, size_t n, struct err *e);
+int __wrap_offers_open(struct offers **out, const char *to, const struct grant_source *src, const struct peer_key *users, size_t n, struct err *e);
+
+int __wrap_offers_open(struct offers **out, const char *to, const struct grant_source *src, const struct peer_key *users, size_t n, struct err *e)
+{
+    char c;
+    while (gate[0] >= 0 && read(gate[0], &c, 1) < 0)
+        continue;
+    return __real_offers_open(out, to, src, users, n, e);
+}
+
+/* Says where it listens: once grants can be fetched, or, where there is a gate, at once. */
+static void say_where(const struct serve *s, int fd)
+{
+    if (write(fd, serve_endpoint(s), strlen(serve_endpoint(s)) + 1) < 0)
+        _exit(1);
+}
+
 /* Serves in a process of its own until killed. */
 static void start(const char *peers)
 {
@@ -102,10 +123,13 @@ static void start(const char *peers)
             (void)fprintf(stderr, "serve: %s\n", err.text);
             _exit(1);
         }
-        if (write(up[1], serve_endpoint(s), strlen(serve_endpoint(s)) + 1) < 0)
-            _exit(1);
-        bool again;
-        _exit(serve_run(s, -1, &again, &err) == 0 ? 0 : 1);
+        enum serve_news news = SERVE_GRANTS;
+        if (gate[0] >= 0)
+            say_where(s, up[1]);
+        while (serve_run(s, -1, &news, &err) == 0 && news == SERVE_GRANTS)
+            if (gate[0] < 0)
+                say_where(s, up[1]);
+        _exit(1);
     }
     close(up[1]);
     cr_assert(read(up[0], endpoint, sizeof endpoint - 1) > 0, "serve did not start");
@@ -164,6 +188,25 @@ Test(model_dev_serve, an_allowed_user_pulls_a_grant_that_the_developer_signed)
     cr_assert(file_exists(tempdir_path(dir, "grant/keys.bin")));
     cr_assert(tempdir_same(tempdir_path(dir, "grant/manifest.json"), tempdir_path(dir, "out/package/manifest.json")));
     cr_assert_eq(join(ch, tempdir_path(dir, "again")), 0, "the same connection may ask twice: %s", err.text);
+}
+
+/* Mutations: the listener is opened when the grants are made; a GRANT before that is NOT_GRANTED, which users take for an end. */
+Test(model_dev_serve, who_comes_while_grants_are_made_is_told_to_ask_again_and_is_served)
+{
+    struct msg_offer offer;
+    cr_assert_eq(pipe(gate), 0);
+    start("{}");
+    struct channel *ch = greet(0);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_neq(client_grant(ch, NULL, &offer, &err), 0);
+        cr_assert_eq(channel_code(ch), WIRE_BUSY, "%s", err.text);
+    }
+    cr_assert_eq(write(gate[1], "x", 1), 1);
+    while (client_grant(ch, NULL, &offer, &err) != 0)
+        cr_assert_eq(channel_code(ch), WIRE_BUSY, "%s", err.text);
+    opened[1] = opened[0];
+    opened[0] = NULL;
+    cr_assert_eq(join(greet(0), tempdir_path(dir, "got")), 0, "%s", err.text);
 }
 
 Test(model_dev_serve, an_unknown_user_does_not_get_past_the_handshake)

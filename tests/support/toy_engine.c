@@ -136,17 +136,17 @@ static void serve(int listener, const char *model, enum toy_mood mood)
     struct plain p;
     struct err err;
     must(plain_open(&p, model, true, CAP, COMPUTE_F32, &err) == 0, "model");
-    for (;;) {
+    for (int asked = 1;; asked++) {
         int fd = accept(listener, NULL, NULL);
         must(fd >= 0, "accept");
         const char *body = receive(fd, buf);
-        if (body != NULL && strncmp(buf, "GET /v1/models ", 15) == 0)
+        if (body != NULL && ((mood == TOY_FALLS_SILENT && asked > 1) || (mood == TOY_SILENT && buf[0] == 'P')))
+            while (recv(fd, buf, 1, 0) > 0)
+                ;
+        else if (body != NULL && strncmp(buf, "GET /v1/models ", 15) == 0)
             say(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"object\":\"list\",\"data\":[{\"id\":\"exported\"}]}");
         else if (body != NULL && mood == TOY_REFUSES)
             say(fd, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"error\":{\"message\":\"no such thing\"}}");
-        else if (body != NULL && mood == TOY_SILENT)
-            while (recv(fd, buf, 1, 0) > 0)
-                ;
         else if (body != NULL && strncmp(buf, "POST /v1/completions ", 21) == 0)
             complete(fd, body, &p, mood);
         else if (body != NULL)

@@ -20,7 +20,8 @@ enum toy_mood {
     TOY_REFUSES,          /* 400 with a reason */
     TOY_FAILS,            /* after two tokens, with a reason, as llama.cpp does */
     TOY_GOES_ON,          /* shows the end token, and what would come after it */
-    TOY_SILENT,           /* says nothing until the client hangs up */
+    TOY_SILENT,           /* does not begin an answer until the client hangs up */
+    TOY_FALLS_SILENT,     /* nor says which models it has, but for the first time */
     TOY_STOPS,            /* at an end of its own, after three tokens */
 };
 

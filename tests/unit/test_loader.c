@@ -1,6 +1,7 @@
 /* server/loader: a package is loaded beside the loop; what does not fit the machine is refused before, with the numbers. */
 #include <criterion/criterion.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,4 +161,55 @@ Test(loader, a_package_that_is_not_sound_is_refused_and_the_next_one_loaded)
     cr_expect_eq(load(&m, 0), 0, "%s", err.text);
     loaded_free(&m);
     cr_assert_eq(loader_start(loader, 0, &err), 0); /* never taken: the end waits for it and frees it */
+}
+
+/* The linker puts this in the place of base/file.c's: one piece of the weights is held until the test goes on. */
+static sem_t reached, go_on;
+static int hold; /* which one, from 1; 0: none */
+static int reads; /* of the weights */
+
+int __real_file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t n, struct err *e);
+int __wrap_file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t n, struct err *e);
+
+int __wrap_file_in_read(const struct file_in *in, uint64_t at, void *dst, size_t n, struct err *e)
+{
+    const bool weights = strstr(in->path, ".safetensors") != NULL;
+    reads += weights ? 1 : 0;
+    if (weights && reads == hold) {
+        (void)sem_post(&reached);
+        (void)sem_wait(&go_on);
+    }
+    return __real_file_in_read(in, at, dst, n, e);
+}
+
+/* Weights of six MiB, which are read one by one.
+ * Mutation: what is looked at is whether to begin a load, and not whether to go on with it. */
+Test(loader, a_load_that_nobody_waits_for_any_more_ends_at_the_next_piece)
+{
+    const struct synth_shape shape = {.D = 16, .H = 4, .G = 2, .L = 2, .V = 40, .F = 16384, .positions = 128};
+    struct pollfd p = {.fd = wake_fd, .events = POLLIN};
+    struct loaded m = {0};
+    int rc = 1;
+    protected_synth(dir, "LlamaForCausalLM", &shape, 5);
+    struct protect_opts opts = protected_opts(dir, 1);
+    struct protect_report report;
+    opts.force = true;
+    cr_assert_eq(protect_checkpoint(&opts, &report, &err), 0, "%s", err.text);
+    cr_assert_eq(sem_init(&reached, 0, 0) | sem_init(&go_on, 0, 0), 0);
+    reads = 0;
+    cr_assert_eq(load(&m, 0), 0, "%s", err.text);
+    const int whole = reads;
+    cr_expect_gt(whole, 5);
+    loaded_free(&m);
+    reads = 0;
+    hold = 3; /* the first is of the header, the second begins the weights */
+    cr_assert_eq(loader_start(loader, 0, &err), 0, "%s", err.text);
+    (void)sem_wait(&reached);
+    loader_stop(loader);
+    (void)sem_post(&go_on);
+    cr_assert_eq(poll(&p, 1, -1), 1);
+    cr_assert(loader_take(loader, &m, &rc, &err));
+    cr_expect(rc == -1 && strstr(err.text, "stopped") != NULL, "%s", err.text);
+    cr_expect_lt(reads, 5, "%d of %d", reads, whole); /* a piece may be two reads */
+    cr_expect(m.package == NULL && m.pool == NULL && m.worker == NULL);
 }

@@ -191,7 +191,7 @@ async function start() {
   for (const id of ["picture", "caption", "figures", "limits"]) el(id).hidden = engine;
   for (const id of ["engine-saw", "engine-limits"]) el(id).hidden = !engine;
   el("audit").hidden = !info.audit;
-  el("audited").textContent = info.audit?.created ?? "";
+  el("audited").textContent = info.audit?.created.slice(0, 10) ?? ""; // the day
   el("verdict").replaceChildren(...(info.audit?.verdict ?? []).map((sentence) => {
     const li = document.createElement("li");
     li.textContent = sentence;
