@@ -377,6 +377,8 @@ int cmd_compare(const struct cli_cmd *cmd, int argc, char **argv, struct err *er
     if (rc == 0 && c->bad)
         rc = err_set(err, ERR_CHECK, "a system left its fixed-point range; its row says how");
 done:
+    if (rc != 0 && interrupt_seen()) /* whatever it was that could not go on then */
+        err_set(err, ERR_INTERNAL, "interrupted");
     close_compare(c);
     shapes_drop_dir(dir);
     return rc;

@@ -5,13 +5,17 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 
+#define PAGE 4096
 #define STOP_MS 30000 /* of a program that was asked to end; a busy machine takes its time */
 
 int process_start(struct process *p, const char *name, char *const argv[], bool capture, const char *log, struct err *err)
@@ -177,4 +181,13 @@ void process_keep_pages(void)
     (void)mallopt(M_ARENA_MAX, 1); /* the library's thread allocates what another one releases */
     (void)mallopt(M_MMAP_MAX, 0);
     (void)mallopt(M_TRIM_THRESHOLD, -1); /* never: a number would end at 2 GB, and tables of a layer of Primer are more */
+}
+
+void process_take_pages(double bytes)
+{
+    const size_t n = bytes > (double)memory_physical() / 2 ? 0 : (size_t)bytes; /* who needs more than there is says so itself */
+    volatile char *p = malloc(n + 1);
+    for (size_t i = 0; p != NULL && i < n; i += PAGE)
+        p[i] = 1;
+    free((void *)(uintptr_t)p);
 }

@@ -41,6 +41,8 @@ MUST_CHECK int process_output(struct process *p, char *out, size_t cap, int time
 /* For a process whose large messages come and go: their pages stay its own. By default each is mapped afresh, and a third of a party's time goes into
  * new pages. Before the first thread. */
 void process_keep_pages(void);
+/* Then so many bytes have their pages before a clock runs: on a virtual machine the first touch can cost more than a second a gigabyte. */
+void process_take_pages(double bytes);
 /* SIGTERM, then SIGKILL after 5 s. No-op when not running. Gives the exit status, -1 if it was not running. */
 int process_stop(struct process *p);
 

@@ -13,8 +13,8 @@
  *
  * Thread      tunnel_open forks, and namespaces belong to threads: before a process starts any.
  */
-#ifndef STIP_TESTS_SUPPORT_TUNNEL_H
-#define STIP_TESTS_SUPPORT_TUNNEL_H
+#ifndef STIP_BENCH_TUNNEL_H
+#define STIP_BENCH_TUNNEL_H
 
 #include <stdbool.h>
 #include <stdint.h>

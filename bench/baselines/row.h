@@ -37,7 +37,7 @@ struct compare_row {
     int agree, labelled;   /* labels that agree with plain's, of how many labelled texts; labelled 0: not tried */
     char protects[192];    /* what from whom, and under which assumption */
     char source[128];      /* published: the paper; else empty */
-    char note[256];        /* "not fine-tuned", operation counts, handicaps */
+    char note[320];        /* "not fine-tuned", operation counts, handicaps */
 };
 
 /* All numbers unknown, all texts empty. */

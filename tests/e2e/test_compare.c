@@ -192,7 +192,8 @@ Test(compare, nothing_is_left_of_a_run_that_is_ended_by_a_signal)
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         struct shell s;
         shell_start(&s, SHELL_ARGV("stip-bench", "compare", "--model", model, "--seq", "32", "--repeats", "101", "--systems", "puma", "--network", "wan"));
-        while (tempdir_count(temp) == 0) /* of the run: its parties start now */
+        const uint64_t end = clock_ms() + 60000;
+        while (tempdir_count(temp) == 0 && clock_ms() < end) /* of the run: its parties start now */
             (void)poll(NULL, 0, 5);
         (void)poll(NULL, 0, 100 * (int)i);
         cr_assert_eq(kill(s.pid, signals[i]), 0);

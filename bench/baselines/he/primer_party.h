@@ -21,6 +21,7 @@
 
 struct primer_sums {
     uint64_t setup_us, offline_us, online_us, online_cpu_us, wait_us; /* wait: of online */
+    uint64_t pages_us;                                                /* before any of it: the client takes the memory of its tables */
     uint64_t products_us, transfers_us, tables_us;                    /* of offline, one behind the other: products and masks under BFV; labels by
                                                                          oblivious transfers; tables garbled (server), or taken (client) */
     uint64_t setup_sent, offline_sent, online_sent, messages, gates;
