@@ -134,6 +134,7 @@ Test(channel, an_unknown_key_is_refused_and_told_what_to_do)
     cr_expect_eq(err.code, ERR_AUTH);
     cr_expect(strstr(err.text, "does not know this key") != NULL && strstr(err.text, print) != NULL, "%s", err.text);
     cr_expect_lt(clock_ms() - start_ms, WAIT_MS / 2, "not only at the deadline");
+    toy_server_halt(s);
     cr_expect_eq(listener_stats(toy_server_listener(s)).keys_refused, 1, "this one; the self-check's key does not count");
     identity_free(stranger);
     toy_server_stop(s);
@@ -257,6 +258,7 @@ Test(channel, a_malformed_frame_is_answered_and_does_not_reach_the_role)
     cr_assert_eq(channel_send(ch, &f, &err), 0);
     cr_assert_eq(channel_expect(ch, WIRE_HELLO_OK, &answer, clock_ms() + WAIT_MS, &err), -1);
     cr_expect_eq(channel_code(ch), WIRE_BAD_FRAME);
+    toy_server_halt(s);
     cr_expect_eq(listener_stats(toy_server_listener(s)).frames_refused, 1);
     channel_close(ch);
     toy_server_stop(s);

@@ -139,6 +139,7 @@ Test(session, large_messages_go_both_ways_in_fragments)
     for (size_t i = 0; i < n; i++)
         x[i] = (float)(i % 1000);
     greet();
+    const uint64_t start_ms = clock_ms();
     struct channel_stats before = channel_stats(ch);
     struct sealed_rows all = {.rows = rows, .D = TOY_D, .data = x};
     struct msg_rows m = step(1, 0, 0, rows);
@@ -147,8 +148,12 @@ Test(session, large_messages_go_both_ways_in_fragments)
     for (size_t i = 0; i < n; i++)
         cr_assert_eq(y[i], 2 * x[i], "value %zu", i);
     struct channel_stats after = channel_stats(ch);
-    cr_expect_eq(after.bytes_up - before.bytes_up, n * 4 + 13 * WIRE_HEADER_BYTES + 12 * WIRE_HEADER_BYTES, "13 ROWS, 12 ACK");
-    cr_expect_eq(after.bytes_down - before.bytes_down, n * 4 + 13 * WIRE_HEADER_BYTES + 12 * WIRE_HEADER_BYTES);
+    const uint64_t up = after.frames_up - before.frames_up, down = after.frames_down - before.frames_down;
+    const bool silence = clock_ms() - start_ms >= CHANNEL_PING_MS; /* on a slow machine, and PINGs in it */
+    cr_expect(up == 13 + 12 || (silence && up > 13 + 12), "13 ROWS, 12 ACK, not %llu frames", (unsigned long long)up);
+    cr_expect(down == 13 + 12 || (silence && down > 13 + 12), "13 OUT, 12 ACK, not %llu frames", (unsigned long long)down);
+    cr_expect_eq(after.bytes_up - before.bytes_up, n * 4 + up * WIRE_HEADER_BYTES);
+    cr_expect_eq(after.bytes_down - before.bytes_down, n * 4 + down * WIRE_HEADER_BYTES);
     free(x);
     free(y);
 }

@@ -359,15 +359,21 @@ struct listener *toy_server_listener(struct toy_server *s)
     return s->listener;
 }
 
+void toy_server_halt(struct toy_server *s)
+{
+    const uint64_t one = 1;
+    if (atomic_exchange(&s->stop, true))
+        return;
+    if (write(s->wake, &one, sizeof one) != (ssize_t)sizeof one)
+        abort();
+    (void)pthread_join(s->thread, NULL);
+}
+
 void toy_server_stop(struct toy_server *s)
 {
     if (s == NULL)
         return;
-    const uint64_t one = 1;
-    atomic_store(&s->stop, true);
-    if (write(s->wake, &one, sizeof one) != (ssize_t)sizeof one)
-        abort();
-    (void)pthread_join(s->thread, NULL);
+    toy_server_halt(s);
     for (size_t i = 0; i < PEERS; i++) {
         free(s->peer[i].x);
         free(s->peer[i].y);

@@ -37,6 +37,8 @@ struct toy_server *toy_server_start(const char *endpoint, const struct identity 
                                     const struct toy_config *config);
 const char *toy_server_endpoint(const struct toy_server *s);
 struct listener *toy_server_listener(struct toy_server *s);
+/* Ends its thread: from then on its listener may be asked from here. */
+void toy_server_halt(struct toy_server *s);
 void toy_server_stop(struct toy_server *s);
 /* Byte i of the manifest that HELLO_OK announces. */
 uint8_t toy_server_manifest(size_t i);
