@@ -10,7 +10,7 @@ temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 
 secret='permute user model_dev'
-names='^(perm|gather|keyset|scatter|embed|seal_rows|unseal|context_key|tokenizer|bpe|wordpiece|unigram|sampler|sample)(_|$)'
+names='^(perm|gather|keyset|scatter|walk|gauge|embed|seal_rows|unseal|context_key|tokenizer|bpe|wordpiece|unigram|sampler|sample)(_|$)'
 
 # Names that an object, archive or program defines, static functions too, without what the compiler adds to them.
 symbols() {

@@ -62,6 +62,7 @@ Test(channel, a_name_is_one_listeners_until_it_is_closed)
         cr_assert_eq(listener_open(&first, transport, "door", "tcp://127.0.0.1:*", server_id, &user_key, 1, &err), 0, "%s", err.text);
         cr_expect_eq(listener_open(&second, transport, "door", "tcp://127.0.0.1:*", server_id, NULL, 0, &err), -1);
         cr_expect_not_null(strstr(err.text, "there is a listener \"door\" already"), "%s", err.text);
+        listener_close(second);
         listener_close(first);
     }
 }

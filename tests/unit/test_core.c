@@ -383,7 +383,7 @@ Test(core, a_step_can_be_taken_back_before_while_and_after_it_is_computed)
     rig_step(&rig.alice, 1, (struct rig_step){.seq = 3, .pos = 5, .T = 1, .out_n = 1, .text = 3});
 }
 
-/* Mutation: freeing a session whose step is with the worker. */
+/* Mutations: freeing a session whose step is with the worker; finding one that has ended. */
 Test(core, a_session_that_ends_while_its_step_is_computed_waits_for_the_worker)
 {
     struct core_job jobs[8];
@@ -395,6 +395,8 @@ Test(core, a_session_that_ends_while_its_step_is_computed_waits_for_the_worker)
     rig_give(&rig.alice, msg_close_encode(rig_id_of(1)));
     (void)rig_one(WIRE_CLOSED);
     rig_forget();
+    rig_give(&rig.alice, msg_cancel_encode(rig_id_of(1)));
+    rig_error(WIRE_UNKNOWN_SESSION);
     rig_give(&rig.alice, msg_cancel_encode(rig_id_of(2)));
     rig_give(&rig.alice, msg_close_encode(rig_id_of(2)));
     (void)rig_one(WIRE_CLOSED);
