@@ -28,9 +28,10 @@ struct cli_cmd {
     const char *line;    /* one line of help; NULL: not for people, not in the list */
     const char *example;
     struct cli_opt *opts; /* ends with a NULL name */
-    /* Positional arguments follow the flags. */
     int (*run)(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
-    const char *args;    /* positional arguments as shown in the help, NULL for none (then they are refused) */
+    /* Positional arguments as shown in the help, NULL for none (then they are refused). "COMMAND ...": they are a command line of their
+     * own, and flags that follow the first of them belong to it. */
+    const char *args;
 };
 
 struct cli_program {

@@ -18,22 +18,34 @@
 #define OLDEST 1767225600 /* 2026-01-01: a clock before this program was written is wrong */
 #define MB 1e6
 
-static void print_json(const char *state, const char *hop, const char *text, const char *fix)
+/* Everything in one object, which doctor_end prints. */
+static void put_json(struct doctor *d, const char *state, const char *hop, const char *text, const char *fix)
 {
-    struct json_doc *doc = json_new_object("doctor");
-    struct json *root = json_node(doc);
-    struct err err;
-    char *line;
-    json_put_str(doc, root, "hop", hop);
-    json_put_str(doc, root, "state", state);
-    json_put_str(doc, root, "text", text);
-    if (fix != NULL)
-        json_put_str(doc, root, "fix", fix);
-    if (json_print(doc, false, &line, &err) == 0) {
-        puts(line);
-        free(line);
+    if (d->doc == NULL) {
+        d->doc = json_new_object("doctor");
+        d->checks = json_put_array(d->doc, json_node(d->doc), "checks");
     }
-    json_free(doc);
+    struct json *check = json_put_object(d->doc, d->checks, NULL);
+    json_put_str(d->doc, check, "hop", hop);
+    json_put_str(d->doc, check, "state", state);
+    json_put_str(d->doc, check, "text", text);
+    if (fix != NULL)
+        json_put_str(d->doc, check, "fix", fix);
+}
+
+static int print_json(struct doctor *d, struct err *err)
+{
+    char *text;
+    json_put_int(d->doc, json_node(d->doc), "warnings", d->count[DOCTOR_WARN]);
+    json_put_int(d->doc, json_node(d->doc), "failed", d->count[DOCTOR_FAIL]);
+    const int rc = json_print(d->doc, false, &text, err);
+    json_free(d->doc);
+    d->doc = NULL;
+    if (rc != 0)
+        return -1;
+    (void)puts(text);
+    free(text);
+    return 0;
 }
 
 static void say(struct doctor *d, enum doctor_state state, const char *hop, const char *fix, const char *fmt, va_list args)
@@ -43,7 +55,7 @@ static void say(struct doctor *d, enum doctor_state state, const char *hop, cons
     (void)vsnprintf(text, sizeof text, fmt, args);
     d->count[state]++;
     if (d->json)
-        print_json(names[state], hop, text, fix);
+        put_json(d, names[state], hop, text, fix);
     else
         printf("%-5s %-22s %s\n", names[state], hop, text);
     if (!d->json && fix != NULL)
@@ -75,9 +87,11 @@ void doctor_fail(struct doctor *d, const char *hop, const char *fix, const char 
     va_end(args);
 }
 
-int doctor_end(const struct doctor *d, struct err *err)
+int doctor_end(struct doctor *d, struct err *err)
 {
     const int all = d->count[DOCTOR_OK] + d->count[DOCTOR_WARN] + d->count[DOCTOR_FAIL];
+    if (d->json && print_json(d, err) != 0)
+        return -1;
     if (d->count[DOCTOR_FAIL] > 0)
         return err_set(err, ERR_CHECK, "%d of %d checks failed", d->count[DOCTOR_FAIL], all);
     if (!d->json)

@@ -1,9 +1,10 @@
 /* base/doctor.h - what the three `doctor` commands print: one line per check, with what to do about each that fails.
  *
  * Data flow   a role's checks -> doctor_ok, doctor_warn, doctor_fail -> a line each on stdout -> doctor_end -> exit status.
+ *             With `json` doctor_end prints one object: {"checks":[{"hop","state","text","fix"},...],"warnings":N,"failed":N}.
  * Units       bytes.
  * Errors      doctor_end: ERR_CHECK when a check failed, with how many.
- * Memory      no allocation; the caller owns the struct.
+ * Memory      the caller owns the struct; with `json` doctor_end releases what was gathered.
  * Secrets     none printed: names, sizes, fingerprints and public keys.
  */
 #ifndef STIP_BASE_DOCTOR_H
@@ -16,16 +17,21 @@
 
 enum doctor_state { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
 
+struct json;
+struct json_doc;
+
 struct doctor {
-    bool json; /* one object per line instead of text */
+    bool json;
     int count[3];
+    struct json_doc *doc; /* with json, from the first check on */
+    struct json *checks;
 };
 
 void doctor_ok(struct doctor *d, const char *hop, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Works, and will not for long or not well. `fix`: what to do, one sentence. */
 void doctor_warn(struct doctor *d, const char *hop, const char *fix, const char *fmt, ...) PRINTF_LIKE(4, 5);
 void doctor_fail(struct doctor *d, const char *hop, const char *fix, const char *fmt, ...) PRINTF_LIKE(4, 5);
-MUST_CHECK int doctor_end(const struct doctor *d, struct err *err);
+MUST_CHECK int doctor_end(struct doctor *d, struct err *err);
 
 /* A line if `what` ends one day; fails when it has. expires: seconds since 1970, 0 for never. */
 void doctor_expiry(struct doctor *d, const char *hop, const char *what, int64_t expires, const char *fix);

@@ -192,7 +192,7 @@ int file_out_open(struct file_out *out, const char *path, mode_t mode, struct er
     (void)snprintf(out->part, sizeof out->part, "%s.XXXXXX.part", path);
     out->fd = mkostemps(out->part, 5, O_CLOEXEC);
     if (out->fd < 0)
-        return sys_fail("create", out->part, err);
+        return sys_fail("create", path, err);
     if (fchmod(out->fd, mode) != 0) {
         sys_fail("set the mode of", out->part, err);
         file_out_drop(out);

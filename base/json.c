@@ -13,7 +13,8 @@
 
 struct json_doc {
     cJSON *root;
-    bool failed; /* building ran out of memory */
+    bool failed;        /* building ran out of memory */
+    enum err_code code; /* of what a getter finds wrong */
     char name[256];
 };
 
@@ -105,13 +106,23 @@ static struct json_doc *doc_new(const char *name)
 {
     struct json_doc *doc = calloc(1, sizeof *doc);
     size_t len = strlen(name), room = sizeof doc->name - 1;
+    if (doc == NULL)
+        return NULL;
     /* Of a long path the end says more than the beginning. */
-    if (doc != NULL)
-        (void)snprintf(doc->name, sizeof doc->name, "%s", len > room ? name + len - room : name);
+    (void)snprintf(doc->name, sizeof doc->name, "%s", len > room ? name + len - room : name);
+    doc->code = ERR_INPUT;
     return doc;
 }
 
-int json_parse(struct json_doc **out, const char *text, size_t len, bool comments, const char *name, struct err *err)
+static size_t line_of(const char *text, size_t at)
+{
+    size_t line = 1;
+    for (size_t i = 0; i < at; i++)
+        line += text[i] == '\n';
+    return line;
+}
+
+static int parse(struct json_doc **out, const char *text, size_t len, bool comments, const char *name, struct err *err)
 {
     char *plain = malloc(len + 1);
     if (plain == NULL)
@@ -136,17 +147,27 @@ int json_parse(struct json_doc **out, const char *text, size_t len, bool comment
     }
     if (doc->root == NULL) {
         size_t at = stop != NULL && stop >= plain && stop <= plain + len ? (size_t)(stop - plain) : 0;
-        err_set(err, ERR_INPUT, "%s: not valid JSON near byte %zu", name, at);
+        err_set(err, ERR_INPUT, "%s: not valid JSON near byte %zu, line %zu", name, at, line_of(text, at));
         goto done;
     }
     if (check_tree(doc->root, name, err) != 0)
         goto done;
+    if (comments)
+        doc->code = ERR_USAGE;
     *out = doc;
     doc = NULL;
     rc = 0;
 done:
     json_free(doc);
     free(plain);
+    return rc;
+}
+
+int json_parse(struct json_doc **out, const char *text, size_t len, bool comments, const char *name, struct err *err)
+{
+    const int rc = parse(out, text, len, comments, name, err);
+    if (rc != 0 && comments && err != NULL && err->code == ERR_INPUT)
+        err->code = ERR_USAGE; /* a config's */
     return rc;
 }
 
@@ -270,7 +291,7 @@ static int wrong(const struct json_doc *doc, const struct json *obj, const char 
         (void)snprintf(number, sizeof number, "%.15g", json_number(node));
         found = number;
     }
-    return err_set(err, ERR_INPUT, "%s: field '%s': expected %s, found %s", doc->name, key, expected, found);
+    return err_set(err, doc->code, "%s: field '%s': expected %s, found %s", doc->name, key, expected, found);
 }
 
 int json_get_str(const struct json_doc *doc, const struct json *obj, const char *key, const char **out, struct err *err)
@@ -338,7 +359,7 @@ int json_only(const struct json_doc *doc, const struct json *obj, const char *co
 {
     const char *key = obj == NULL ? NULL : json_key(obj);
     if (!json_is_null(obj) && json_type(obj) != JSON_OBJECT)
-        return err_set(err, ERR_INPUT, "%s: %s%s%sexpected an object, found %s", doc->name, key == NULL ? "" : "field '",
+        return err_set(err, doc->code, "%s: %s%s%sexpected an object, found %s", doc->name, key == NULL ? "" : "field '",
                        key == NULL ? "" : key, key == NULL ? "" : "': ", json_type_name(obj));
     for (const struct json *c = json_first(obj); c != NULL; c = json_next(c)) {
         const char *const *k = keys;
@@ -400,7 +421,7 @@ struct json *json_put_array(struct json_doc *doc, struct json *parent, const cha
 
 void json_put_str(struct json_doc *doc, struct json *parent, const char *key, const char *value)
 {
-    put(doc, parent, key, cJSON_CreateString(value));
+    put(doc, parent, key, value == NULL ? cJSON_CreateNull() : cJSON_CreateString(value));
 }
 
 void json_quote(struct buf *to, const char *text, size_t len)

@@ -1,7 +1,8 @@
 /* base/json.h - the one door to cJSON: strict reading, checked building.
  *
  * Data flow   file or text -> strict scan (UTF-8, grammar) -> cJSON -> typed getters; and results -> builder -> text.
- * Errors      every getter names document and field, what was expected and what was found. Documents larger than
+ * Errors      every getter names document and field, what was expected and what was found: ERR_INPUT, and ERR_USAGE of a
+ *             document that may have comments, which is a config. Documents larger than
  *             the cap, invalid UTF-8, duplicate keys, trailing text, "\u0000", control characters, numbers that overflow or
  *             break the grammar are refused: cJSON alone accepts them all.
  * Memory      json_parse/json_load give a document (json_free). Nodes and strings are borrowed from it.
@@ -74,7 +75,7 @@ struct json_doc *json_new_object(const char *name); /* NULL when out of memory; 
 struct json *json_node(struct json_doc *doc);        /* the root, for building */
 struct json *json_put_object(struct json_doc *doc, struct json *parent, const char *key);
 struct json *json_put_array(struct json_doc *doc, struct json *parent, const char *key);
-void json_put_str(struct json_doc *doc, struct json *parent, const char *key, const char *value);
+void json_put_str(struct json_doc *doc, struct json *parent, const char *key, const char *value); /* NULL: null */
 /* The same for bytes that may hold NULs, which become \u0000; valid UTF-8. */
 void json_put_text(struct json_doc *doc, struct json *parent, const char *key, const char *text, size_t len);
 void json_put_int(struct json_doc *doc, struct json *parent, const char *key, int64_t value);

@@ -44,8 +44,5 @@ void cmd_put_expires(struct json_doc *doc, struct json *node, int64_t expires)
 {
     char text[32];
     cmd_expires(text, expires);
-    if (expires == EXPIRY_NEVER)
-        json_put_null(doc, node, "expires");
-    else
-        json_put_str(doc, node, "expires", text);
+    json_put_str(doc, node, "expires", expires == EXPIRY_NEVER ? NULL : text);
 }

@@ -16,6 +16,7 @@ int cmd_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct err *err
 int cmd_protect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_export(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+int cmd_verify(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_audit(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_push(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 int cmd_grant(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);

@@ -17,14 +17,14 @@ static int read_servers(struct dev_config *s, struct err *err)
     if (json_is_null(peers))
         return 0;
     if (json_type(peers) != JSON_OBJECT)
-        return err_set(err, ERR_INPUT, "%s: field 'peers': expected an object, found %s", json_name(doc), json_type_name(peers));
+        return err_set(err, ERR_USAGE, "%s: field 'peers': expected an object, found %s", json_name(doc), json_type_name(peers));
     if (json_only(doc, peers, keys, err) != 0)
         return err_wrap(err, "peers");
     const struct json *list = json_get(peers, "servers");
     if (json_is_null(list))
         return 0;
     if (json_type(list) != JSON_ARRAY)
-        return err_set(err, ERR_INPUT, "%s: field 'peers.servers': expected a list, found %s", json_name(doc),
+        return err_set(err, ERR_USAGE, "%s: field 'peers.servers': expected a list, found %s", json_name(doc),
                        json_type_name(list));
     if ((s->servers = calloc(json_count(list) + 1, sizeof *s->servers)) == NULL)
         return err_oom(err, json_count(list) * sizeof *s->servers);

@@ -43,6 +43,8 @@ static struct cli_opt export_opts[] = {
 
 static struct cli_opt inspect_opts[] = {{.name = "check", .help = "also hash every file of the package"}, JSON_OPT, END_OPT};
 
+static struct cli_opt verify_opts[] = {CONFIG_OPT, PROTECTED_OPT, IDENTITY_OPT, JSON_OPT, END_OPT};
+
 static struct cli_opt push_opts[] = {
     CONFIG_OPT, PROTECTED_OPT, IDENTITY_OPT,
     {.name = "to", .arg = "ENDPOINT", .help = "one server, tcp://HOST:PORT of its admin address; without it the config's servers"},
@@ -89,7 +91,7 @@ static struct cli_opt serve_opts[] = {
 
 static struct cli_opt doctor_opts[] = {
     {.name = "config", .arg = "FILE", .help = "model_dev.json; ./model_dev.json without it"},
-    {.name = "json", .help = "one JSON object per check"}, END_OPT};
+    {.name = "json", .help = "print one JSON object"}, END_OPT};
 
 static const struct cli_cmd cmds[] = {
     {.name = "keygen", .line = "make an identity and print its public key", .run = cmd_keygen, .opts = keygen_opts,
@@ -100,6 +102,8 @@ static const struct cli_cmd cmds[] = {
      .opts = export_opts, .example = "stip-model-dev export --model ./llama --out ./exported"},
     {.name = "inspect", .line = "what a protected folder holds, without secrets", .run = cmd_inspect, .opts = inspect_opts,
      .example = "stip-model-dev inspect --check ./protected", .args = "DIR"},
+    {.name = "verify", .line = "is the package whole, signed by this identity, and the key its key?", .run = cmd_verify, .opts = verify_opts,
+     .example = "stip-model-dev verify --protected ./protected"},
     {.name = "audit", .line = "run the known attacks on your own package: what could a server read?", .run = cmd_audit,
      .opts = audit_opts, .example = "stip-model-dev audit --protected ./protected --model ./llama"},
     {.name = "push", .line = "send the package to servers", .run = cmd_push, .opts = push_opts,

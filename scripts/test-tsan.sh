@@ -16,11 +16,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 shift 2
 
 parts() {
-  for name in threads worker loader patience backlog core core_schedule core_drain core_prefix progress log serve_stop serve_chunk matmul; do
+  for name in threads worker loader patience backlog core core_schedule core_drain core_prefix progress log serve_stop serve_chunk matmul core_memory core_limits smpc; do
     echo "unit_test_$name"
   done
-  echo 'unit_test_core_memory:memory/!(ten_thousand*)' # those two take minutes and have one thread, as the others
-  echo 'unit_test_core_limits:!(core_limits/ten_thousand*)'
   for name in channel link session push install http model_dev_serve verify_peer; do
     echo "protocol_test_$name"
   done

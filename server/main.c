@@ -6,6 +6,7 @@
 #include "base/cli.h"
 #include "base/clock.h"
 #include "base/expiry.h"
+#include "base/json.h"
 #include "base/secret.h"
 #include "model/manifest.h"
 #include "server/cmd.h"
@@ -35,37 +36,65 @@ static int run_keygen(const struct cli_cmd *cmd, int argc, char **argv, struct e
     return role_keygen(dir, cli_on(cmd, "json"), err);
 }
 
-static void print_manifest(const struct manifest *m, const char *context, const char *signer, bool as_json)
+static int print_json(const struct manifest *m, const char *context, const char *expires, const char *previous, const char *signer, struct err *err)
 {
-    char expires[32] = "never", previous[2 * CRYPTO_HASH_LEN + 1];
+    struct json_doc *doc = json_new_object("inspect");
+    struct json *root = json_node(doc);
+    char *line;
+    json_put_str(doc, root, "context", context);
+    json_put_str(doc, root, "architecture", m->model);
+    json_put_str(doc, root, "profile", m->profile);
+    json_put_str(doc, root, "head", m->head);
+    json_put_int(doc, root, "local_layers", m->local_layers);
+    json_put_str(doc, root, "dtype", m->dtype);
+    json_put_str(doc, root, "compute", compute_name(m->compute));
+    json_put_int(doc, root, "epoch", m->epoch);
+    json_put_str(doc, root, "created", m->created);
+    json_put_str(doc, root, "expires", m->expires == EXPIRY_NEVER ? NULL : expires);
+    json_put_str(doc, root, "previous", m->chained ? previous : NULL);
+    json_put_str(doc, root, "signer", signer);
+    json_put_int(doc, root, "files", (int64_t)m->file_count);
+    json_put_int(doc, root, "bytes", (int64_t)manifest_bytes(m));
+    const int rc = json_print(doc, false, &line, err);
+    json_free(doc);
+    if (rc != 0)
+        return -1;
+    (void)puts(line);
+    free(line);
+    return 0;
+}
+
+static int print_manifest(const struct manifest *m, const char *context, bool as_json, struct err *err)
+{
+    char expires[32] = "never", previous[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1];
     crypto_hex(m->previous, sizeof m->previous, previous);
+    crypto_hex(m->signer, sizeof m->signer, signer);
     if (m->expires != EXPIRY_NEVER)
         clock_iso(m->expires, expires);
-    printf(as_json ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"profile\":\"%s\",\"head\":\"%s\",\"dtype\":\"%s\","
-                     "\"compute\":\"%s\",\"epoch\":%u,\"created\":\"%s\",\"expires\":\"%s\",\"previous\":\"%s\",\"signer\":\"%s\",\"files\":%zu,\"bytes\":%llu}\n"
-                   : "context       %s\narchitecture  %s\nprofile       %s\nhead          %s\ndtype         %s\n"
-                     "compute       %s\nepoch         %u\ncreated       %s\nexpires       %s\nreplaces      %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
-           context, m->model, m->profile, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, expires,
+    if (as_json)
+        return print_json(m, context, expires, previous, signer, err);
+    printf("context       %s\narchitecture  %s\nprofile       %s, first layers at the users: %u\nhead          %s\ndtype         %s\n"
+           "compute       %s\nepoch         %u\ncreated       %s\nexpires       %s\nreplaces      %s\nsigner        %s\nfiles         %zu, %llu bytes, every hash right\n",
+           context, m->model, m->profile, m->local_layers, m->head, m->dtype, compute_name(m->compute), m->epoch, m->created, expires,
            m->chained ? previous : "none", signer, m->file_count, (unsigned long long)manifest_bytes(m));
+    return 0;
 }
 
 static int run_inspect(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct manifest m = {0};
-    char *text = NULL, context[2 * CRYPTO_HASH_LEN + 1], signer[2 * CRYPTO_KEY_LEN + 1];
+    char *text = NULL, context[2 * CRYPTO_HASH_LEN + 1];
     uint8_t sig[CRYPTO_SIG_LEN], id[CRYPTO_HASH_LEN];
     size_t len;
     if (argc != 1)
-        return err_set(err, ERR_USAGE, "inspect takes one folder; for example: %s", cmd->example);
+        return err_set(err, ERR_USAGE, "expected one folder, found %d; for example: %s", argc, cmd->example);
     if (manifest_load(&m, argv[0], &text, &len, sig, err) != 0)
         return -1;
     int rc = -1;
     if (manifest_verify(text, len, sig, m.signer, err) == 0 && manifest_context_id(text, len, id, err) == 0 &&
         manifest_check_files(&m, argv[0], err) == 0) {
         crypto_hex(id, sizeof id, context);
-        crypto_hex(m.signer, sizeof m.signer, signer);
-        print_manifest(&m, context, signer, cli_on(cmd, "json"));
-        rc = 0;
+        rc = print_manifest(&m, context, cli_on(cmd, "json"), err);
     }
     free(text);
     manifest_free(&m);
@@ -82,7 +111,7 @@ int main(int argc, char **argv)
                                     {NULL, NULL, NULL, NULL, false}};
     struct cli_opt inspect_opts[] = {{"json", NULL, "print one JSON object", NULL, false}, {NULL, NULL, NULL, NULL, false}};
     struct cli_opt doctor_opts[] = {{"config", "FILE", "server.json (see configs/server.json)", NULL, false},
-                                    {"json", NULL, "one JSON object per check", NULL, false},
+                                    {"json", NULL, "print one JSON object", NULL, false},
                                     {NULL, NULL, NULL, NULL, false}};
     const struct cli_cmd cmds[] = {
         {"serve", "serve permuted inference until SIGTERM; SIGHUP reads the allow-lists again", "stip-server serve --config configs/server.json", serve_opts, run_serve,

@@ -9,6 +9,8 @@
 #include "server/core_state.h"
 #include "transport/msg_session.h"
 
+#define GONE_MS 1000 /* who cannot be reached has left; tried again for so long, since who is there after all would wait in vain */
+
 /* ------------------------------------------------------------------ the answer */
 
 void step_flush(struct core *c, struct session *s)
@@ -34,8 +36,13 @@ void step_flush(struct core *c, struct session *s)
             }
             return;
         case LISTENER_GONE:
-            s->sending = false; /* the answer stays for the same step asked again */
-            s->phase = PHASE_OPEN;
+            if (!s->blocked)
+                s->blocked_ms = c->now_ms;
+            s->blocked = true;
+            if (c->now_ms - s->blocked_ms > GONE_MS) {
+                s->sending = false; /* the answer stays for the same step asked again */
+                s->phase = PHASE_OPEN;
+            }
             return;
         }
     }

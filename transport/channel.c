@@ -72,11 +72,12 @@ static int connect_socket(struct channel *ch, struct transport *t, const struct 
     const struct zmq_option handshake = {ZMQ_HANDSHAKE_IVL, timeout_ms > 0 ? timeout_ms : CHANNEL_CONNECT_MS};
     if (transport_endpoint(ch->endpoint, false, err) != 0)
         return -1;
+    const struct zmq_option ipv6 = transport_ipv6(ch->endpoint);
     if ((ch->socket = zmq_socket(transport_context(t), ZMQ_DEALER)) == NULL)
         return err_set(err, ERR_INTERNAL, "cannot make a socket: %s", zmq_strerror(errno));
     /* One handshake has all the time there is: who begins another one is behind all others again. */
     if (transport_options(ch->socket, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS, err) != 0 ||
-        transport_options(ch->socket, &handshake, 1, err) != 0)
+        transport_options(ch->socket, &handshake, 1, err) != 0 || transport_options(ch->socket, &ipv6, 1, err) != 0)
         return -1;
     if (zmq_setsockopt(ch->socket, ZMQ_MAXMSGSIZE, &msg_max, sizeof msg_max) != 0 ||
         zmq_setsockopt(ch->socket, ZMQ_CURVE_SERVERKEY, ch->peer.curve_pub, sizeof ch->peer.curve_pub) != 0 ||

@@ -76,7 +76,7 @@ static void broken(const struct hop *h, const char *fix, const char *text)
 static bool split(const char *endpoint, char host[256], char port[8])
 {
     const char *colon = strrchr(endpoint, ':'), *from = endpoint + 6;
-    if (strncmp(endpoint, "tcp://", 6) != 0 || colon == NULL || colon <= from || strlen(colon + 1) > 5)
+    if (strncmp(endpoint, "tcp://", 6) != 0 || colon == NULL || colon <= from || (strcmp(colon, ":*") != 0 && transport_port(colon + 1) < 0))
         return false;
     const char *to = colon;
     if (*from == '[' && to[-1] == ']') {
@@ -92,7 +92,8 @@ static bool split(const char *endpoint, char host[256], char port[8])
 
 static bool resolve(const struct hop *h, const char *host, const char *port, struct addrinfo **out)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    /* As the channel looks it up: IPv6 where the address is one (transport_ipv6). */
+    const struct addrinfo hints = {.ai_family = strchr(host, ':') != NULL ? AF_INET6 : AF_INET, .ai_socktype = SOCK_STREAM};
     char text[400], address[NI_MAXHOST];
     int rc = getaddrinfo(host, port, &hints, out);
     if (rc != 0) {

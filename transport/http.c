@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/secret.h"
 #include "transport/http_watch.h"
+#include "transport/transport.h"
 
 #define BLOCK 16384                   /* of a stream */
 #define DOOR 32                       /* connections beyond the limit: they come in while those cut for them are going */
@@ -39,7 +40,7 @@ struct http_exchange {
 static int split_listen(const char *listen, struct sockaddr_storage *address, struct err *err)
 {
     char host[128] = "";
-    const char *colon = strrchr(listen, ':');
+    const char *colon = strrchr(listen, ':'), *port = colon == NULL ? "" : colon + 1;
     size_t n = colon == NULL ? 0 : (size_t)(colon - listen);
     if (n > 1 && listen[0] == '[' && listen[n - 1] == ']' && n - 2 < sizeof host)
         memcpy(host, listen + 1, n - 2);
@@ -48,7 +49,7 @@ static int split_listen(const char *listen, struct sockaddr_storage *address, st
     if (strcmp(host, "localhost") == 0)
         (void)strcpy(host, "127.0.0.1");
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    if (host[0] == '\0' || getaddrinfo(host, colon + 1, &hints, &found) != 0 || found->ai_addrlen > sizeof *address) {
+    if (host[0] == '\0' || transport_port(port) < 0 || getaddrinfo(host, port, &hints, &found) != 0 || found->ai_addrlen > sizeof *address) {
         if (found != NULL)
             freeaddrinfo(found);
         return err_set(err, ERR_USAGE, "listen address '%.100s': expected ADDRESS:PORT, for example 127.0.0.1:7847 or [::1]:7847",

@@ -189,8 +189,12 @@ int peer_key_load(struct peer_key *out, const char *path, struct err *err)
 int peer_key_config(struct peer_key *out, const char *value, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX];
-    if (value[0] != '@')
-        return peer_key_parse(out, value, err);
+    if (value[0] != '@') {
+        const int rc = peer_key_parse(out, value, err);
+        if (rc != 0 && err != NULL)
+            err->code = ERR_USAGE; /* no file is at fault */
+        return rc;
+    }
     if (file_join(path, dir, value + 1, err) != 0)
         return -1;
     return peer_key_load(out, path, err);

@@ -74,9 +74,11 @@ static int bind_socket(struct listener *l, const char *endpoint, const struct id
     size_t size = sizeof l->endpoint;
     if (transport_endpoint(endpoint, true, err) != 0)
         return -1;
+    const struct zmq_option ipv6 = transport_ipv6(endpoint);
     if ((l->socket = zmq_socket(transport_context(l->transport), ZMQ_ROUTER)) == NULL)
         return err_set(err, ERR_INTERNAL, "cannot make a socket: %s", zmq_strerror(errno));
-    if (transport_options(l->socket, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS, err) != 0)
+    if (transport_options(l->socket, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS, err) != 0 ||
+        transport_options(l->socket, &ipv6, 1, err) != 0)
         return -1;
     if (zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &msg_max, sizeof msg_max) != 0 ||
         zmq_setsockopt(l->socket, ZMQ_CURVE_SECRETKEY, id->curve_key, sizeof id->curve_key) != 0 ||

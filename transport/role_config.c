@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "transport/transport.h"
 
 #define KEYS_MAX 64
 
@@ -49,7 +50,7 @@ int role_config_open(struct role_config *out, const char *path, const char *role
     if (json_load(&c.doc, path, JSON_CAP_CONFIG, true, err) != 0)
         return -1;
     if (json_type(json_root(c.doc)) != JSON_OBJECT) {
-        err_set(err, ERR_INPUT, "%s: expected an object, found %s", path, json_type_name(json_root(c.doc)));
+        err_set(err, ERR_USAGE, "%s: expected an object, found %s", path, json_type_name(json_root(c.doc)));
         goto fail;
     }
     /* The role first: the keys of another role would be refused one by one. */
@@ -92,11 +93,13 @@ int role_config_peer_node(const struct role_config *c, const struct json *node, 
     struct role_peer p;
     const char *text;
     if (node == NULL || json_type(node) != JSON_OBJECT)
-        return err_set(err, ERR_INPUT, "%s: expected {\"endpoint\": ..., \"key\": ...}, found %s", json_name(c->doc),
+        return err_set(err, ERR_USAGE, "%s: expected {\"endpoint\": ..., \"key\": ...}, found %s", json_name(c->doc),
                        json_type_name(node));
     if (json_only(c->doc, node, keys, err) != 0 || json_get_str(c->doc, node, "endpoint", &p.endpoint, err) != 0 ||
         json_get_str(c->doc, node, "key", &text, err) != 0)
         return -1;
+    if (transport_endpoint(p.endpoint, false, err) != 0)
+        return err_wrap(err, "%s: field 'endpoint'", json_name(c->doc));
     if (peer_key_config(&p.key, text, c->dir, err) != 0)
         return err_wrap(err, "%s: field 'key'", json_name(c->doc));
     *out = p;
@@ -117,14 +120,14 @@ int role_config_allow(const struct role_config *c, const struct json *parent, co
     const struct json *list = json_get(parent, key);
     size_t count = json_is_null(list) ? 0 : json_count(list), i = 0;
     if (!json_is_null(list) && json_type(list) != JSON_ARRAY)
-        return err_set(err, ERR_INPUT, "%s: field '%s': expected a list of keys, found %s", json_name(c->doc), key,
+        return err_set(err, ERR_USAGE, "%s: field '%s': expected a list of keys, found %s", json_name(c->doc), key,
                        json_type_name(list));
     struct peer_key *keys = calloc(count + 1, sizeof *keys);
     if (keys == NULL)
         return err_oom(err, count * sizeof *keys);
     for (const struct json *k = count == 0 ? NULL : json_first(list); k != NULL; k = json_next(k)) {
         const char *text = json_string(k);
-        int rc = text == NULL ? err_set(err, ERR_INPUT, "expected \"stip1:...\" or \"@FILE\", found %s", json_type_name(k))
+        int rc = text == NULL ? err_set(err, ERR_USAGE, "expected \"stip1:...\" or \"@FILE\", found %s", json_type_name(k))
                               : peer_key_config(&keys[i++], text, c->dir, err);
         if (rc != 0) {
             free(keys);

@@ -77,18 +77,30 @@ unsigned transport_next(struct transport *t)
     return atomic_fetch_add(&t->next, 1);
 }
 
+int transport_port(const char *text)
+{
+    const size_t n = strlen(text);
+    if (n < 1 || n > 5 || strspn(text, "0123456789") != n)
+        return -1;
+    const int port = atoi(text);
+    return port <= 65535 ? port : -1;
+}
+
 int transport_endpoint(const char *endpoint, bool listening, struct err *err)
 {
     const char *port = strrchr(endpoint, ':');
     bool tcp = strncmp(endpoint, "tcp://", 6) == 0 && port != NULL && port > endpoint + 6;
-    char *end = NULL;
     if (tcp && listening && strcmp(port, ":*") == 0)
         return 0;
-    /* libzmq takes the low 16 bits of any number. */
-    unsigned long n = tcp && port[1] >= '0' && port[1] <= '9' ? strtoul(port + 1, &end, 10) : 0;
-    if (n == 0 || n > 65535 || *end != '\0')
+    if (!tcp || transport_port(port + 1) <= 0)
         return err_set(err, ERR_USAGE, "address \"%.200s\": expected tcp://HOST:PORT with a port from 1 to 65535", endpoint);
     return 0;
+}
+
+struct zmq_option transport_ipv6(const char *endpoint)
+{
+    const char *host = endpoint + strlen("tcp://");
+    return (struct zmq_option){ZMQ_IPV6, strchr(host, ':') != strrchr(host, ':')};
 }
 
 int transport_options(void *socket, const struct zmq_option *list, size_t n, struct err *err)

@@ -9,10 +9,17 @@
 #ifndef STIP_TRANSPORT_TRANSPORT_H
 #define STIP_TRANSPORT_TRANSPORT_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 struct transport;
 MUST_CHECK int transport_open(struct transport **out, struct err *err);
 void transport_close(struct transport *t);
+
+/* The number of a port, 0 to 65535, or -1: libzmq and getaddrinfo take the low 16 bits of any number. */
+int transport_port(const char *text);
+/* Refuses what is not tcp://HOST:PORT; port "*" is for listening. */
+MUST_CHECK int transport_endpoint(const char *endpoint, bool listening, struct err *err);
 
 #endif

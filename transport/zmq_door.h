@@ -29,12 +29,12 @@ void transport_unguard(struct transport *t, const char *domain);
 /* A number that is not used twice, for names. */
 unsigned transport_next(struct transport *t);
 
-/* Refuses what is not tcp://HOST:PORT; port "*" is for listening. */
-MUST_CHECK int transport_endpoint(const char *endpoint, bool listening, struct err *err);
-
 struct zmq_option {
     int option, value;
 };
+/* ZMQ_IPV6 for a checked endpoint. Only for an address: of a name libzmq tries one address, and a machine whose name has an IPv6 one
+ * need not be reachable there, so names stay with IPv4. */
+struct zmq_option transport_ipv6(const char *endpoint);
 /* Sets int options from a list; names the one that fails. */
 MUST_CHECK int transport_options(void *socket, const struct zmq_option *list, size_t n, struct err *err);
 

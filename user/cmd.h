@@ -20,6 +20,7 @@ MUST_CHECK int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct
 MUST_CHECK int cmd_peek(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_serve(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_verify(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
+MUST_CHECK int cmd_bench(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_doctor(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 MUST_CHECK int cmd_tokenize(const struct cli_cmd *cmd, int argc, char **argv, struct err *err);
 

@@ -6,6 +6,7 @@
 #include "user/chat_template.h"
 #include "user/cmd.h"
 #include "user/line.h"
+#include "user/report.h"
 #include "user/talk.h"
 #include "user/verifier.h"
 
@@ -46,6 +47,23 @@ static void print_figures(const struct generated *r, const struct channel_stats 
                   strcmp(r->finish_reason, "cancelled") == 0 ? ", stopped" : "");
 }
 
+/* ------------------------------------------------------------------ what a program reads */
+
+static int print_json(const struct generated *r, const struct channel_stats *before, const struct channel_stats *after, struct err *err)
+{
+    struct json_doc *doc = json_new_object("answer");
+    struct json *root = json_node(doc), *list = json_put_array(doc, root, "tokens");
+    for (int i = 0; i < r->count; i++)
+        json_put_int(doc, list, NULL, r->tokens[i]);
+    json_put_text(doc, root, "text", r->text, r->text_len);
+    json_put_str(doc, root, "finish_reason", r->finish_reason);
+    struct json *wire = json_put_object(doc, root, "wire");
+    json_put_int(doc, wire, "bytes_up", (int64_t)(after->bytes_up - before->bytes_up));
+    json_put_int(doc, wire, "bytes_down", (int64_t)(after->bytes_down - before->bytes_down));
+    json_put_int(doc, wire, "round_trips", (int64_t)(after->round_trips - before->round_trips));
+    return report_print(doc, err);
+}
+
 /* ------------------------------------------------------------------ lines */
 
 static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
@@ -56,13 +74,18 @@ static int one_turn(struct talk *t, const char *line, size_t n, struct err *err)
         generate_free(&r);
         return -1;
     }
-    putchar('\n');
+    const struct channel_stats after = talk_stats(t);
+    int rc = 0;
+    if (t->piece == NULL)
+        rc = print_json(&r, &before, &after, err);
+    else
+        putchar('\n');
     (void)fflush(stdout);
-    if (isatty(STDERR_FILENO) == 1) {
-        const struct channel_stats after = talk_stats(t);
+    if (t->piece != NULL && isatty(STDERR_FILENO) == 1)
         print_figures(&r, &before, &after);
-    }
     generate_free(&r);
+    if (rc != 0)
+        return -1;
     (void)verifier_turn(t->verifier, t->set->connection, t->set->speculate, t->max_tokens);
     return verifier_check(t->verifier, err);
 }
@@ -161,7 +184,7 @@ static int choose_form(struct talk *t, struct chat_template **template, const st
 int cmd_chat(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct setup set = {0};
-    struct talk t = {.set = &set, .piece = print_piece};
+    struct talk t = {.set = &set, .piece = cli_on(cmd, "json") ? NULL : print_piece};
     struct chat_template *template = NULL;
     struct line *l = NULL;
     int64_t max_tokens = 256;

@@ -12,7 +12,9 @@
 int cmd_text(const struct cli_cmd *cmd, const char *flag, char **text, size_t *len, struct err *err)
 {
     const char *direct = cli_str(cmd, flag, NULL), *path = cli_str(cmd, "file", NULL);
-    if ((direct == NULL) == (path == NULL))
+    if (direct != NULL && path != NULL)
+        return err_set(err, ERR_USAGE, "--%s and --file both give the text: leave one out", flag);
+    if (direct == NULL && path == NULL)
         return err_set(err, ERR_USAGE, "%s needs --%s TEXT or --file FILE; for example: %s", cmd->name, flag, cmd->example);
     if (path != NULL)
         return file_read(path, TOKENIZER_TEXT_MAX, text, len, err);

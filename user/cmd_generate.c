@@ -45,7 +45,7 @@ static struct json_doc *new_result(const struct token_ids *prompt, const struct 
     list = json_put_array(doc, root, "tokens");
     for (int i = 0; i < r->count; i++)
         json_put_int(doc, list, NULL, r->tokens[i]);
-    json_put_str(doc, root, "text", r->text);
+    json_put_text(doc, root, "text", r->text, r->text_len);
     json_put_str(doc, root, "finish_reason", r->finish_reason);
     return doc;
 }

@@ -13,6 +13,7 @@
 #include "transport/client.h"
 #include "transport/seal.h"
 #include "user/cmd.h"
+#include "user/report.h"
 #include "user/setup.h"
 
 #define BUNDLE_FILE "grant.bundle"
@@ -142,6 +143,30 @@ static int open_sealed(const struct setup *set, const struct role_peer *develope
     return rc;
 }
 
+static int print_grant(const struct grant *g, bool as_json, struct err *err)
+{
+    char context[2 * CRYPTO_HASH_LEN + 1], expires[32] = "never";
+    const char *head = g->head_here ? "user" : "server";
+    if (g->expires != EXPIRY_NEVER)
+        clock_iso(g->expires, expires);
+    crypto_hex(g->context, sizeof g->context, context);
+    if (!as_json) {
+        printf("joined context %.16s...: %s, profile %s, head on the %s, first layers on the user: %d, epoch %u, expires %s\n", context,
+               g->config->architecture, g->profile, head, g->local_layers, g->epoch, expires);
+        return 0;
+    }
+    struct json_doc *doc = json_new_object("result");
+    struct json *root = json_node(doc);
+    json_put_str(doc, root, "context", context);
+    json_put_str(doc, root, "architecture", g->config->architecture);
+    json_put_str(doc, root, "profile", g->profile);
+    json_put_str(doc, root, "head", head);
+    json_put_int(doc, root, "local_layers", g->local_layers);
+    json_put_int(doc, root, "epoch", g->epoch);
+    json_put_str(doc, root, "expires", g->expires == EXPIRY_NEVER ? NULL : expires);
+    return report_print(doc, err);
+}
+
 int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
 {
     struct setup set = {0};
@@ -158,16 +183,8 @@ int cmd_join(const struct cli_cmd *cmd, int argc, char **argv, struct err *err)
     rc = sealed != NULL ? open_sealed(&set, &developer, sealed, err) : fetch(&set, &developer, set.grant_dir, err);
     if (rc == 0)
         rc = grant_open(&set.grant, set.grant_dir, err);
-    if (rc == 0) {
-        char context[2 * CRYPTO_HASH_LEN + 1], expires[32] = "never";
-        if (set.grant->expires != EXPIRY_NEVER)
-            clock_iso(set.grant->expires, expires);
-        crypto_hex(set.grant->context, sizeof set.grant->context, context);
-        printf(cli_on(cmd, "json") ? "{\"context\":\"%s\",\"architecture\":\"%s\",\"profile\":\"%s\",\"head\":\"%s\",\"local_layers\":%d,\"epoch\":%u,\"expires\":\"%s\"}\n"
-                                   : "joined context %.16s...: %s, profile %s, head on the %s, first layers on the user: %d, epoch %u, expires %s\n",
-               context, set.grant->config->architecture, set.grant->profile, set.grant->head_here ? "user" : "server", set.grant->local_layers,
-               set.grant->epoch, expires);
-    }
+    if (rc == 0)
+        rc = print_grant(set.grant, cli_on(cmd, "json"), err);
 done:
     setup_close(&set);
     return rc;

@@ -37,7 +37,7 @@ static int to_text(const struct tokenizer *t, const char *list, bool as_json, st
         goto done;
     if (as_json) {
         struct json_doc *doc = json_new_object("result");
-        json_put_str(doc, json_node(doc), "text", text);
+        json_put_text(doc, json_node(doc), "text", text, len);
         rc = report_print(doc, err);
     } else {
         rc = fwrite(text, 1, len, stdout) == len && putchar('\n') != EOF ? 0 : err_set(err, ERR_INTERNAL, "cannot write to stdout");
@@ -134,7 +134,7 @@ static int to_ids(const struct tokenizer *t, const char *dir, const struct cli_c
         for (size_t i = 0; i < ids.n; i++)
             json_put_int(doc, list, NULL, ids.ids[i]);
         if (chat)
-            json_put_str(doc, json_node(doc), "text", text);
+            json_put_text(doc, json_node(doc), "text", text, len);
         rc = report_print(doc, err);
     } else if (rc == 0) {
         for (size_t i = 0; i < ids.n; i++)

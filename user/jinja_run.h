@@ -13,10 +13,16 @@
 #include "user/jinja_arena.h"
 #include "user/jinja_ast.h"
 
+#ifndef STIP_FUZZ
 #define JINJA_STEPS_MAX ((uint64_t)8 << 20)
-#define JINJA_DEPTH_MAX 500u
 #define JINJA_OUTPUT_MAX ((size_t)32 << 20) /* of all macros and blocks together, and of the result */
 #define JINJA_MEMORY_MAX ((size_t)256 << 20)
+#else /* the same ways through the code, a thousand times as often: a fuzzer soon finds templates that take as long as they may */
+#define JINJA_STEPS_MAX ((uint64_t)8 << 10)
+#define JINJA_OUTPUT_MAX ((size_t)64 << 10)
+#define JINJA_MEMORY_MAX ((size_t)1 << 20)
+#endif
+#define JINJA_DEPTH_MAX 500u
 
 struct jinja_var {
     struct jinja_text name;

@@ -1,4 +1,6 @@
 /* stip-user: tokenizes, embeds, permutes, sends, un-permutes, samples. The only role that sees text. */
+#include <stdio.h>
+
 #include "base/cli.h"
 #include "base/secret.h"
 #include "transport/role_keygen.h"
@@ -53,6 +55,7 @@ int main(int argc, char **argv)
                                   CMD_SAMPLING,
                                   CMD_SPECULATE,
                                   CMD_WIRE, CMD_TRACE, CMD_BACKEND,
+                                  {"json", NULL, "each answer as one JSON object on stdout", NULL, false},
                                   END};
     struct cli_opt serve_opts[] = {CMD_CONFIG,
                                    {"listen", "ADDRESS:PORT", "where clients connect (default 127.0.0.1:7847; port 0 takes a free one)", NULL, false},
@@ -73,6 +76,10 @@ int main(int argc, char **argv)
                                     {"timeout", "S", "seconds that an answer may take (default 60)", NULL, false},
                                     {"tolerance", "X", "how far a log-probability may be off (default: as the grant says)", NULL, false},
                                     CMD_SPECULATE, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
+    struct cli_opt bench_opts[] = {CMD_CONFIG, {"prompt-tokens", "N", "length of a prompt, of random tokens (default 128)", NULL, false},
+                                   {"max-tokens", "N", "length of an answer (default 64)", NULL, false},
+                                   {"repeats", "N", "answers, one after the other; the middle one is shown (default 5)", NULL, false},
+                                   CMD_WIRE, CMD_TRACE, CMD_JSON, END};
     struct cli_opt tokenize_opts[] = {{"model", "DIR", "folder with tokenizer.json, vocab.json and merges.txt, or vocab.txt; or ORG/NAME[@REVISION] in the cache of Hugging Face", NULL, false},
                                       TEXT,
                                       {"ids", "LIST", "the way back: token ids to text", NULL, false},
@@ -82,7 +89,7 @@ int main(int argc, char **argv)
                                       CMD_JSON,
                                       END};
     struct cli_opt peek_opts[] = {CMD_CONFIG, TEXT, CMD_WIRE, CMD_TRACE, CMD_JSON, END};
-    struct cli_opt doctor_opts[] = {CMD_CONFIG, {"json", NULL, "one JSON object per check", NULL, false}, END};
+    struct cli_opt doctor_opts[] = {CMD_CONFIG, {"json", NULL, "print one JSON object", NULL, false}, END};
     const struct cli_cmd cmds[] = {
         {"keygen", "make this user's identity", "stip-user keygen --out user.id", keygen_opts, run_keygen, NULL},
         {"join", "fetch the grant: end keys, tokenizer, embeddings", "stip-user join --config configs/user.json", join_opts, cmd_join,
@@ -102,6 +109,8 @@ int main(int argc, char **argv)
          NULL},
         {"verify", "ask what is known already: does the server compute this model?", "stip-user verify --config configs/user.json", verify_opts,
          cmd_verify, NULL},
+        {"bench", "how fast the server answers this user, and whose time it is", "stip-user bench --config configs/user.json --repeats 5",
+         bench_opts, cmd_bench, NULL},
         {"tokenize", "text to token ids and back; needs no server", "stip-user tokenize --model HFDIR --text \"hello\" --json",
          tokenize_opts, cmd_tokenize, NULL},
         {"doctor", "check config, keys, grant and the way to the server, a line each", "stip-user doctor --config configs/user.json",
@@ -109,7 +118,9 @@ int main(int argc, char **argv)
         {NULL, NULL, NULL, NULL, NULL, NULL}};
     const struct cli_program program = {"stip-user", "private prompts to a server that cannot read them", cmds};
     struct err err;
-    if (secret_harden_process(&err) != 0)
+    if (secret_harden_process(&err) != 0) {
+        (void)fprintf(stderr, "stip-user: %s\n", err.text);
         return (int)err.code;
+    }
     return cli_main(&program, argc, argv);
 }

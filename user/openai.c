@@ -133,7 +133,7 @@ static bool is_empty(const struct json *node)
 }
 
 /* Fields that would change the answer. Their neutral values pass: clients send them without being asked. */
-static int refuse(const struct reading *r, enum openai_kind kind)
+static int refuse(const struct reading *r)
 {
     static const char *const never[] = {"functions",   "audio",        "prediction",    "web_search_options",    "grammar",
                                         "guided_json", "guided_regex", "chat_template", "continue_final_message"};
@@ -164,17 +164,13 @@ static int refuse(const struct reading *r, enum openai_kind kind)
         if (n != 1)
             return unsupported(r->e, ones[i], "one answer per request; ask again with another seed");
     }
-    if (kind == OPENAI_COMPLETION) {
-        bool echo = false;
-        const char *suffix = "";
-        if (flag(r, "echo", &echo) != 0 || text(r, "suffix", &suffix) != 0)
-            return -1;
-        if (echo)
-            return unsupported(r->e, "echo", "the prompt is not repeated");
-        if (suffix[0] != '\0')
-            return unsupported(r->e, "suffix", "text is continued, not filled in");
-    }
-    return 0;
+    bool echo = false;
+    const char *suffix = "";
+    if (flag(r, "echo", &echo) != 0 || text(r, "suffix", &suffix) != 0)
+        return -1;
+    if (echo)
+        return unsupported(r->e, "echo", "the prompt is not repeated");
+    return suffix[0] == '\0' ? 0 : unsupported(r->e, "suffix", "text is continued, not filled in");
 }
 
 /* ------------------------------------------------------------------ messages */
@@ -423,9 +419,9 @@ static int fields(const struct reading *r, enum openai_kind kind, struct openai_
         return -1;
     switch (kind) {
     case OPENAI_CHAT:
-        return refuse(r, kind) != 0 || messages(r, out) != 0 ? -1 : sampling(r, kind, out);
+        return refuse(r) != 0 || messages(r, out) != 0 ? -1 : sampling(r, kind, out);
     case OPENAI_COMPLETION:
-        return refuse(r, kind) != 0 || inputs(r, "prompt", out) != 0 ? -1 : sampling(r, kind, out);
+        return refuse(r) != 0 || inputs(r, "prompt", out) != 0 ? -1 : sampling(r, kind, out);
     case OPENAI_EMBEDDINGS:
         return embeddings(r, out);
     case OPENAI_TOKENIZE:

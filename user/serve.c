@@ -404,14 +404,12 @@ static int read_key(const struct setup *set, const char *path, bool of_config, u
 
 static int read_options(struct serve *s, const struct cli_cmd *cmd, struct options *o, struct err *err)
 {
-    static const char *const keys[] = {"listen",     "model",    "api_key_file", "cors", "hosts",
-                                       "max_tokens", "parallel", "connections",  NULL};
     const struct json_doc *doc = s->set.config.doc;
     const struct json *node = json_get(json_root(doc), "gateway");
     const char *listen = LISTEN, *name = "stip", *file = NULL;
     int64_t max_tokens = 1024, connections = 256;
     o->parallel = 32;
-    if (json_only(doc, node, keys, err) != 0 || json_opt_str(doc, node, "listen", &listen, err) != 0 ||
+    if (json_opt_str(doc, node, "listen", &listen, err) != 0 ||
         json_opt_str(doc, node, "model", &name, err) != 0 || json_opt_str(doc, node, "api_key_file", &file, err) != 0 ||
         joined(doc, node, "cors", o->origins, sizeof o->origins, err) != 0 ||
         joined(doc, node, "hosts", o->hosts, sizeof o->hosts, err) != 0 ||
@@ -457,12 +455,12 @@ static void say_ready(const struct serve *s, const struct options *o, const stru
                "            export OPENAI_API_KEY=%s\n"
                "try         curl %s/v1/chat/completions -H 'Content-Type: application/json'%s \\\n"
                "              -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
-               "%s\n",
+               "%s: profile %s. %s\n",
                url, url, o->key == NULL ? "stip" : "\"$(cat KEYFILE)\"", url,
                o->key == NULL ? "" : " -H \"Authorization: Bearer $OPENAI_API_KEY\"", s->model,
-               s->set.grant->engine
-                   ? "An engine computes on a substitution cipher of your tokens: profile engine, weaker than stip. docs/ENGINES.md"
-                   : "The server computes on permuted numbers: profile stip. What that does not protect: docs/SECURITY.md");
+               s->set.grant->engine ? "An engine computes on a substitution cipher of your tokens" : "The server computes on permuted numbers",
+               s->set.grant->profile,
+               s->set.grant->engine ? "Weaker than stip: docs/ENGINES.md" : "What that does not protect: docs/SECURITY.md");
     (void)fflush(stdout);
 }
 

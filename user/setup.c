@@ -45,6 +45,21 @@ static int read_buckets(struct connection_pad *pad, const struct json_doc *doc, 
                : err_set(err, ERR_USAGE, "%s: field 'pad_to': expected a list of lengths, such as [64, 256, 1024]", json_name(doc));
 }
 
+/* What only some commands read: all of them refuse what is not known there. */
+static int check_sections(struct setup *s, struct err *err)
+{
+    static const char *const gateway[] = {"listen", "model", "api_key_file", "cors", "hosts", "max_tokens", "parallel", "connections", NULL};
+    static const char *const backend[] = {"url", "model", "key", "prompt_embeds", NULL}, *const draft[] = {"model", NULL};
+    const struct json_doc *doc = s->config.doc;
+    const struct json *root = json_root(doc);
+    if (json_only(doc, json_get(root, "gateway"), gateway, err) != 0 || json_only(doc, json_get(root, "backend"), backend, err) != 0 ||
+        json_only(doc, json_get(root, "draft"), draft, err) != 0 || json_opt_num(doc, root, "verify_rate", &s->verify_rate, err) != 0)
+        return -1;
+    if (!(s->verify_rate >= 0 && s->verify_rate <= 1))
+        return err_set(err, ERR_USAGE, "%s: field 'verify_rate': expected 0 to 1, found %g", json_name(doc), s->verify_rate);
+    return 0;
+}
+
 int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
 {
     static const char *const keys[] = {"grant", "peers", "threads", "chat_turn", "wire", "speculate", "draft", "gateway", "retry_s", "backend", "verify_rate", "pad_to", NULL};
@@ -59,7 +74,7 @@ int setup_read(struct setup *out, const struct cli_cmd *cmd, struct err *err)
     if (json_only(doc, peers, peer_keys, err) != 0 || read_servers(&s, peers, err) != 0 ||
         role_config_path(&s.config, "grant", s.grant_dir, err) != 0 ||
         json_opt_int(doc, json_root(doc), "threads", 0, 1024, &threads, err) != 0 ||
-        json_opt_int(doc, json_root(doc), "retry_s", 0, 86400, &retry_s, err) != 0 || read_buckets(&s.pad, doc, err) != 0 ||
+        json_opt_int(doc, json_root(doc), "retry_s", 0, 86400, &retry_s, err) != 0 || read_buckets(&s.pad, doc, err) != 0 || check_sections(&s, err) != 0 ||
         kernels_choose(NULL, err) != 0 ||
         threads_start(threads_fit((int)threads), err) != 0) {
         setup_close(&s);
@@ -104,16 +119,13 @@ int setup_open(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 static int check_plain(const struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
     static const char *const flags[] = {"speculate", "draft-model", "wire", "trace"}, *const keys[] = {"speculate", "draft", "wire"};
-    double rate = 0;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (cli_on(cmd, flags[i]))
             return err_set(err, ERR_USAGE, "--%s: of the line to a stip-server; leave it out with a grant of profile 'engine'", flags[i]);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (json_get(json_root(s->config.doc), keys[i]) != NULL)
             log_warn("%s: field '%s' is of the line to a stip-server, and not used with an engine", json_name(s->config.doc), keys[i]);
-    if (json_opt_num(s->config.doc, json_root(s->config.doc), "verify_rate", &rate, err) != 0)
-        return -1;
-    if (rate > 0)
+    if (s->verify_rate > 0)
         return err_set(err, ERR_USAGE, "%s: field 'verify_rate': an engine gives no log-probabilities to check known answers by; leave it out",
                        json_name(s->config.doc));
     return s->pad.n == 0 ? 0
@@ -123,14 +135,12 @@ static int check_plain(const struct setup *s, const struct cli_cmd *cmd, struct 
 
 int setup_backend(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 {
-    static const char *const keys[] = {"url", "model", "key", "prompt_embeds", NULL};
     const struct json_doc *doc = s->config.doc;
     const struct json *node = json_get(json_root(doc), "backend");
     const char *url = NULL, *rows = "off";
     struct backend b = {0};
-    if (node != NULL && (json_only(doc, node, keys, err) != 0 || json_opt_str(doc, node, "url", &url, err) != 0 ||
-                         json_opt_str(doc, node, "model", &b.model, err) != 0 || json_opt_str(doc, node, "key", &b.key, err) != 0 ||
-                         json_opt_str(doc, node, "prompt_embeds", &rows, err) != 0))
+    if (json_opt_str(doc, node, "url", &url, err) != 0 || json_opt_str(doc, node, "model", &b.model, err) != 0 ||
+        json_opt_str(doc, node, "key", &b.key, err) != 0 || json_opt_str(doc, node, "prompt_embeds", &rows, err) != 0)
         return -1;
     url = cli_str(cmd, "backend", url);
     b.model = cli_str(cmd, "backend-model", b.model);
@@ -193,12 +203,10 @@ int setup_connect(struct setup *s, const struct cli_cmd *cmd, struct err *err)
 /* The folder of the draft model, "" for none. */
 static int draft_dir(const struct setup *s, const struct cli_cmd *cmd, char out[FILE_PATH_MAX], struct err *err)
 {
-    static const char *const keys[] = {"model", NULL};
     const char *flag = cli_str(cmd, "draft-model", NULL), *configured = NULL;
     const struct json *node = json_get(json_root(s->config.doc), "draft");
     out[0] = '\0';
-    if (node != NULL && (json_only(s->config.doc, node, keys, err) != 0 ||
-                         json_get_str(s->config.doc, node, "model", &configured, err) != 0))
+    if (node != NULL && json_get_str(s->config.doc, node, "model", &configured, err) != 0)
         return -1;
     if (flag == NULL && configured == NULL)
         return 0;

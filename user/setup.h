@@ -24,6 +24,7 @@ struct setup {
     struct backend backend; /* setup_backend; of the config, or of flags */
     bool images;  /* the command knows models of images; set between setup_read and setup_open */
     int retry_ms; /* of setup_connect */
+    double verify_rate; /* 0 to 1 */
     struct connection_pad pad;
     struct grant *grant;
     struct transport *transport;

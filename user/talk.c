@@ -154,7 +154,8 @@ static bool on_token(void *arg, const struct generated *so_far)
 static void on_piece(void *arg, const char *text, size_t len)
 {
     const struct talk *t = arg;
-    t->piece(text, len);
+    if (t->piece != NULL)
+        t->piece(text, len);
 }
 
 static bool by_engine(const struct talk *t)

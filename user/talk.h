@@ -26,7 +26,7 @@ struct talk {
     const char *format;                   /* has a %s */
     int max_tokens;                       /* of an answer */
     struct sample_opts sample;
-    void (*piece)(const char *text, size_t len);
+    void (*piece)(const char *text, size_t len); /* NULL: the caller has the whole answer from talk_turn */
     bool (*go_on)(void); /* asked after each token; NULL: always */
     struct verifier *verifier; /* the caller's, between turns; NULL: no known questions */
 

@@ -18,20 +18,14 @@ struct verifier {
 
 int verifier_open(struct verifier **out, const struct setup *set, struct err *err)
 {
-    const struct json_doc *doc = set->config.doc;
-    double rate = 0;
     *out = NULL;
-    if (json_opt_num(doc, json_root(doc), "verify_rate", &rate, err) != 0)
-        return -1;
-    if (!(rate >= 0 && rate <= 1))
-        return err_set(err, ERR_USAGE, "%s: field 'verify_rate': expected 0 to 1, found %g", json_name(doc), rate);
-    if (rate == 0)
+    if (set->verify_rate <= 0)
         return 0;
     struct verifier *v = calloc(1, sizeof *v);
     if (v == NULL)
         return err_oom(err, sizeof *v);
     (void)pthread_mutex_init(&v->lock, NULL);
-    v->rate = rate;
+    v->rate = set->verify_rate;
     if (verify_open(&v->verify, set->grant_dir, set->grant, err) != 0) {
         verifier_close(v);
         return err_wrap(err, "verify_rate");

@@ -74,6 +74,14 @@ Test(chat, turns_are_made_by_the_model_s_template_and_remember_the_talk)
     chat(&t, &s, "'Who are you?' /reset 'And who am I?'", "");
     cr_expect_str_eq(s.out, expected, "/reset forgets");
     shell_free(&s);
+    chat(&t, &s, "'Who are you?'", "--json");
+    struct json_doc *doc = shell_json(&s);
+    cr_expect_str_eq(json_string(json_get(json_root(doc), "text")), first);
+    cr_expect_gt(json_count(json_get(json_root(doc), "tokens")), 1);
+    cr_expect_not_null(json_string(json_get(json_root(doc), "finish_reason")));
+    cr_expect_gt(json_number(json_get(json_get(json_root(doc), "wire"), "round_trips")), 1);
+    json_free(doc);
+    shell_free(&s);
     free(first);
     free(second);
     free(alone);

@@ -113,20 +113,22 @@ static void as_json(const struct trio *t)
 {
     struct shell s;
     struct err err;
-    size_t lines = 0;
+    struct json_doc *doc;
+    int64_t failed = -1;
+    const char *hop, *state, *text;
     trio_user(t, &s, SHELL_ARGV("doctor", "--json"));
     cr_expect_eq(s.status, 0);
-    for (char *at = s.out, *end; (end = strchr(at, '\n')) != NULL; at = end + 1, lines++) {
-        struct json_doc *doc;
-        const char *hop, *state, *text;
-        cr_assert_eq(json_parse(&doc, at, (size_t)(end - at), false, "line", &err), 0, "%s", err.text);
-        const struct json *root = json_root(doc);
-        cr_expect(json_get_str(doc, root, "hop", &hop, &err) == 0 && json_get_str(doc, root, "state", &state, &err) == 0 &&
-                      json_get_str(doc, root, "text", &text, &err) == 0,
+    cr_expect_eq(strchr(s.out, '\n'), s.out + strlen(s.out) - 1, "one line: %s", s.out);
+    cr_assert_eq(json_parse(&doc, s.out, strlen(s.out), false, "doctor", &err), 0, "%s", err.text);
+    const struct json *checks = json_get(json_root(doc), "checks");
+    cr_expect_geq(json_count(checks), 10);
+    for (const struct json *c = json_first(checks); c != NULL; c = json_next(c))
+        cr_expect(json_get_str(doc, c, "hop", &hop, &err) == 0 && json_get_str(doc, c, "state", &state, &err) == 0 &&
+                      json_get_str(doc, c, "text", &text, &err) == 0,
                   "%s", err.text);
-        json_free(doc);
-    }
-    cr_expect_geq(lines, 10);
+    cr_expect_eq(json_get_int(doc, json_root(doc), "failed", 0, 99, &failed, &err), 0, "%s", err.text);
+    cr_expect_eq(failed, 0);
+    json_free(doc);
     shell_free(&s);
 }
 
@@ -135,11 +137,13 @@ static void users_hops(struct trio *t)
     const char *at = t->users_at;
     finds(t, "user", "\"threads\":1", "\"colour\":1", "fail", "config", "unknown key 'colour'");
     finds(t, "user", "{\"role\"", "[\"role\"", "fail", "config", "not valid JSON");
+    finds(t, "user", "\"threads\":1", "\"gateway\":{\"listn\":\"x\"}", "fail", "config", "unknown key 'listn'");
+    finds(t, "user", "\"threads\":1", "\"verify_rate\":2", "fail", "config", "'verify_rate': expected 0 to 1, found 2");
     finds(t, "user", "\"threads\":1", "\"threads\":1000", "warn", "threads", "1000 are asked for");
     opened(t, "user.id/identity.key", "user", "identity");
     finds(t, "user", at, "tcp://no-such-host.invalid:7401", "fail", "server dns", "no-such-host.invalid");
     finds(t, "user", at, "tcp://127.0.0.1:1", "fail", "server tcp", "Connection refused");
-    finds(t, "user", at, "127.0.0.1:7401", "fail", "server dns", "127.0.0.1:7401");
+    finds(t, "user", at, "127.0.0.1:7401", "fail", "config", "field 'endpoint': address \"127.0.0.1:7401\"");
     finds(t, "user", "user.id", "stranger.id", "fail", "server handshake", "does not know this key");
     finds(t, "user", "@server.id", "@model_dev.id", "fail", "server handshake", "does not hold the key");
     finds(t, "user", t->grants_at, "tcp://127.0.0.1:1", "warn", "model_dev tcp", "Connection refused"); /* joined already */

@@ -75,13 +75,13 @@ Test(errors, configs_and_keys_that_are_wrong_are_named)
     edit_user(&t, "\"threads\"", "\"colour\"");
     refused(&t, 2, "unknown key 'colour'", HELLO);
     edit_user(&t, "\"threads\":1", "\"threads\":-3");
-    refused(&t, 3, "'threads'", HELLO);
+    refused(&t, 2, "'threads'", HELLO);
     edit_user(&t, "{", "[");
-    refused(&t, 3, "not valid JSON", HELLO);
+    refused(&t, 2, "not valid JSON", HELLO);
     edit_user(&t, "\"identity\":\"user.id\"", "\"identity\":\"nobody.id\"");
     refused(&t, 3, "nobody.id/identity.key", HELLO);
     edit_user(&t, "@server.id/identity.pub", "stip1:abc");
-    refused(&t, 3, "field 'key'", HELLO);
+    refused(&t, 2, "field 'key'", HELLO);
     trio_write_user(&t, "user");
     cr_assert_eq(chmod(trio_path(&t, "user.id/identity.key"), 0644), 0);
     refused(&t, 3, "open to others", HELLO);

@@ -70,6 +70,43 @@ Test(channel, a_known_key_is_greeted)
     toy_server_stop(s);
 }
 
+static bool has_ipv6(void)
+{
+    const struct sockaddr_in6 here = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool ok = fd >= 0 && bind(fd, (const struct sockaddr *)&here, sizeof here) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* Mutation: transport_ipv6 always 0, at either end. */
+Test(channel, an_ipv6_address_is_one)
+{
+    if (!has_ipv6())
+        cr_skip_test("this machine has no IPv6");
+    struct toy_server *s = toy_server_start("tcp://[::1]:*", server_id, &user_key, 1, &INFER);
+    struct channel *ch = join(toy_server_endpoint(s));
+    struct msg_hello_ok ok;
+    cr_expect_eq(strncmp(toy_server_endpoint(s), "tcp://[::1]:", 12), 0, "%s", toy_server_endpoint(s));
+    cr_expect_eq(client_hello(ch, NULL, &ok, &err), 0, "%s", err.text);
+    channel_close(ch);
+    toy_server_stop(s);
+}
+
+Test(channel, endpoints_that_cannot_be_are_refused)
+{
+    static const char *const bad[] = {"", "tcp://", "tcp://:1", "tcp://h", "tcp://h:", "tcp://h:0", "tcp://h:65536", "tcp://h:99999", "tcp://h:1x",
+                                      "tcp://h:+1", "tcp://h: 1", "tcp://h:000001", "tcp://h:*", "ipc:///tmp/x", "h:1", "udp://h:1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect_eq(transport_endpoint(bad[i], false, &err), -1, "%s", bad[i]);
+        cr_expect_eq(err.code, ERR_USAGE);
+    }
+    cr_expect_eq(transport_endpoint("tcp://h:65535", false, &err), 0);
+    cr_expect_eq(transport_endpoint("tcp://[::1]:1", false, &err), 0);
+    cr_expect_eq(transport_endpoint("tcp://[::1]:*", true, &err), 0);
+}
+
 /* Mutation: the gatekeeper's `admits` returns true. */
 Test(channel, an_unknown_key_is_refused_and_told_what_to_do)
 {

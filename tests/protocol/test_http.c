@@ -180,3 +180,18 @@ Test(http, with_too_many_connections_the_one_idle_for_longest_goes)
     close(sending);
     http_close(h);
 }
+
+/* Mutation: the port goes to getaddrinfo unchecked, which takes 99999 for 34463. */
+Test(http, addresses_that_cannot_be_are_refused)
+{
+    static const char *const bad[] = {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:99999", "::1:80", "[::1]", "name:80", ":80"};
+    struct err err;
+    bool loopback;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect_eq(http_check_listen(bad[i], &loopback, &err), -1, "%s", bad[i]);
+        cr_expect_eq(err.code, ERR_USAGE);
+    }
+    cr_expect(http_check_listen("127.0.0.1:65535", &loopback, &err) == 0 && loopback);
+    cr_expect(http_check_listen("[::1]:0", &loopback, &err) == 0 && loopback);
+    cr_expect(http_check_listen("[::]:80", &loopback, &err) == 0 && !loopback);
+}

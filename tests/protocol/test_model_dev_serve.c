@@ -294,13 +294,13 @@ Test(model_dev_serve, configs_that_cannot_work_are_refused_by_name)
     } bad[] = {
         {"{\"role\":\"server\",\"identity\":\"dev.id\",\"protected\":\"out\"}", "role", ERR_USAGE},
         {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protectd\":\"out\"}", "protectd", ERR_USAGE},
-        {"{\"role\":\"model_dev\",\"identity\":\"dev.id\"}", "protected", ERR_INPUT},
+        {"{\"role\":\"model_dev\",\"identity\":\"dev.id\"}", "protected", ERR_USAGE},
         {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"out\",\"model\":\"plain\"}", "listen", ERR_USAGE},
         {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"out\",\"listen\":\"tcp://127.0.0.1:*\"}", "model", ERR_USAGE},
         {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"out\",\"peers\":{\"server\":[]}}", "server", ERR_USAGE},
         {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"out\",\"peers\":{\"servers\":[{\"endpoint\":\"x\"}]}}",
-         "peers.servers[0]", ERR_INPUT},
-        {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"out\",\"allow\":[\"stip1:abc\"]}", "allow", ERR_INPUT},
+         "peers.servers[0]", ERR_USAGE},
+        {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"out\",\"allow\":[\"stip1:abc\"]}", "allow", ERR_USAGE},
         {"{\"role\":\"model_dev\",\"identity\":\"dev.id\",\"protected\":\"nowhere\",\"model\":\"plain\",\"listen\":\"tcp://127.0.0.1:*\"}",
          "there is no package", ERR_INPUT},
     };

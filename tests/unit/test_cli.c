@@ -1,5 +1,6 @@
 /* base/cli: one table of commands and flags. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,7 @@ static struct cli_opt fails_opts[] = {{"key", "FILE", "a key", NULL, false}, {0}
 static const struct cli_cmd cmds[] = {
     {.name = "generate", .line = "writes", .example = "t generate --model m", .opts = generate_opts, .run = run_generate, .args = "[FILE...]"},
     {.name = "fail", .line = "fails", .example = "t fail --key 3", .opts = fails_opts, .run = run_fails},
+    {.name = "for", .line = "runs another", .example = "t for -- generate", .opts = generate_opts, .run = run_generate, .args = "COMMAND ..."},
     {0},
 };
 static const struct cli_program program = {"t", "a test", cmds};
@@ -104,6 +106,52 @@ Test(cli, what_is_not_given_keeps_its_default)
     cr_expect_eq(seen.argc, 0);
 }
 
+/* Catches: the first argument ends the flags (as it was). */
+Test(cli, flags_may_follow_the_arguments)
+{
+    cr_expect_eq(run("generate|file|--json|more|--model|m2", NULL, NULL), 0);
+    cr_expect_eq(seen.argc, 2);
+    cr_expect_str_eq(seen.first, "file");
+    cr_expect(seen.json);
+    cr_expect_str_eq(seen.model, "m2");
+}
+
+/* Catches: passes_on() false (tried). */
+Test(cli, flags_behind_another_command_belong_to_that_command)
+{
+    static const char *const ways[] = {"for|--model|m|generate|--json|--help", "for|--model|m|--|generate|--json|--help"};
+    for (size_t i = 0; i < 2; i++) {
+        cr_expect_eq(run(ways[i], NULL, NULL), 0);
+        cr_expect_eq(seen.argc, 3);
+        cr_expect_str_eq(seen.first, "generate");
+        cr_expect_not(seen.json);
+    }
+}
+
+Test(cli, a_value_is_no_flag)
+{
+    cr_expect_eq(run("generate|--model|--help|x", NULL, NULL), 0);
+    cr_expect_str_eq(seen.model, "--help");
+    cr_expect_eq(run("generate|--model|-h", NULL, NULL), 0);
+    cr_expect_str_eq(seen.model, "-h");
+}
+
+/* Catches: a stream that is closed is left to the next file that is opened (tried: the pipe then has number 1). */
+Test(cli, a_closed_stdout_is_not_the_next_file)
+{
+    int ends[2], kept = dup(STDOUT_FILENO);
+    char *argv[] = {"t", "--version", NULL};
+    cr_assert_geq(kept, 0);
+    cr_assert_eq(close(STDOUT_FILENO), 0);
+    const int rc = cli_main(&program, 2, argv);
+    cr_assert_eq(pipe(ends), 0);
+    cr_assert_eq(dup2(kept, STDOUT_FILENO), STDOUT_FILENO);
+    clearerr(stdout);
+    cr_expect_eq(rc, ERR_INTERNAL, "the version reached nobody");
+    cr_expect_gt(ends[0], STDERR_FILENO);
+    cr_expect_gt(ends[1], STDERR_FILENO);
+}
+
 Test(cli, two_dashes_end_the_flags)
 {
     cr_expect_eq(run("generate|--json|--|--help|x", NULL, NULL), 0);
@@ -140,7 +188,7 @@ struct usage_case {
 Test(cli, mistakes_are_named_and_exit_with_2)
 {
     static const struct usage_case cases[] = {
-        {"generate|--modle|m", "t generate: generate: unknown flag '--modle'"},
+        {"generate|--modle|m", "t generate: unknown flag '--modle'; --help lists the flags"},
         {"generate|--mod|m", "unknown flag '--mod'"},
         {"generate|--model", "--model needs a value (DIR)"},
         {"generate|--json=1", "--json takes no value"},
@@ -154,11 +202,14 @@ Test(cli, mistakes_are_named_and_exit_with_2)
         {"generate|--heat|nan", "--heat: expected a number from 0 to 2, found 'nan'"},
         {"generate|--heat|-0.1", "found '-0.1'"},
         {"generate|--heat|1e", "found '1e'"},
-        {"fail|stray", "fail: unexpected argument 'stray'"},
+        {"fail|stray", "t fail: unexpected argument 'stray'"},
         {"fail|-key", "unexpected argument '-key'"},
         {"fail", "fail needs --key; for example: t fail --key 3"},
         {"nonsense", "t: unknown command 'nonsense'"},
         {"gen", "unknown command 'gen'"},
+        {"completion", "t: completion: expected bash or zsh"},
+        {"completion|fish", "expected bash or zsh"},
+        {"completion|bash|zsh", "expected bash or zsh"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *err = NULL, *out = NULL;

@@ -8,6 +8,7 @@
 
 #include "server/session.h"
 #include "tests/support/rig.h"
+#include "tests/support/slow.h"
 
 static void start(size_t pages, enum prefix_scope scope)
 {
@@ -106,7 +107,7 @@ static void come_and_go(int sessions)
 #ifdef __SANITIZE_ADDRESS__
 #define MANY 1000 /* its allocator does not count */
 #else
-#define MANY 10000
+#define MANY (10000 / (int)slow_times())
 #endif
 
 Test(memory, ten_thousand_sessions_take_no_more_memory_than_a_thousand)
