@@ -20,10 +20,10 @@ struct stage {
 };
 
 /* What is started and connected from now on is at that end. */
-static void stand(const struct stage *st, enum tunnel_side side)
+static void stand(const struct stage *st, int end)
 {
     if (st->tunnel != NULL)
-        tunnel_enter(st->tunnel, side);
+        tunnel_enter(st->tunnel, end);
 }
 
 static int wait_for(struct process *p, int *status, struct err *err)
