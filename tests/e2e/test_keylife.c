@@ -176,8 +176,10 @@ static void allow_only(struct trio *t, const char *users)
 {
     size_t len;
     const int before = times_taken(t);
-    char *text = tempdir_slurp(trio_path(t, "model_dev.json"), &len), *list = strstr(text, "\"allow\":["), *end, out[3 * FILE_PATH_MAX];
-    cr_assert(list != NULL && (end = strchr(list, ']')) != NULL);
+    char *text = tempdir_slurp(trio_path(t, "model_dev.json"), &len), *list = strstr(text, "\"allow\":["), out[3 * FILE_PATH_MAX];
+    cr_assert_not_null(list);
+    const char *end = strchr(list, ']');
+    cr_assert_not_null(end);
     const int n = snprintf(out, sizeof out, "%.*s\"allow\":[%s%s", (int)(list - text), text, users, end);
     tempdir_spill(trio_path(t, "model_dev.json"), out, (size_t)n);
     free(text);
