@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(c.D >= 1 && c.L >= 1 && c.H >= 1 && c.G >= 1 && c.K >= 1 && c.F >= 1 && c.positions >= 1);
         require(config_reads_images(&c) ? c.V == 0 && config_patches(&c) < c.positions : c.V >= 1);
         require(c.D <= SHAPE_MAX_D && c.L <= SHAPE_MAX_L && c.H <= SHAPE_MAX_H && c.F <= SHAPE_MAX_F && c.V <= SHAPE_MAX_V);
-        require(c.H % c.G == 0 && (c.position != POSITION_ROPE || c.K % 2 == 0));
+        require(c.H % c.G == 0);
+        require(c.position != POSITION_ROPE || (c.rotary >= 2 && c.rotary % 2 == 0 && c.rotary <= c.K));
         require(c.window >= 0 && c.rope.attention_factor >= 0 && c.norm_eps > 0);
         require(c.head != HEAD_CLASSIFY || (c.C >= 1 && c.C <= SHAPE_MAX_CLASSES));
         for (int i = 0; i < c.C && c.labels != NULL; i++)
