@@ -16,7 +16,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 shift 2
 
 parts() {
-  for name in threads worker loader patience backlog core core_schedule core_drain core_prefix progress log serve_stop serve_chunk matmul core_memory core_limits smpc; do
+  for name in threads worker loader stock patience backlog core core_schedule core_drain core_prefix progress log serve_stop serve_chunk matmul core_memory core_limits smpc; do
     echo "unit_test_$name"
   done
   for name in channel link session push install http model_dev_serve verify_peer; do
